@@ -1,0 +1,37 @@
+"""Is my network training well, and if not, what is wrong, where, since when, and what do I do?
+
+Importing the package imports neither torch nor tensorboard; each public name is loaded
+when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tb_nnhealth.findings import Finding as Finding
+    from tb_nnhealth.record.recorder import Recorder as Recorder
+    from tb_nnhealth.record.summary_writer import SummaryWriter as SummaryWriter
+    from tb_nnhealth.record.watch import Watch as Watch
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Finding": "tb_nnhealth.findings",
+    "Recorder": "tb_nnhealth.record.recorder",
+    "SummaryWriter": "tb_nnhealth.record.summary_writer",
+    "Watch": "tb_nnhealth.record.watch",
+}
+
+__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'tb_nnhealth' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,144 @@
+"""The statistics that panel and rules speak of, derived from the columns of the record.
+
+Each is one pure function from a History to a Table, with its unit, the kind of scale it is drawn
+on, and the band in which it usually lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import Floats, History, Table
+
+Scale = Literal["log", "share", "symlog", "relative"]
+Band = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One statistic of the layers × steps view.
+
+    ``scale``: "log" two-sided, "share" one-sided from 0 to 1, "symlog" signed, "relative" to its own start.
+    ``healthy`` gives the band in the statistic's own unit for the tables of one history.
+    """
+
+    id: str
+    title: str
+    unit: str
+    scale: Scale
+    of: Literal["parameter", "module"]
+    table: Callable[[History], Table]
+    healthy: Callable[[Table], Band]
+
+
+def numel(history: History, kind: str) -> Floats:
+    """Elements of each row's tensor, shape (rows of the kind,)."""
+    return np.array([np.prod(history.layout.rows[i].shape, dtype=np.float64) for i in history.rows(kind)], np.float32)
+
+
+def norm(history: History, kind: str) -> Table:
+    """L2 norm: rms × √numel."""
+    rms = history.table(kind, schema.RMS)
+    return Table(rms.subjects, rms.steps, rms.values * np.sqrt(numel(history, kind)))
+
+
+def update_ratio(history: History) -> Table:
+    """‖Δw‖ / ‖w‖ per optimizer step, NaN where the weights are all zero."""
+    weight, update = history.table(schema.WEIGHT, schema.RMS), history.table(schema.UPDATE, schema.RMS)
+    place = {subject: i for i, subject in enumerate(update.subjects)}
+    aligned = np.full_like(weight.values, np.nan)
+    for i, subject in enumerate(weight.subjects):
+        if subject in place:
+            aligned[:, i] = update.values[:, place[subject]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(weight.values > 0, aligned / weight.values, np.nan).astype(np.float32)
+    return Table(weight.subjects, weight.steps, ratio)
+
+
+def relative_to_start(table: Table) -> Table:
+    """Each column divided by its first measured value, NaN where that is zero."""
+    measured = ~np.isnan(table.values)
+    if not len(table.steps):
+        return table
+    first = table.values[np.argmax(measured, axis=0), np.arange(table.values.shape[1])]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Table(table.subjects, table.steps, np.where(first > 0, table.values / first, np.nan).astype(np.float32))
+
+
+def non_finite_share(history: History, kind: str) -> Table:
+    """Share of elements that are NaN or infinite."""
+    nan, inf = history.table(kind, schema.NAN_COUNT), history.table(kind, schema.INF_COUNT)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (nan.values + inf.values) / np.maximum(numel(history, kind), 1)
+    return Table(nan.subjects, nan.steps, np.minimum(share, 1))
+
+
+def _fixed(low: float, high: float) -> Callable[[Table], Band]:
+    return lambda table: (low, high)
+
+
+def _around_median(factor: float) -> Callable[[Table], Band]:
+    """A band around the network's own median, for statistics that mean nothing in absolute terms."""
+
+    def band(table: Table) -> Band:
+        positive = table.values[np.isfinite(table.values) & (table.values > 0)]
+        middle = float(np.median(positive)) if positive.size else 1.0
+        return middle / factor, middle * factor
+
+    return band
+
+
+STATISTICS: tuple[Statistic, ...] = (
+    Statistic("update-ratio", "Update : weight ratio", "per step", "log", "parameter", update_ratio, _fixed(2e-4, 1e-2)),
+    Statistic(
+        "gradient-norm", "Gradient norm", "L2", "log", "parameter",
+        lambda history: norm(history, schema.GRADIENT), _around_median(100),
+    ),
+    Statistic(
+        "activation-std", "Activation std", "1", "log", "module",
+        lambda history: history.table(schema.ACTIVATION, schema.STD), _fixed(0.1, 10),
+    ),
+    Statistic(
+        "activation-mean", "Activation mean", "1", "symlog", "module",
+        lambda history: history.table(schema.ACTIVATION, schema.MEAN), _fixed(-5, 5),
+    ),
+    Statistic(
+        "dead-units", "Dead units", "share of units", "share", "module",
+        lambda history: dead_units(history), _fixed(0, 0.3),
+    ),
+    Statistic(
+        "saturated-units", "Saturated units", "share of elements", "share", "module",
+        lambda history: history.table(schema.ACTIVATION, schema.SATURATED_SHARE), _fixed(0, 0.5),
+    ),
+    Statistic(
+        "weight-norm", "Weight norm", "relative to start", "relative", "parameter",
+        lambda history: relative_to_start(history.table(schema.WEIGHT, schema.RMS)), _fixed(0.5, 2),
+    ),
+    Statistic(
+        "non-finite", "Non-finite values", "share of elements", "share", "module",
+        lambda history: non_finite_share(history, schema.ACTIVATION), _fixed(0, 0),
+    ),
+)  # fmt: skip
+
+BY_ID = {statistic.id: statistic for statistic in STATISTICS}
+
+
+def dead_units(history: History) -> Table:
+    """Share of a module's units that were silent in every one of the last measured steps.
+
+    Silent is a unit whose output is zero (or, before a rectifier applied as a function, whose
+    gradient is) for every sample; the greater of the two shares.
+    """
+    activation = history.table(schema.ACTIVATION, schema.SILENT_SHARE)
+    gradient = history.table(schema.ACTIVATION_GRADIENT, schema.SILENT_SHARE)
+    place = {subject: i for i, subject in enumerate(gradient.subjects)}
+    values = activation.values.copy()
+    for i, subject in enumerate(activation.subjects):
+        if subject in place:
+            values[:, i] = np.fmax(values[:, i], gradient.values[:, place[subject]])
+    return Table(activation.subjects, activation.steps, values)

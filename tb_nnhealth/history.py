@@ -1,0 +1,251 @@
+"""A run as the rules and the panel see it: bounded tables of statistics, and scalar series.
+
+Every way into a run (live, from event files, through TensorBoard's DataProvider) feeds the same
+``append`` methods in the order of writing, and what they keep depends on nothing but that
+sequence. That is why all of them give the same findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+
+Floats = NDArray[np.float32]
+Steps = NDArray[np.int64]
+
+RECORDS_KEPT = 8192
+RECORD_BYTES_KEPT = 64 << 20
+"""A History thins its middle beyond either; the bound on its memory and on the rules' time."""
+OPENING_KEPT = 64
+"""First records that are never thinned: initialization and warm-up are judged on them."""
+HISTOGRAMS_KEPT = 256
+POINTS_KEPT = 65536
+
+
+class _Log:
+    """Append-only columns (steps, wall times, values) that thin themselves deterministically.
+
+    At ``capacity`` every second entry after the opening is let go, and from then on only every
+    2nd (4th, 8th, ...) arriving entry is kept, besides the newest and besides those that the
+    caller pins. A step that does not exceed the last one rewinds: all from that step on is
+    forgotten, as TensorBoard does when a run is resumed.
+    """
+
+    def __init__(self, capacity: int, opening: int) -> None:
+        self.capacity, self.opening = capacity, opening
+        self.stride = 1
+        self.steps: list[int] = []
+        self.walls: list[float] = []
+        self.values: list[Any] = []
+        self._ordinals: list[int] = []
+        self._pinned: list[bool] = []
+        self._next = 0
+
+    def append(self, step: int, wall: float, value: Any, *, pinned: bool = False) -> None:
+        if self.steps and step <= self.steps[-1]:
+            self._rewind(step)
+        if self.steps and not self._kept(-1):  # the newest entry was only held until the next came
+            self._drop_last()
+        self.steps.append(step)
+        self.walls.append(wall)
+        self.values.append(value)
+        self._ordinals.append(self._next)
+        self._pinned.append(pinned)
+        self._next += 1
+        if len(self.steps) > self.capacity:
+            self.stride *= 2
+            kept = [i for i in range(len(self.steps)) if self._kept(i) or i == len(self.steps) - 1]
+            for column in (self.steps, self.walls, self.values, self._ordinals, self._pinned):
+                column[:] = [column[i] for i in kept]  # type: ignore[index]
+
+    def _kept(self, i: int) -> bool:
+        ordinal = self._ordinals[i]
+        return ordinal < self.opening or ordinal % self.stride == 0 or self._pinned[i]
+
+    def _drop_last(self) -> None:
+        for column in (self.steps, self.walls, self.values, self._ordinals, self._pinned):
+            column.pop()  # type: ignore[attr-defined]
+
+    def _rewind(self, step: int) -> None:
+        while self.steps and self.steps[-1] >= step:
+            self._drop_last()
+        self._next = self._ordinals[-1] + 1 if self._ordinals else 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """One statistic of one kind over time: ``values[t, i]`` belongs to ``subjects[i]`` at ``steps[t]``.
+
+    float32, NaN where it was not measured.
+    """
+
+    subjects: tuple[str, ...]
+    steps: Steps
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+
+class History:
+    """The records of one watch. ``layout`` is the newest ``messages.Layout``."""
+
+    def __init__(self, layout: Any) -> None:
+        self._records = _Log(RECORDS_KEPT, OPENING_KEPT)
+        self._histograms = _Log(HISTOGRAMS_KEPT, 16)
+        self._stacked: Floats | None = None
+        self._non_finite_before = False
+        self.resolution = 1
+        """Optimizer records that one record stands for: 1, or 16, 256, ... where only coarser levels were kept."""
+        self.layout = layout
+
+    @property
+    def layout(self) -> Any:
+        return self._layout
+
+    @layout.setter
+    def layout(self, layout: Any) -> None:
+        self._layout = layout
+        self._stacked = None
+        self._columns = {name: i for i, name in enumerate(layout.columns)}
+        self._rows: dict[str, list[int]] = {}
+        for i, row in enumerate(layout.rows):
+            self._rows.setdefault(row.kind, []).append(i)
+
+    def append(self, step: int, wall: float, values: Floats) -> None:
+        """Adds a record: ``values`` float32 of shape (rows, columns), rows a prefix of the layout's."""
+        self._records.capacity = max(512, min(RECORDS_KEPT, RECORD_BYTES_KEPT // max(1, values.nbytes)))
+        bad = self._bad(values)
+        self._records.append(step, wall, values, pinned=bad and not self._non_finite_before)
+        self._non_finite_before = bad
+        self._stacked = None
+
+    def append_histogram(self, step: int, wall: float, counts: NDArray[np.int32]) -> None:
+        """Adds a histogram record: ``counts`` int32 of shape (rows, ``schema.HISTOGRAM_BINS``)."""
+        self._histograms.append(step, wall, counts)
+
+    def _bad(self, values: Floats) -> bool:
+        columns = [self._columns[c] for c in (schema.NAN_COUNT, schema.INF_COUNT) if c in self._columns]
+        return bool(np.nansum(values[:, columns]) > 0) if columns else False
+
+    def __len__(self) -> int:
+        return len(self._records.steps)
+
+    @property
+    def steps(self) -> Steps:
+        return np.asarray(self._records.steps, dtype=np.int64)
+
+    @property
+    def walls(self) -> NDArray[np.float64]:
+        return np.asarray(self._records.walls, dtype=np.float64)
+
+    def rows(self, kind: str) -> list[int]:
+        """Indices into ``layout.rows`` of the rows of ``kind``, in the layout's order."""
+        return self._rows.get(kind, [])
+
+    def subjects(self, kind: str) -> tuple[str, ...]:
+        return tuple(self.layout.rows[i].subject for i in self.rows(kind))
+
+    def table(self, kind: str, statistic: str) -> Table:
+        """All values of ``statistic`` for the rows of ``kind``; zero columns wide where there are none."""
+        stacked = self._stack()
+        rows = self.rows(kind)
+        if statistic not in self._columns:
+            values = np.full((len(self), len(rows)), np.nan, np.float32)
+        else:
+            values = stacked[:, rows, self._columns[statistic]]
+        return Table(self.subjects(kind), self.steps, values)
+
+    def histograms(self, kind: str, subject: str) -> tuple[Steps, NDArray[np.int32]]:
+        """Steps and counts, shape (records, bins), of one row; empty where it has none."""
+        row = next((i for i in self.rows(kind) if self.layout.rows[i].subject == subject), None)
+        entries = [
+            (step, counts[row])
+            for step, counts in zip(self._histograms.steps, self._histograms.values, strict=True)
+            if row is not None and row < len(counts)
+        ]
+        steps = np.array([step for step, _ in entries], np.int64)
+        counts = np.array([c for _, c in entries], np.int32).reshape(len(entries), schema.HISTOGRAM_BINS)
+        return steps, counts
+
+    def _stack(self) -> Floats:
+        if self._stacked is None:
+            shape = (len(self), len(self.layout.rows), len(self._columns))
+            stacked = np.full(shape, np.nan, np.float32)
+            for t, record in enumerate(self._records.values):
+                stacked[t, : record.shape[0], : record.shape[1]] = record
+            self._stacked = stacked
+        return self._stacked
+
+
+class Series:
+    """One scalar tag over time, with at most ``POINTS_KEPT`` points."""
+
+    def __init__(self, points: Sequence[tuple[int, float, float]] = ()) -> None:
+        self._log = _Log(POINTS_KEPT, OPENING_KEPT)
+        for step, wall, value in points:
+            self.append(step, wall, value)
+
+    def append(self, step: int, wall: float, value: float) -> None:
+        self._log.append(step, wall, value)
+
+    def __len__(self) -> int:
+        return len(self._log.steps)
+
+    @property
+    def steps(self) -> Steps:
+        return np.asarray(self._log.steps, dtype=np.int64)
+
+    @property
+    def walls(self) -> NDArray[np.float64]:
+        return np.asarray(self._log.walls, dtype=np.float64)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        return np.asarray(self._log.values, dtype=np.float64)
+
+
+@dataclass
+class Problem:
+    """Something in the log that could not be read: where, and why."""
+
+    path: str
+    message: str
+
+
+@dataclass
+class Run:
+    """One run directory: its watches, scalars and what the capture said of itself."""
+
+    name: str
+    watches: dict[str, History] = field(default_factory=dict)
+    scalars: dict[str, Series] = field(default_factory=dict)
+    capture: Any = None
+    """The newest ``messages.Capture``, or None."""
+    problems: list[Problem] = field(default_factory=list)
+    sampled: frozenset[str] = frozenset()
+    """Scalar tags of which only a sample could be read."""
+
+    def histories(self) -> Iterator[tuple[str, History]]:
+        """Each watch with the prefix of its subjects: "" for the default watch, else "NAME."."""
+        for watch, history in self.watches.items():
+            yield ("" if watch == schema.DEFAULT_WATCH else f"{watch}."), history
+
+    @property
+    def last_step(self) -> int | None:
+        """The greatest step of any watch, or of any scalar where nothing was watched."""
+        watched = [int(h.steps[-1]) for h in self.watches.values() if len(h)]
+        logged = [int(s.steps[-1]) for s in self.scalars.values() if len(s)]
+        return max(watched or logged, default=None)
+
+    @property
+    def last_wall(self) -> float | None:
+        walls = [float(h.walls[-1]) for h in self.watches.values() if len(h)]
+        walls += [float(s.walls[-1]) for s in self.scalars.values() if len(s)]
+        return max(walls, default=None)

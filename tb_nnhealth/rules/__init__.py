@@ -1,0 +1,1 @@
+"""Judgement: pure rules over a run's history. No I/O, no torch, no rendering."""

@@ -1,0 +1,82 @@
+"""When a condition has held for long enough to be reported, and when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import Steps
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The time in which one subject was ill. ``column`` is its index in the table judged."""
+
+    column: int
+    first_step: int
+    fired_step: int
+    last_step: int
+    count: int
+    active: bool
+    first: int
+    """Index of the record at ``first_step``."""
+    fired: int
+    last: int
+
+
+def episodes(
+    ill: NDArray[np.bool_],
+    judged: NDArray[np.bool_],
+    steps: Steps,
+    *,
+    window: int,
+    share: float = 0.5,
+) -> list[Episode]:
+    """The episode of each column in which ``ill`` held for at least ``share`` of ``window`` judged records.
+
+    ``ill`` and ``judged`` have the shape (records, subjects); a record that is not judged (missing,
+    not applicable) counts neither way. Several episodes of one column are told as one, from the
+    first onset to the last record that was ill in one of them. ``active`` says that the condition still
+    holds over the last ``window`` judged records.
+    """
+    found: list[Episode] = []
+    needed = max(1, int(np.ceil(share * window)))
+    for column in np.flatnonzero((ill & judged).sum(axis=0) >= needed):
+        at = np.flatnonzero(judged[:, column])
+        if len(at) < window:
+            continue
+        bad = ill[at, column].astype(np.int64)
+        total = np.concatenate(([0], np.cumsum(bad)))
+        held = np.zeros(len(at), bool)
+        held[window - 1 :] = (total[window:] - total[:-window]) >= needed
+        if not held.any():
+            continue
+        fired = int(np.argmax(held))
+        in_episode = bad.astype(bool) & _near(held, window)
+        first = int(np.argmax(in_episode))
+        last = int(len(in_episode) - 1 - np.argmax(in_episode[::-1]))
+        found.append(
+            Episode(
+                column=int(column),
+                first_step=int(steps[at[first]]),
+                fired_step=int(steps[at[fired]]),
+                last_step=int(steps[at[last]]),
+                count=int(in_episode.sum()),
+                active=bool(held[-1]),
+                first=int(at[first]),
+                fired=int(at[fired]),
+                last=int(at[last]),
+            )
+        )
+    return found
+
+
+def _near(held: NDArray[np.bool_], window: int) -> NDArray[np.bool_]:
+    """Records that lie in the window of some record at which the condition was held."""
+    reach = np.zeros(len(held) + 1, np.int64)
+    for i in np.flatnonzero(held):
+        reach[max(0, i - window + 1)] += 1
+        reach[i + 1] -= 1
+    return np.cumsum(reach[:-1]) > 0

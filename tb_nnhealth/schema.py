@@ -1,0 +1,85 @@
+"""Names that every part of the package agrees on: plugin, tags, kinds, statistics, bins.
+
+Nothing here does any work; it imports nothing but the standard library, so that
+every room of the house may import it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PLUGIN_NAME: Final = "nnhealth"
+FORMAT_VERSION: Final = 1
+"""Version of the record format; a reader refuses a greater one by name (docs/format.md)."""
+
+TAG_PREFIX: Final = "nnhealth/"
+CAPTURE_TAG: Final = "nnhealth/capture"
+FINDINGS_TAG: Final = "nnhealth/findings"
+DEFAULT_WATCH: Final = "model"
+"""Name of the watch when the user gives none; its subjects carry no prefix."""
+
+LEVEL_FACTOR: Final = 16
+"""Records of one level that one record of the next coarser level stands for."""
+LEVELS: Final = 4
+"""Levels written: 0 (every record) and three coarser ones, up to 16**3 records in one."""
+LEVEL_PLANES: Final = ("min", "max", "mean")
+"""Planes of a coarser record, shape (3, rows, columns)."""
+
+# What a row of a record describes.
+WEIGHT: Final = "weight"  # a parameter before the step
+GRADIENT: Final = "gradient"  # the gradient the optimizer applies (after clipping, unscaled)
+UPDATE: Final = "update"  # weight after the step minus weight before
+ACTIVATION: Final = "activation"  # a leaf module's output, all calls of the step
+ACTIVATION_GRADIENT: Final = "activation_gradient"  # gradient of the loss by that output
+INPUT: Final = "input"  # the model's input tensors
+PREDICTION: Final = "prediction"  # the criterion's first argument
+TARGET: Final = "target"  # the criterion's second argument
+LOSS: Final = "loss"  # the criterion's value
+LEARNING_RATE: Final = "learning_rate"  # one row per optimizer group
+MODE: Final = "mode"  # 1 while a mode-dependent module trains in train mode, 0 in eval mode
+EVALUATION: Final = "evaluation"  # forwards without gradients since the last record
+KINDS: Final = (
+    WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
+    TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION,
+)  # fmt: skip
+PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
+MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)
+
+# Columns of a record, float32 each; NaN means "not measured". Statistics of a tensor are
+# taken over its finite elements; population variance; a scalar is a tensor of one element.
+MEAN: Final = "mean"
+STD: Final = "std"
+RMS: Final = "rms"  # L2 norm is rms * sqrt(numel), which float32 could not always hold
+MIN: Final = "min"
+MAX: Final = "max"
+ZERO_SHARE: Final = "zero_share"  # share of elements that are exactly zero
+NAN_COUNT: Final = "nan_count"
+INF_COUNT: Final = "inf_count"
+SILENT_SHARE: Final = "silent_share"  # share of units silent in each of the last SILENCE_WINDOW measured steps
+SATURATED_SHARE: Final = "saturated_share"  # share of elements in the flat part of tanh, sigmoid, softmax
+COPIED_SHARE: Final = "copied_share"  # share of a weight's units that are exact copies of an earlier unit
+PROBABILITY_SHARE: Final = "probability_share"  # share of samples that are probability vectors over classes
+STATISTICS: Final = (
+    MEAN, STD, RMS, MIN, MAX, ZERO_SHARE, NAN_COUNT, INF_COUNT,
+    SILENT_SHARE, SATURATED_SHARE, COPIED_SHARE, PROBABILITY_SHARE,
+)  # fmt: skip
+SILENCE_WINDOW: Final = 10
+
+# Histograms: counts of elements by floor(log2 |x|), clipped to the range, int32 per bin.
+EXPONENT_LOW: Final = -40
+EXPONENT_HIGH: Final = 23
+EXPONENT_BINS: Final = EXPONENT_HIGH - EXPONENT_LOW + 1
+HISTOGRAM_BINS: Final = EXPONENT_BINS + 2
+"""First bin: exact zeros; then the exponents from EXPONENT_LOW to EXPONENT_HIGH; last bin: NaN and Inf."""
+
+
+def stats_tag(watch: str, level: int = 0) -> str:
+    return f"{TAG_PREFIX}{watch}/stats/{level}"
+
+
+def layout_tag(watch: str) -> str:
+    return f"{TAG_PREFIX}{watch}/layout"
+
+
+def histograms_tag(watch: str) -> str:
+    return f"{TAG_PREFIX}{watch}/histograms"
