@@ -1,0 +1,1 @@
+"""Event files: framing, encoding, reading, following, and finding them in a directory."""

@@ -1,0 +1,28 @@
+"""The framing of records in an event file (TFRecord).
+
+A record is an 8-byte little-endian length, the masked CRC-32C of those 8 bytes, the data, and the
+masked CRC-32C of the data. The mask rotates by 15 bits and adds a constant, so that a checksum stored
+inside checksummed data stays strong (TensorFlow, ``core/lib/hash/crc32c.h``).
+"""
+
+from __future__ import annotations
+
+import struct
+
+import google_crc32c
+
+HEADER_BYTES = 12
+FOOTER_BYTES = 4
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+
+
+def masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def frame(data: bytes) -> bytes:
+    """``data`` as one record, ready to be appended to an event file."""
+    length = _LENGTH.pack(len(data))
+    return b"".join((length, _CRC.pack(masked_crc(length)), data, _CRC.pack(masked_crc(data))))

@@ -1,0 +1,1 @@
+"""The TensorBoard plugin: loader, routes, the built frontend."""

@@ -1,0 +1,1 @@
+"""Capture: the SummaryWriter, the Recorder and the watch. The only room that imports torch."""

@@ -1,0 +1,1 @@
+"""The report: one dict, the JSON of the interface, and its renderings."""

@@ -1,0 +1,1 @@
+"""Runs from event files or from TensorBoard's DataProvider, behind one small protocol."""
