@@ -61,16 +61,19 @@ class _Log:
         if len(self.steps) > self.capacity:
             self.stride *= 2
             kept = [i for i in range(len(self.steps)) if self._kept(i) or i == len(self.steps) - 1]
-            for column in (self.steps, self.walls, self.values, self._ordinals, self._pinned):
-                column[:] = [column[i] for i in kept]  # type: ignore[index]
+            for column in self._all_columns():
+                column[:] = [column[i] for i in kept]
 
     def _kept(self, i: int) -> bool:
         ordinal = self._ordinals[i]
         return ordinal < self.opening or ordinal % self.stride == 0 or self._pinned[i]
 
     def _drop_last(self) -> None:
-        for column in (self.steps, self.walls, self.values, self._ordinals, self._pinned):
-            column.pop()  # type: ignore[attr-defined]
+        for column in self._all_columns():
+            column.pop()
+
+    def _all_columns(self) -> tuple[list[Any], ...]:
+        return self.steps, self.walls, self.values, self._ordinals, self._pinned
 
     def _rewind(self, step: int) -> None:
         while self.steps and self.steps[-1] >= step:

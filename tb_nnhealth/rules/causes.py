@@ -1,0 +1,86 @@
+"""Which finding follows from which, and the order in which to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tb_nnhealth.findings import SEVERITIES, Cause, Finding
+from tb_nnhealth.rules.base import Rule
+
+SLACK_RECORDS = 10
+"""A symptom may cross its limit this many records before its cause does: limits are not equally near."""
+
+
+def link(findings: Sequence[Finding], rules: Sequence[Rule], record_interval: int) -> list[Finding]:
+    """``findings`` with ``caused_by`` set to their root cause, root causes first, symptoms beneath them.
+
+    A finding follows from another where the rules name the pair as causal and the cause did not
+    begin later. Roots stand in the order of the severest finding in their chain, then of onset.
+    """
+    causes = {rule.id: frozenset(rule.causes) for rule in rules}
+    place = {rule.id: i for i, rule in enumerate(rules)}
+    findings = sorted(findings, key=lambda finding: (finding.first_step, place[finding.rule]))
+    slack = SLACK_RECORDS * record_interval
+    parents = [_direct_cause(i, findings, causes, place, slack) for i in range(len(findings))]
+    roots = [_root(i, parents) for i in range(len(findings))]
+    linked = [
+        finding if roots[i] == i else replace(finding, caused_by=_cause(findings[roots[i]]))
+        for i, finding in enumerate(findings)
+    ]
+
+    def severity(i: int) -> int:
+        return SEVERITIES.index(findings[i].severity)
+
+    worst = {root: max(severity(i) for i in range(len(findings)) if roots[i] == root) for root in set(roots)}
+    order = sorted(
+        range(len(findings)),
+        key=lambda i: (
+            -worst[roots[i]],
+            findings[roots[i]].first_step,
+            place[findings[roots[i]].rule],
+            roots[i],
+            i != roots[i],
+            findings[i].first_step,
+            -severity(i),
+            place[findings[i].rule],
+        ),
+    )
+    return [linked[i] for i in order]
+
+
+def _direct_cause(
+    i: int,
+    findings: Sequence[Finding],
+    causes: dict[str, frozenset[str]],
+    place: dict[str, int],
+    slack: int,
+) -> int | None:
+    finding = findings[i]
+    candidates = [
+        j
+        for j, other in enumerate(findings)
+        if j != i
+        and finding.rule in causes[other.rule]
+        and other.first_step <= finding.first_step + slack
+        and (other.severity != "info" or finding.severity == "info")
+        and (
+            other.rule not in causes[finding.rule]  # a pair that can cause each other: the earlier is the cause
+            or (other.first_step, place[other.rule]) < (finding.first_step, place[finding.rule])
+        )
+    ]
+    return min(candidates, key=lambda j: (findings[j].first_step, place[findings[j].rule]), default=None)
+
+
+def _root(i: int, parents: Sequence[int | None]) -> int:
+    """The end of the chain of causes; of a circle, its first member in the order given."""
+    path = [i]
+    while (parent := parents[path[-1]]) is not None:
+        if parent in path:
+            return min(path[path.index(parent) :])
+        path.append(parent)
+    return path[-1]
+
+
+def _cause(finding: Finding) -> Cause:
+    return Cause(finding.rule, finding.subject)

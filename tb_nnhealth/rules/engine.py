@@ -1,0 +1,148 @@
+"""Asks every rule about a run, and puts the answers in the order in which a user should act on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from tb_nnhealth.findings import Finding
+from tb_nnhealth.history import Run
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    CouldNotCheck,
+    Failed,
+    Hit,
+    Ill,
+    NotApplicable,
+    Options,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.causes import link
+from tb_nnhealth.rules.folding import fold
+from tb_nnhealth.rules.registry import RULES
+
+Verdict = Literal["healthy", "warning", "critical", "no-data"]
+WATCH_LINE = "call writer.watch(model, optimizer) and train"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that the rules said of a run: ``findings`` root causes first, and each rule's ``outcomes``."""
+
+    findings: tuple[Finding, ...]
+    outcomes: Mapping[str, Outcome]
+
+    @property
+    def verdict(self) -> Verdict:
+        severities = {finding.severity for finding in self.findings}
+        if "critical" in severities:
+            return "critical"
+        if "warning" in severities:
+            return "warning"
+        judged = any(isinstance(outcome, (Passed, Ill)) for outcome in self.outcomes.values())
+        return "healthy" if judged else "no-data"
+
+    @property
+    def closest(self) -> Closest | None:
+        """Of the rules that passed, the one that came nearest to its limit."""
+        near = [o.closest for o in self.outcomes.values() if isinstance(o, Passed) and o.closest is not None]
+        return max(near, key=lambda closest: closest.share, default=None)
+
+
+def judge(run: Run, given: Mapping[str, Any] | None = None, rules: Sequence[Rule] = RULES) -> Judgement:
+    """What ``rules`` say of ``run``, under ``given`` options or else those recorded in the log.
+
+    A rule that raises is reported as ``Failed`` and never stops the others.
+    """
+    recorded = _recorded_options(run)
+    findings: list[Finding] = []
+    outcomes: dict[str, Outcome] = {}
+    for rule in rules:
+        answers: list[Outcome] = []
+        hits: list[Hit] = []
+        for watch, case in _cases(run, rule, recorded if given is None else {name: given for name in recorded}):
+            answer = _ask(rule, case) if case is not None else NotApplicable(f"switched off for watch {watch!r}")
+            if isinstance(answer, Ill):
+                kept = _kept_hits(answer.hits, case)
+                hits += kept
+                answer = Ill(kept) if kept else Passed()
+            answers.append(answer)
+        outcomes[rule.id] = _combined(answers)
+        findings += fold(rule, hits)
+    return Judgement(tuple(link(findings, rules, _record_interval(run))), outcomes)
+
+
+def _ask(rule: Rule, case: Case) -> Outcome:
+    try:
+        return rule.check(case)
+    except Exception as error:
+        return Failed(f"{type(error).__name__}: {error}")
+
+
+def _cases(run: Run, rule: Rule, given: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Case | None]]:
+    """The watches, or the run, that a rule is asked about; None where the user switched it off."""
+    histories = dict(zip(run.watches, run.histories(), strict=True))
+    if rule.scope == "run":
+        merged = {key: value for options in given.values() for key, value in options.items()}
+        first = next((history for _, history in histories.values()), None)
+        yield "", _case(run, rule, first, "", merged)
+        return
+    if not histories:
+        yield "", Case(run, None, "", Options(rule.options))
+    for watch, (prefix, history) in histories.items():
+        yield watch, _case(run, rule, history, prefix, given.get(watch, {}))
+
+
+def _case(run: Run, rule: Rule, history: Any, prefix: str, given: Mapping[str, Any]) -> Case | None:
+    options = given.get(rule.id, {})
+    return None if options is False else Case(run, history, prefix, Options(rule.options, options))
+
+
+def _kept_hits(hits: Iterable[Hit], case: Case | None) -> list[Hit]:
+    assert case is not None
+    kept = []
+    for hit in hits:
+        if not case.options.silenced(hit.subject):
+            severity = case.options.severity or hit.severity
+            kept.append(replace(hit, subject=case.prefix + hit.subject, severity=severity))
+    return kept
+
+
+def _combined(answers: Sequence[Outcome]) -> Outcome:
+    """One outcome for a rule asked about several watches: the most telling."""
+    if any(isinstance(answer, Ill) for answer in answers):
+        return Ill([hit for answer in answers if isinstance(answer, Ill) for hit in answer.hits])
+    for kind in (Failed, Passed, TooLittleData, CouldNotCheck, NotApplicable):
+        of_kind = [answer for answer in answers if isinstance(answer, kind)]
+        if kind is Passed and of_kind:
+            near = [a.closest for a in of_kind if isinstance(a, Passed) and a.closest is not None]
+            return Passed(max(near, key=lambda closest: closest.share, default=None))
+        if of_kind:
+            return of_kind[0]
+    return NotApplicable("nothing to ask about")
+
+
+def _recorded_options(run: Run) -> dict[str, dict[str, Any]]:
+    """The options each watch was given in training; an unreadable one counts as none."""
+    options: dict[str, dict[str, Any]] = {}
+    for watch, history in run.watches.items():
+        try:
+            options[watch] = dict(json.loads(history.layout.rules_json or "{}"))
+        except (ValueError, TypeError):
+            options[watch] = {}
+    return options
+
+
+def _record_interval(run: Run) -> int:
+    """Steps between two records, at the median over the longest watch; 1 without records."""
+    longest = max(run.watches.values(), key=len, default=None)
+    if longest is None or len(longest) < 2:
+        return 1
+    gaps = sorted(int(gap) for gap in longest.steps[1:] - longest.steps[:-1])
+    return max(1, gaps[len(gaps) // 2])
