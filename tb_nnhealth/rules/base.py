@@ -67,26 +67,36 @@ class Closest:
 
 @dataclass(frozen=True)
 class Passed:
+    """The rule looked and all is well."""
+
     closest: Closest | None = None
 
 
 @dataclass(frozen=True)
 class Ill:
+    """The rule found something."""
+
     hits: Sequence[Hit]
 
 
 @dataclass(frozen=True)
 class NotApplicable:
+    """The rule has nothing to judge in this run, and would have nothing to judge in a longer one."""
+
     why: str
 
 
 @dataclass(frozen=True)
 class TooLittleData:
+    """The rule will judge when there is more of the run."""
+
     why: str
 
 
 @dataclass(frozen=True)
 class CouldNotCheck:
+    """The rule lacks what only the user can give it."""
+
     needs: str
     """The line of code that would let the rule check: 'pass criterion= to watch()'."""
 

@@ -66,7 +66,7 @@ def judge(run: Run, given: Mapping[str, Any] | None = None, rules: Sequence[Rule
     for rule in rules:
         answers: list[Outcome] = []
         hits: list[Hit] = []
-        for watch, case in _cases(run, rule, recorded if given is None else {name: given for name in recorded}):
+        for watch, case in _cases(run, rule, recorded, given):
             answer = _ask(rule, case) if case is not None else NotApplicable(f"switched off for watch {watch!r}")
             if isinstance(answer, Ill):
                 kept = _kept_hits(answer.hits, case)
@@ -85,18 +85,17 @@ def _ask(rule: Rule, case: Case) -> Outcome:
         return Failed(f"{type(error).__name__}: {error}")
 
 
-def _cases(run: Run, rule: Rule, given: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, Case | None]]:
+def _cases(
+    run: Run, rule: Rule, recorded: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any] | None
+) -> Iterable[tuple[str, Case | None]]:
     """The watches, or the run, that a rule is asked about; None where the user switched it off."""
-    histories = dict(zip(run.watches, run.histories(), strict=True))
-    if rule.scope == "run":
-        merged = {key: value for options in given.values() for key, value in options.items()}
-        first = next((history for _, history in histories.values()), None)
-        yield "", _case(run, rule, first, "", merged)
+    if rule.scope == "run" or not run.watches:
+        merged = {key: value for options in recorded.values() for key, value in options.items()}
+        first = next(iter(run.watches.values()), None)
+        yield "", _case(run, rule, first, "", merged if given is None else given)
         return
-    if not histories:
-        yield "", Case(run, None, "", Options(rule.options))
-    for watch, (prefix, history) in histories.items():
-        yield watch, _case(run, rule, history, prefix, given.get(watch, {}))
+    for watch, (prefix, history) in zip(run.watches, run.histories(), strict=True):
+        yield watch, _case(run, rule, history, prefix, recorded[watch] if given is None else given)
 
 
 def _case(run: Run, rule: Rule, history: Any, prefix: str, given: Mapping[str, Any]) -> Case | None:

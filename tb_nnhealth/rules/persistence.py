@@ -75,8 +75,8 @@ def episodes(
 
 def _near(held: NDArray[np.bool_], window: int) -> NDArray[np.bool_]:
     """Records that lie in the window of some record at which the condition was held."""
+    at = np.flatnonzero(held)
     reach = np.zeros(len(held) + 1, np.int64)
-    for i in np.flatnonzero(held):
-        reach[max(0, i - window + 1)] += 1
-        reach[i + 1] -= 1
+    np.add.at(reach, np.maximum(0, at - window + 1), 1)
+    np.add.at(reach, at + 1, -1)
     return np.cumsum(reach[:-1]) > 0

@@ -1,0 +1,78 @@
+"""The report as text for a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tb_nnhealth.history import Problem
+
+WIDTH = 100
+_MARK = {"critical": "✖", "warning": "▲", "info": "●", "healthy": "✔", "no-data": "–"}
+_COLOUR = {"critical": "31", "warning": "33", "info": "34", "healthy": "32", "no-data": "90"}
+
+
+def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], *, color: bool) -> str:
+    """Each run's verdict and findings, root causes first, symptoms indented, then what could not be read."""
+    lines: list[str] = []
+    for report in reports:
+        lines += [*_run(report, color), ""]
+    for problem in problems:
+        lines += _wrapped(f"{problem.path}: {problem.message}", "could not read  ", " " * 16)
+    if len(reports) > 1:
+        lines.append(_totals(reports))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _run(report: dict[str, Any], color: bool) -> list[str]:
+    verdict = report["verdict"]
+    mark = _paint(f"{_MARK[verdict]} {verdict}", verdict, color)
+    lines = [f"{mark}  {_bold(report['run'], color)}"]
+    lines += _wrapped(report["summary"], "  ", "  ")
+    if verdict == "healthy" and report["closest"]:
+        lines += _wrapped(f"Closest to a limit: {report['closest']}.", "  ", "  ")
+    for finding in report["findings"]:
+        lines += ["", *_finding(finding, color)]
+    checks = report["checks"]
+    lines += ["", f"  checks: {checks['passed']} passed, {checks['not_applicable']} not applicable"]
+    for unchecked in checks["could_not_check"]:
+        lines += _wrapped(f"could not check {unchecked['rule']}: {unchecked['needs']}", "  ", "    ")
+    return lines
+
+
+def _finding(finding: dict[str, Any], color: bool) -> list[str]:
+    indent = "  " if finding["caused_by"] is None else "      "
+    severity = finding["severity"]
+    head = _paint(f"{_MARK[severity]} {finding['rule']}", severity, color)
+    where = f"  {finding['subject']}" if finding["subject"] else ""
+    span = f"  steps {finding['first_step']}–{finding['last_step']}" + ("" if finding["active"] else " (over)")
+    lines = [f"{indent}{head}{where}{span}"]
+    if finding["caused_by"] is not None:
+        cause = finding["caused_by"]
+        lines.append(
+            f"{indent}  follows from {cause['rule']}" + (f" in {cause['subject']}" if cause["subject"] else "")
+        )
+    lines += _wrapped(finding["message"], indent + "  ", indent + "  ")
+    if finding["caused_by"] is None:
+        for number, advice in enumerate(finding["advice"], 1):
+            lines += _wrapped(advice, f"{indent}  {number}. ", f"{indent}     ")
+    return lines
+
+
+def _totals(reports: Sequence[dict[str, Any]]) -> str:
+    counts = {verdict: sum(report["verdict"] == verdict for report in reports) for verdict in _MARK}
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return f"{len(reports)} runs: {told}"
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False)
+
+
+def _paint(text: str, verdict: str, color: bool) -> str:
+    return f"\x1b[{_COLOUR[verdict]}m{text}\x1b[0m" if color else text
+
+
+def _bold(text: str, color: bool) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if color else text
