@@ -1,0 +1,73 @@
+"""The events that a recorder writes, as bytes: pure functions, one for each kind of event.
+
+All return the serialized ``Event``; ``framing.frame`` makes a record of it. ``first`` says that it is
+the first event of its tag in the run's files: only that one carries the metadata by which TensorBoard knows
+whose series it is. ``docs/format.md`` is the page that says what each holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+
+from tb_nnhealth import schema
+from tb_nnhealth.messages import PluginData
+
+FILE_VERSION = "brain.Event:2"
+"""What every event file says of itself in its first event."""
+
+
+def file_version(wall: float) -> bytes:
+    """The first event of every file."""
+    event = event_pb2.Event(wall_time=wall, file_version=FILE_VERSION)
+    event.source_metadata.writer = "tb_nnhealth"
+    return _serialized(event)
+
+
+def session_start(wall: float, step: int) -> bytes:
+    """The marker that training (re)started: what earlier files hold from ``step`` on is obsolete."""
+    session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    return _serialized(event_pb2.Event(wall_time=wall, step=step, session_log=session))
+
+
+def stats(tag: str, step: int, wall: float, values: NDArray[np.float32], first: bool) -> bytes:
+    """A record of statistics, float32: shape (rows, columns), or (3, rows, columns) of a coarser level."""
+    return _array(tag, step, wall, np.asarray(values, "<f4"), types_pb2.DT_FLOAT, first)
+
+
+def histograms(tag: str, step: int, wall: float, counts: NDArray[np.int32], first: bool) -> bytes:
+    """A record of histograms, int32, shape (rows, ``schema.HISTOGRAM_BINS``)."""
+    return _array(tag, step, wall, np.asarray(counts, "<i4"), types_pb2.DT_INT32, first)
+
+
+def text(tag: str, step: int, wall: float, payload: bytes, first: bool) -> bytes:
+    """One string of bytes, a tensor without dimensions: a layout, the capture's state, or findings."""
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[payload])
+    tensor.tensor_shape.SetInParent()
+    return _tensor(tag, step, wall, tensor, first)
+
+
+def _array(tag: str, step: int, wall: float, values: NDArray[Any], dtype: int, first: bool) -> bytes:
+    sizes = [tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in values.shape]
+    tensor = tensor_pb2.TensorProto(
+        dtype=dtype, tensor_shape=tensor_shape_pb2.TensorShapeProto(dim=sizes), tensor_content=values.tobytes()
+    )
+    return _tensor(tag, step, wall, tensor, first)
+
+
+def _tensor(tag: str, step: int, wall: float, tensor: Any, first: bool) -> bytes:
+    value = summary_pb2.Summary.Value(tag=tag, tensor=tensor)
+    if first:
+        value.metadata.plugin_data.plugin_name = schema.PLUGIN_NAME
+        value.metadata.plugin_data.content = PluginData(version=schema.FORMAT_VERSION).SerializeToString()
+        value.metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
+    summary = summary_pb2.Summary(value=[value])
+    return _serialized(event_pb2.Event(wall_time=wall, step=step, summary=summary))
+
+
+def _serialized(event: Any) -> bytes:
+    serialized: bytes = event.SerializeToString()
+    return serialized
