@@ -1,0 +1,68 @@
+// Bundles the tab into index.js and index.css, beside the plugin that serves them.
+//   node build.mjs [--outdir DIR] [--watch]
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { gzipSync } from "node:zlib";
+import { build, context } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const BUDGET = 60_000;
+const { values: options } = parseArgs({
+  options: {
+    outdir: { type: "string", default: join(here, "../tb_nnhealth/plugin/static") },
+    watch: { type: "boolean", default: false },
+  },
+});
+const outdir = resolve(options.outdir);
+
+/** The licences of the packages whose code is in the bundle, as one comment. */
+function licences(metafile) {
+  const packages = new Set();
+  for (const path of Object.keys(metafile.inputs)) {
+    const found = path.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//);
+    if (found) packages.add(found[1]);
+  }
+  return [...packages].sort().map((name) => {
+    const folder = join(here, "node_modules", name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
+    if (!file) throw new Error(`${name} ${version} is bundled and has no licence file in ${folder}`);
+    const text = readFileSync(join(folder, file), "utf8").trim().replaceAll("*/", "* /");
+    return `/*! ${name} ${version}, ${license}\n${text}\n*/`;
+  });
+}
+
+const settings = {
+  absWorkingDir: here,
+  entryPoints: { index: "src/main.tsx" },
+  outdir,
+  bundle: true,
+  format: "esm",
+  target: ["es2022"],
+  minify: true,
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  metafile: true,
+  legalComments: "none",
+  charset: "utf8",
+  logLevel: "warning",
+};
+
+if (options.watch) {
+  await (await context({ ...settings, sourcemap: "inline", minify: false })).watch();
+} else {
+  const { metafile } = await build(settings);
+  const script = join(outdir, "index.js");
+  writeFileSync(script, `${readFileSync(script, "utf8").trim()}\n${licences(metafile).join("\n")}\n`);
+  const size = ["index.js", "index.css"].reduce(
+    (sum, name) => sum + gzipSync(readFileSync(join(outdir, name))).length,
+    0,
+  );
+  console.log(`index.js and index.css: ${(size / 1000).toFixed(1)} kB gzipped, of ${BUDGET / 1000}`);
+  if (size > BUDGET) {
+    console.error(`The bundle is over its budget of ${BUDGET / 1000} kB gzipped.`);
+    process.exit(1);
+  }
+}

@@ -1,0 +1,68 @@
+/** One function a route. Addresses are relative to the document, so any path prefix or proxy works. */
+
+import { decode } from "./decode";
+import type {
+  EvidenceResponse,
+  HeatmapResponse,
+  LayerResponse,
+  ModelResponse,
+  ReportResponse,
+  RunsResponse,
+  ScalarsResponse,
+} from "./types";
+
+export interface Routes {
+  runs: RunsResponse;
+  report: ReportResponse;
+  model: ModelResponse;
+  heatmap: HeatmapResponse;
+  evidence: EvidenceResponse;
+  scalars: ScalarsResponse;
+  layer: LayerResponse;
+}
+export type Route = keyof Routes;
+export type Parameters = Record<string, string | number | readonly string[] | null | undefined>;
+
+/** `status` is 0 where no answer came at all. */
+export type Answer<T> = { ok: true; data: T } | { ok: false; status: number; message: string };
+
+/** Relative address with parameters in the order given; null and undefined are left out. */
+export function address(route: Route, parameters: Parameters = {}): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === null || value === undefined) continue;
+    for (const item of Array.isArray(value) ? value : [value]) query.append(name, String(item));
+  }
+  const text = query.toString();
+  return text ? `${route}?${text}` : route;
+}
+
+/** Fetches a route. Faults come back as values, with the server's own sentence; only an abort is thrown. */
+export async function get<R extends Route>(
+  route: R,
+  parameters: Parameters,
+  signal?: AbortSignal,
+): Promise<Answer<Routes[R]>> {
+  const url = new URL(address(route, parameters), document.baseURI);
+  let response: Response;
+  try {
+    response = await fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    return { ok: false, status: 0, message: "TensorBoard does not answer. Is it still running?" };
+  }
+  try {
+    if (!response.ok) return { ok: false, status: response.status, message: await sentence(response, route) };
+    return { ok: true, data: decode(await response.json()) as Routes[R] };
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const found = error instanceof Error ? error.message : String(error);
+    return { ok: false, status: response.status, message: `The answer to "${route}" could not be read: ${found}` };
+  }
+}
+
+async function sentence(response: Response, route: Route): Promise<string> {
+  const isText = response.headers.get("content-type")?.startsWith("text/plain");
+  const text = isText ? (await response.text()).trim() : "";
+  return text || `"${route}" answered with status ${response.status}; TensorBoard's log has the details.`;
+}

@@ -1,0 +1,47 @@
+/** JSON of the server, with the arrays and numbers that JSON lacks restored. */
+
+const ENDING = "_f32";
+const NON_FINITE = new Map([
+  ["NaN", Number.NaN],
+  ["Infinity", Number.POSITIVE_INFINITY],
+  ["-Infinity", Number.NEGATIVE_INFINITY],
+]);
+/** Fields of text: a run, tag or layer may well be called "NaN". */
+const TEXT = new Set(
+  (
+    "run runs logdir rule rules subject subjects layer layers tag tags name type watch statistic statistics unit title subtitle " +
+    "message advice why reason error errors text code sentence try_first closest needs path snippet rule_page url " +
+    "optimizer optimizers dtype id role scale direction severity verdict status group"
+  ).split(" "),
+);
+
+export function decodeFloats(base64: string): Float32Array {
+  const binary = atob(base64);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  if (bytes.length % 4) throw new Error(`expected whole float32 values, found ${bytes.length} bytes`);
+  return new Float32Array(bytes.buffer);
+}
+
+/** `value` as a server sent it under `key`; containers are changed in place. */
+export function decode(value: unknown, key = ""): unknown {
+  if (typeof value === "string") return TEXT.has(key) ? value : (NON_FINITE.get(value) ?? value);
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const item: unknown = value[i];
+      if (typeof item !== "number") value[i] = decode(item, key);
+    }
+    return value;
+  }
+  if (value === null || typeof value !== "object") return value;
+  const object = value as Record<string, unknown>;
+  for (const [name, item] of Object.entries(object)) {
+    if (name.endsWith(ENDING)) {
+      delete object[name];
+      object[name.slice(0, -ENDING.length)] = typeof item === "string" ? decodeFloats(item) : null;
+    } else {
+      object[name] = decode(item, name);
+    }
+  }
+  return object;
+}

@@ -1,0 +1,255 @@
+/**
+ * What the server answers, as `client.ts` hands it on: fields named `*_f32` have become Float32Arrays under
+ * the name without that ending, and "NaN", "Infinity" and "-Infinity" are numbers. See plugin/http_api.md.
+ */
+
+export type Severity = "critical" | "warning" | "info";
+/** "pending": the server is still judging this run. */
+export type Verdict = "critical" | "warning" | "healthy" | "no-data" | "pending";
+export type Direction = "above" | "below";
+export type Scale = "log" | "share" | "symlog" | "relative" | "linear";
+export type Band = readonly [low: number, high: number];
+
+export interface RunsResponse {
+  logdir: string;
+  scalar_tags: number;
+  runs: RunSummary[];
+}
+
+export interface RunSummary {
+  run: string;
+  verdict: Verdict;
+  counts: Record<Severity, number>;
+  has_records: boolean;
+  steps: number;
+  /** Seconds since 1970; null where nothing was read. */
+  last_wall: number | null;
+  worst: { rule: string; subject: string; severity: Severity; first_step: number } | null;
+  train_loss: number | null;
+  val_loss: number | null;
+  /** A sentence where this run could not be judged. */
+  error: string | null;
+  loss: { tag: string; steps: number[]; values: number[] } | null;
+}
+
+export interface Problem {
+  path: string;
+  message: string;
+}
+
+export interface ReportResponse {
+  schema: number;
+  problems: Problem[];
+  run: RunReport;
+}
+
+/** One piece of a sentence: prose, or a name to be set in monospace. */
+export type Piece = { text: string; code?: undefined } | { code: string; text?: undefined };
+
+export interface RunReport {
+  run: string;
+  verdict: Verdict;
+  steps: number;
+  sentence: Piece[];
+  try_first: string | null;
+  /** Indices of findings from the root cause to the last symptom. */
+  chain: number[];
+  closest: string | null;
+  layers: number;
+  optimizers: string[];
+  last_wall: number | null;
+  closed: boolean;
+  has_records: boolean;
+  checks: Checks;
+  findings: Finding[];
+  capture: Capture | null;
+}
+
+export type Status = "passed" | "finding" | "not-applicable" | "too-little-data" | "could-not-check" | "error";
+
+export interface CheckOutcome {
+  rule: string;
+  group: string;
+  title: string;
+  status: Status;
+  reason: string | null;
+}
+
+export interface Checks {
+  passed: number;
+  not_applicable: number;
+  could_not_check: { rule: string; needs: string }[];
+  outcomes: CheckOutcome[];
+}
+
+export interface Evidence {
+  statistic: string;
+  unit: string;
+  value: number;
+  limit: number;
+  direction: Direction;
+  healthy: Band | null;
+  /** Whatever numbers the rule adds. */
+  [more: string]: unknown;
+}
+
+export interface Finding {
+  rule: string;
+  severity: Severity;
+  /** Module, parameter or scalar tag; empty for the whole run. */
+  subject: string;
+  first_step: number;
+  fired_step: number;
+  last_step: number;
+  count: number;
+  active: boolean;
+  caused_by: { rule: string; subject: string } | null;
+  message: string;
+  evidence: Evidence;
+  advice: string[];
+  title: string;
+  why: string;
+  references: { title: string; url: string }[];
+  rule_page: string;
+  snippet: string;
+  /** Null where the finding is about a scalar or no statistic of the heatmap. */
+  statistic_id: string | null;
+  layer: string | null;
+  layers: string[];
+  subjects: { subject: string; first_step: number; last_step: number }[];
+}
+
+export interface Capture {
+  written: number;
+  dropped: number;
+  /** Fractions of the step time. */
+  overhead: number | null;
+  budget: number | null;
+  every: number | null;
+  reason: string | null;
+  errors: string[];
+  format: number;
+}
+
+export interface ModelResponse {
+  first_step: number;
+  last_step: number;
+  statistics: StatisticInfo[];
+  layers: LayerInfo[];
+}
+
+export interface StatisticInfo {
+  id: string;
+  title: string;
+  unit: string;
+  scale: Scale;
+  healthy: Band | null;
+  limits: { rule: string; value: number; direction: Direction }[];
+}
+
+export interface LayerInfo {
+  name: string;
+  type: string;
+  watch: string;
+  parameters: ParameterInfo[];
+  statistics: string[];
+}
+
+export interface ParameterInfo {
+  name: string;
+  shape: number[];
+  dtype: string;
+  numel: number;
+  trainable: boolean;
+  optimizer: string | null;
+  group: number | null;
+  weight_decay: number | null;
+  initial_rms: number | null;
+  expected_rms: Band | null;
+}
+
+export interface HeatmapResponse {
+  statistic: string;
+  layers: string[];
+  /** First and last step of each column, both included. */
+  steps: [number, number][];
+  records: number;
+  /** Shape (layers, columns), row-major; NaN means no record. */
+  values: Float32Array;
+  worst: ({ value: number; step: number } | null)[];
+  /** Index of the layer, first and last step. */
+  non_finite: [layer: number, first: number, last: number][];
+}
+
+export interface EvidenceResponse {
+  title: string;
+  unit: string;
+  scale: Scale;
+  steps: number[];
+  values: Float32Array;
+  low: Float32Array | null;
+  high: Float32Array | null;
+  healthy: Band | null;
+  limit: number | null;
+  direction: Direction | null;
+  /** The other layers: median, 5 % and 95 %. */
+  others: { median: Float32Array; low: Float32Array; high: Float32Array } | null;
+}
+
+export interface ScalarsResponse {
+  tags: string[];
+  charts: ScalarChart[];
+}
+
+export interface ScalarChart {
+  id: string;
+  title: string;
+  scale: "linear" | "log";
+  series: ScalarSeries[];
+}
+
+export interface ScalarSeries {
+  tag: string;
+  role: "train" | "val" | "value";
+  steps: number[];
+  values: Float32Array;
+  mean: Float32Array | null;
+  low: Float32Array | null;
+  high: Float32Array | null;
+}
+
+export interface LayerResponse {
+  layer: LayerInfo;
+  learning_rate: { steps: number[]; values: Float32Array } | null;
+  panels: LayerPanel[];
+}
+
+export interface LayerPanel {
+  id: "activations" | "gradients" | "weights" | "updates";
+  title: string;
+  subtitle: string;
+  statistic: string;
+  scale: Scale;
+  unit: string;
+  steps: number[];
+  values: Float32Array;
+  low: Float32Array | null;
+  high: Float32Array | null;
+  healthy: Band | null;
+  limit: number | null;
+  direction: Direction | null;
+  distribution: Distribution | null;
+}
+
+export interface Distribution {
+  steps: number[];
+  exponent_low: number;
+  /** Shape (steps, 64): share of elements with floor(log2 |x|) = exponent_low + i. */
+  shares: Float32Array;
+  zero: Float32Array;
+  non_finite: Float32Array;
+  mean: Float32Array;
+  p5: Float32Array;
+  p95: Float32Array;
+  max: Float32Array;
+}

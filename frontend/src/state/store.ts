@@ -1,0 +1,65 @@
+/** Everything the tab remembers, in one place. Views read these signals and nothing keeps state beside them. */
+
+import { computed, signal } from "@preact/signals";
+import type { Finding, RunReport } from "../api/types";
+import { fetched, type Resource } from "./resources";
+
+export type Theme = "light" | "dark";
+export type StepRange = readonly [from: number, to: number];
+
+/** Run in focus; null shows the overview of all runs. */
+export const run = signal<string | null>(null);
+/** Runs ticked for comparison. */
+export const ticked = signal<ReadonlySet<string>>(new Set());
+/** Which finding is chosen, by rule and subject, so that new data do not move the choice. */
+export const findingKey = signal<string | null>(null);
+/** Statistic of the heatmap; null follows the chosen finding. */
+export const chosenStatistic = signal<string | null>(null);
+/** Steps shown by everything on the page; null is all of them. */
+export const range = signal<StepRange | null>(null);
+/** Step under the shared cursor. */
+export const cursor = signal<number | null>(null);
+/** Layer whose page is open. */
+export const layer = signal<string | null>(null);
+/** Tags of scalars the user picked, beside the standard charts. */
+export const tags = signal<readonly string[]>([]);
+/** Groups of layers opened (true) or closed (false) by hand, by module path. */
+export const folds = signal<ReadonlyMap<string, boolean>>(new Map());
+export const theme = signal<Theme>("light");
+/** False while TensorBoard hides the tab: nothing should be drawn then. */
+export const visible = signal(true);
+
+export const keyOf = (finding: { rule: string; subject: string }): string => `${finding.rule}@${finding.subject}`;
+
+export const runs = computed(() => fetched("runs").value);
+
+const NONE: Resource<never> = { status: "idle", data: null, error: null };
+
+/** Report of the run in focus. */
+export const report = computed(() => (run.value === null ? NONE : fetched("report", { run: run.value }).value));
+/** Layers and statistics of the run in focus, where it has records. */
+export const model = computed(() =>
+  run.value !== null && report.value.data?.run.has_records ? fetched("model", { run: run.value }).value : NONE,
+);
+
+export const runReport = computed<RunReport | null>(() => {
+  const loaded = report.value.data?.run;
+  return loaded && loaded.run === run.value ? loaded : null;
+});
+export const findings = computed<readonly Finding[]>(() => runReport.value?.findings ?? []);
+
+/** Index of the chosen finding in `findings`; -1 where there are none. */
+export const finding = computed(() => {
+  const chosen = findings.value.findIndex((item) => keyOf(item) === findingKey.value);
+  return chosen >= 0 ? chosen : findings.value.length ? 0 : -1;
+});
+export const currentFinding = computed<Finding | null>(() => findings.value[finding.value] ?? null);
+
+export const DEFAULT_STATISTIC = "update-ratio";
+
+/** Id of the statistic that the heatmap shows: the user's choice, else the chosen finding's, else the first there is. */
+export const statistic = computed(() => {
+  const known = model.value.data?.statistics.map((item) => item.id);
+  const wanted = [chosenStatistic.value, currentFinding.value?.statistic_id, DEFAULT_STATISTIC];
+  return wanted.find((id) => id && (known?.includes(id) ?? true)) ?? known?.[0] ?? DEFAULT_STATISTIC;
+});

@@ -1,0 +1,4 @@
+/** The page of one layer. */
+export function Layer() {
+  return <section class="card" aria-label="Layer" />;
+}
