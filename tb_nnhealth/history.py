@@ -49,7 +49,7 @@ class _Log:
 
     def append(self, step: int, wall: float, value: Any, *, pinned: bool = False) -> None:
         if self.steps and step <= self.steps[-1]:
-            self._rewind(step)
+            self.rewind(step)
         if self.steps and not self._kept(-1):  # the newest entry was only held until the next came
             self._drop_last()
         self.steps.append(step)
@@ -75,7 +75,7 @@ class _Log:
     def _all_columns(self) -> tuple[list[Any], ...]:
         return self.steps, self.walls, self.values, self._ordinals, self._pinned
 
-    def _rewind(self, step: int) -> None:
+    def rewind(self, step: int) -> None:
         while self.steps and self.steps[-1] >= step:
             self._drop_last()
         self._next = self._ordinals[-1] + 1 if self._ordinals else 0
@@ -124,6 +124,8 @@ class History:
     def append(self, step: int, wall: float, values: Floats) -> None:
         """Adds a record: ``values`` float32 of shape (rows, columns), rows a prefix of the layout's."""
         self._records.capacity = max(512, min(RECORDS_KEPT, RECORD_BYTES_KEPT // max(1, values.nbytes)))
+        if len(self) and step <= self._records.steps[-1]:
+            self._rewind_records(step)
         bad = self._bad(values)
         self._records.append(step, wall, values, pinned=bad and not self._non_finite_before)
         self._non_finite_before = bad
@@ -132,6 +134,16 @@ class History:
     def append_histogram(self, step: int, wall: float, counts: NDArray[np.int32]) -> None:
         """Adds a histogram record: ``counts`` int32 of shape (rows, ``schema.HISTOGRAM_BINS``)."""
         self._histograms.append(step, wall, counts)
+
+    def rewind(self, step: int) -> None:
+        """Forgets every record and histogram from ``step`` on: training restarted there."""
+        self._rewind_records(step)
+        self._histograms.rewind(step)
+
+    def _rewind_records(self, step: int) -> None:
+        self._records.rewind(step)
+        self._non_finite_before = bool(len(self)) and self._bad(self._records.values[-1])
+        self._stacked = None
 
     def _bad(self, values: Floats) -> bool:
         columns = [self._columns[c] for c in (schema.NAN_COUNT, schema.INF_COUNT) if c in self._columns]
@@ -197,6 +209,10 @@ class Series:
 
     def append(self, step: int, wall: float, value: float) -> None:
         self._log.append(step, wall, value)
+
+    def rewind(self, step: int) -> None:
+        """Forgets every point from ``step`` on: training restarted there."""
+        self._log.rewind(step)
 
     def __len__(self) -> int:
         return len(self._log.steps)

@@ -18,12 +18,14 @@ from tb_nnhealth.messages import PluginData
 
 FILE_VERSION = "brain.Event:2"
 """What every event file says of itself in its first event."""
+SOURCE_WRITER = "tensorboard.summary.writer.event_file_writer"
+"""TensorBoard's own, as in the files that PyTorch's SummaryWriter makes: ours are the same."""
 
 
 def file_version(wall: float) -> bytes:
     """The first event of every file."""
     event = event_pb2.Event(wall_time=wall, file_version=FILE_VERSION)
-    event.source_metadata.writer = "tb_nnhealth"
+    event.source_metadata.writer = SOURCE_WRITER
     return _serialized(event)
 
 
