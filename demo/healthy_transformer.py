@@ -1,0 +1,20 @@
+"""Healthy: a character transformer with a warmed-up learning rate."""
+
+from __future__ import annotations
+
+import torch
+
+from tb_nnhealth import SummaryWriter
+
+from .data import characters
+from .loops import Progress, predict_characters, warm_up
+from .models import CharacterTransformer
+
+STEPS = 400
+
+
+def train(writer: SummaryWriter, progress: Progress) -> None:
+    text = characters()
+    model = CharacterTransformer(len(text.alphabet))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    predict_characters(writer, model, optimizer, text, steps=STEPS, progress=progress, learning_rate=warm_up(1e-3, 100))
