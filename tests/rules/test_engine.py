@@ -1,0 +1,164 @@
+"""Asking, folding, linking: on rules made for the purpose, so that no threshold of a real one matters here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tb_nnhealth.history import Run
+from tb_nnhealth.rules.base import Case, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.engine import judge
+from tb_nnhealth.rules.synthetic import Network
+
+
+def hit(subject: str, first: int, last: int | None = None, *, severity: str = "warning", rank: float = 0.0) -> Hit:
+    return Hit(
+        subject=subject,
+        first_step=first,
+        fired_step=first,
+        last_step=first if last is None else last,
+        count=1,
+        active=last is None,
+        severity=severity,  # type: ignore[arg-type]
+        statistic="made up",
+        unit="1",
+        value=2.0,
+        limit=1.0,
+        direction="above",
+        message=f"`{subject}` is ill.",
+        advice=("Try something.",),
+        rank=rank,
+    )
+
+
+def rule(rule_id: str, answer: Outcome | Sequence[Hit], *, causes: tuple[str, ...] = (), scope: str = "watch") -> Rule:
+    outcome = answer if not isinstance(answer, (list, tuple)) else Ill(answer)
+    return Rule(
+        id=rule_id,
+        healthy="Fine",
+        ill="Not fine",
+        group="updates",
+        severity="warning",
+        scope=scope,  # type: ignore[arg-type]
+        check=lambda case: outcome,  # type: ignore[return-value,arg-type]
+        options=(Option("max", 1.0, "1", "limit", "made up"),),
+        examples=(),
+        page="",
+        causes=causes,
+    )
+
+
+@pytest.fixture
+def run() -> Run:
+    return Network(steps=20).run()
+
+
+def test_hits_that_overlap_are_one_finding_told_by_the_first(run: Run):
+    (finding,) = judge(run, rules=[rule("a", [hit("layers.2", 10), hit("layers.1", 5), hit("layers.3", 7)])]).findings
+    assert (finding.subject, finding.first_step) == ("layers.1", 5)
+    assert [entry["subject"] for entry in finding.evidence.more["subjects"]] == ["layers.1", "layers.3", "layers.2"]
+    assert finding.message.endswith("Also in `layers.3`, `layers.2`.")
+
+
+def test_hits_apart_in_time_are_two_findings(run: Run):
+    findings = judge(run, rules=[rule("a", [hit("layers.1", 0, 4), hit("layers.2", 9)])]).findings
+    assert [finding.subject for finding in findings] == ["layers.1", "layers.2"]
+
+
+def test_hits_that_began_together_are_told_by_the_highest_rank(run: Run):
+    (finding,) = judge(run, rules=[rule("a", [hit("layers.1", 5, rank=1), hit("layers.2", 5, rank=2)])]).findings
+    assert finding.subject == "layers.2"
+
+
+def test_the_severest_speaks_even_where_a_lesser_one_began_first(run: Run):
+    (finding,) = judge(
+        run, rules=[rule("a", [hit("bias", 0, severity="info"), hit("weight", 8, severity="critical")])]
+    ).findings
+    assert (finding.subject, finding.severity) == ("weight", "critical")
+
+
+def test_symptoms_stand_beneath_their_root_cause(run: Run):
+    rules = [
+        rule("symptom", [hit("loss", 12, severity="critical")]),
+        rule("middle", [hit("layers.4", 8)], causes=("symptom",)),
+        rule("other", [hit("layers.0", 0)]),
+        rule("root", [hit("layers.3", 6)], causes=("middle",)),
+    ]
+    findings = judge(run, rules=rules).findings
+    assert [finding.rule for finding in findings] == ["root", "middle", "symptom", "other"]
+    assert [finding.caused_by and finding.caused_by.rule for finding in findings] == [None, "root", "root", None]
+
+
+def test_what_began_much_later_is_no_cause(run: Run):
+    rules = [rule("symptom", [hit("loss", 0)]), rule("root", [hit("layers.3", 19)], causes=("symptom",))]
+    assert all(finding.caused_by is None for finding in judge(run, rules=rules).findings)
+
+
+def test_rules_that_can_cause_each_other_are_led_by_the_earlier(run: Run):
+    rules = [rule("a", [hit("x", 9)], causes=("b",)), rule("b", [hit("y", 3)], causes=("a",))]
+    findings = judge(run, rules=rules).findings
+    assert [finding.rule for finding in findings] == ["b", "a"]
+    assert findings[1].caused_by is not None
+
+
+def test_a_circle_of_causes_has_one_root(run: Run):
+    rules = [
+        rule("a", [hit("x", 3)], causes=("b",)),
+        rule("b", [hit("y", 3)], causes=("c",)),
+        rule("c", [hit("z", 3)], causes=("a",)),
+    ]
+    assert sum(finding.caused_by is None for finding in judge(run, rules=rules).findings) == 1
+
+
+def test_information_causes_no_warning(run: Run):
+    rules = [rule("note", [hit("x", 0, severity="info")], causes=("b",)), rule("b", [hit("y", 3)])]
+    findings = judge(run, rules=rules).findings
+    assert findings[0].rule == "b"
+    assert findings[0].caused_by is None
+
+
+def test_a_rule_that_raises_never_stops_the_others(run: Run):
+    def broken(case: Case) -> Outcome:
+        raise RuntimeError("boom")
+
+    bad = rule("bad", Passed())
+    object.__setattr__(bad, "check", broken)
+    judgement = judge(run, rules=[bad, rule("good", [hit("x", 0)])])
+    assert "boom" in judgement.outcomes["bad"].error  # type: ignore[union-attr]
+    assert [finding.rule for finding in judgement.findings] == ["good"]
+
+
+def test_verdicts(run: Run):
+    assert judge(run, rules=[rule("a", Passed())]).verdict == "healthy"
+    assert judge(run, rules=[rule("a", [hit("x", 0, severity="info")])]).verdict == "healthy"
+    assert judge(run, rules=[rule("a", [hit("x", 0)])]).verdict == "warning"
+    assert judge(run, rules=[rule("a", [hit("x", 0, severity="critical")])]).verdict == "critical"
+    assert judge(run, rules=[rule("a", NotApplicable("none here"))]).verdict == "no-data"
+
+
+def test_options_silence_retune_and_regrade():
+    network = Network(steps=20)
+    network.layout.rules_json = '{"a": false, "b": {"severity": "info", "layers.1*": false}}'
+    run = network.run()
+    rules = [rule("a", [hit("layers.1", 0)]), rule("b", [hit("layers.1", 0), hit("layers.2", 0)])]
+    judgement = judge(run, rules=rules)
+    assert isinstance(judgement.outcomes["a"], NotApplicable)
+    assert [(finding.subject, finding.severity) for finding in judgement.findings] == [("layers.2", "info")]
+    overridden = judge(run, {}, rules=rules)
+    assert {finding.rule for finding in overridden.findings} == {"a", "b"}
+
+
+def test_a_named_watch_prefixes_its_subjects():
+    run = Network(steps=20).run()
+    run.watches = {"G": run.watches["model"]}
+    (finding,) = judge(run, rules=[rule("a", [hit("layers.1", 0)])]).findings
+    assert finding.subject == "G.layers.1"
+
+
+def test_a_log_without_watches_is_asked_once():
+    asked: list[Case] = []
+    one = rule("a", Passed(), scope="run")
+    object.__setattr__(one, "check", lambda case: (asked.append(case), Passed())[1])
+    judge(Run("plain"), rules=[one])
+    assert [case.history for case in asked] == [None]

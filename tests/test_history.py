@@ -1,0 +1,105 @@
+"""A History keeps what the rules need, in bounded memory, depending on the sequence of records alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tb_nnhealth import history as history_module
+from tb_nnhealth import schema
+from tb_nnhealth.history import History, Series
+from tb_nnhealth.messages import Layout, Row
+
+
+def layout(rows: int = 2) -> Layout:
+    return Layout(
+        columns=schema.STATISTICS,
+        rows=[Row(kind=schema.WEIGHT, subject=f"w{i}", shape=[4]) for i in range(rows)],
+    )
+
+
+def record(value: float, rows: int = 2, nan_count: float = 0.0) -> np.ndarray:
+    values = np.full((rows, len(schema.STATISTICS)), value, np.float32)
+    values[:, schema.STATISTICS.index(schema.NAN_COUNT)] = nan_count
+    values[:, schema.STATISTICS.index(schema.INF_COUNT)] = 0.0
+    return values
+
+
+def test_table_selects_kind_and_statistic():
+    history = History(layout())
+    history.append(0, 0.0, record(1.5))
+    history.append(5, 1.0, record(2.5))
+    table = history.table(schema.WEIGHT, schema.RMS)
+    assert table.subjects == ("w0", "w1")
+    assert table.steps.tolist() == [0, 5]
+    assert table.values.tolist() == [[1.5, 1.5], [2.5, 2.5]]
+
+
+def test_statistic_that_was_not_recorded_is_absent_not_zero():
+    old = layout()
+    del old.columns[-1]
+    history = History(old)
+    history.append(0, 0.0, record(1.0)[:, :-1])
+    assert np.isnan(history.table(schema.WEIGHT, schema.STATISTICS[-1]).values).all()
+
+
+def test_rows_that_came_later_are_absent_before():
+    history = History(layout(1))
+    history.append(0, 0.0, record(1.0, rows=1))
+    history.layout = layout(3)
+    history.append(1, 0.0, record(2.0, rows=3))
+    values = history.table(schema.WEIGHT, schema.RMS).values
+    assert np.isnan(values[0, 1:]).all()
+    assert values[1].tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_step_that_goes_back_rewinds():
+    history = History(layout())
+    for step in (0, 1, 2, 3, 2):
+        history.append(step, float(step), record(step))
+    assert history.steps.tolist() == [0, 1, 2]
+    series = Series([(0, 0.0, 1.0), (1, 0.0, 2.0), (0, 0.0, 3.0)])
+    assert (series.steps.tolist(), series.values.tolist()) == ([0], [3.0])
+
+
+@pytest.fixture
+def small_history(monkeypatch: pytest.MonkeyPatch) -> History:
+    monkeypatch.setattr(history_module, "RECORDS_KEPT", 512)
+    return History(layout())
+
+
+def test_thinning_keeps_opening_newest_and_onset_of_non_finite_values(small_history: History):
+    onset = 1501
+    for step in range(5000):
+        small_history.append(step, 0.0, record(step, nan_count=1.0 if step >= onset else 0.0))
+    steps = small_history.steps
+    assert len(steps) <= 513
+    assert steps[: history_module.OPENING_KEPT].tolist() == list(range(history_module.OPENING_KEPT))
+    assert onset in steps
+    assert steps[-1] == 4999
+    assert (np.diff(steps) > 0).all()
+
+
+def test_thinning_depends_only_on_the_sequence(small_history: History):
+    other = History(layout())
+    for step in range(3000):
+        small_history.append(step, 0.0, record(step))
+        small_history.table(schema.WEIGHT, schema.RMS)  # looking at it in between changes nothing
+    for step in range(3000):
+        other.append(step, 0.0, record(step))
+    assert other.steps.tolist() == small_history.steps.tolist()
+    assert np.array_equal(
+        other.table(schema.WEIGHT, schema.RMS).values, small_history.table(schema.WEIGHT, schema.RMS).values
+    )
+
+
+def test_histograms_of_one_row():
+    history = History(layout())
+    counts = np.arange(2 * schema.HISTOGRAM_BINS, dtype=np.int32).reshape(2, schema.HISTOGRAM_BINS)
+    history.append_histogram(7, 0.0, counts)
+    steps, found = history.histograms(schema.WEIGHT, "w1")
+    assert steps.tolist() == [7]
+    assert np.array_equal(found[0], counts[1])
+    steps, found = history.histograms(schema.WEIGHT, "absent")
+    assert len(steps) == 0
+    assert found.shape == (0, schema.HISTOGRAM_BINS)
