@@ -46,8 +46,10 @@ class _Log:
         self._ordinals: list[int] = []
         self._pinned: list[bool] = []
         self._next = 0
+        self.changes = 0
 
     def append(self, step: int, wall: float, value: Any, *, pinned: bool = False) -> None:
+        self.changes += 1
         if self.steps and step <= self.steps[-1]:
             self.rewind(step)
         if self.steps and not self._kept(-1):  # the newest entry was only held until the next came
@@ -76,6 +78,7 @@ class _Log:
         return self.steps, self.walls, self.values, self._ordinals, self._pinned
 
     def rewind(self, step: int) -> None:
+        self.changes += 1
         while self.steps and self.steps[-1] >= step:
             self._drop_last()
         self._next = self._ordinals[-1] + 1 if self._ordinals else 0
@@ -134,6 +137,11 @@ class History:
     def append_histogram(self, step: int, wall: float, counts: NDArray[np.int32]) -> None:
         """Adds a histogram record: ``counts`` int32 of shape (rows, ``schema.HISTOGRAM_BINS``)."""
         self._histograms.append(step, wall, counts)
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever something was appended or forgotten."""
+        return self._records.changes + self._histograms.changes
 
     def rewind(self, step: int) -> None:
         """Forgets every record and histogram from ``step`` on: training restarted there."""
@@ -209,6 +217,11 @@ class Series:
 
     def append(self, step: int, wall: float, value: float) -> None:
         self._log.append(step, wall, value)
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever something was appended or forgotten."""
+        return self._log.changes
 
     def rewind(self, step: int) -> None:
         """Forgets every point from ``step`` on: training restarted there."""
