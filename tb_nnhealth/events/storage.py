@@ -1,0 +1,116 @@
+"""Where event files lie: the few calls by which readers touch a file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name in a directory. A link is an entry of the kind it points to, with ``link`` set."""
+
+    name: str
+    directory: bool
+    link: bool
+
+
+class Storage(Protocol):
+    """A file system. All methods raise OSError for what is missing or may not be read."""
+
+    def entries(self, directory: str) -> list[Entry]:
+        """What lies in ``directory``, in the order of names."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Bytes in a file. Raises OSError for what is no regular file."""
+        ...
+
+    def read(self, path: str, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes from ``offset`` on; fewer at the end of the file. Never blocks."""
+        ...
+
+    def join(self, directory: str, name: str) -> str: ...
+
+    def real(self, path: str) -> str:
+        """``path`` with every link resolved."""
+        ...
+
+    def identity(self, directory: str) -> Hashable:
+        """The same for all names of one directory."""
+        ...
+
+    def contains(self, directory: str, path: str) -> bool:
+        """Whether ``path`` is ``directory`` or lies below it, both as ``real`` gives them."""
+        ...
+
+
+class LocalStorage:
+    """The file system of this machine."""
+
+    def entries(self, directory: str) -> list[Entry]:
+        with os.scandir(directory) as found:
+            entries = [Entry(entry.name, _is_directory(entry), entry.is_symlink()) for entry in found]
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def size(self, path: str) -> int:
+        return _regular(path, os.stat(path)).st_size
+
+    def read(self, path: str, offset: int, count: int) -> bytes:
+        # A pipe in the place of a file would block open() for ever, hence O_NONBLOCK and a second look.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            _regular(path, os.fstat(descriptor))
+            file.seek(offset)
+            return _read_fully(file, count)
+
+    def join(self, directory: str, name: str) -> str:
+        return os.path.join(directory, name)
+
+    def real(self, path: str) -> str:
+        return os.path.realpath(path)
+
+    def identity(self, directory: str) -> Hashable:
+        status = os.stat(directory)
+        return status.st_dev, status.st_ino
+
+    def contains(self, directory: str, path: str) -> bool:
+        try:
+            return os.path.commonpath([directory, path]) == directory
+        except ValueError:  # different drives
+            return False
+
+
+LOCAL = LocalStorage()
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a loop, or gone meanwhile
+        return False
+
+
+def _regular(path: str, status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return status
+
+
+class _Raw(Protocol):
+    def read(self, count: int, /) -> bytes | None: ...
+
+
+def _read_fully(file: _Raw, count: int) -> bytes:
+    parts = []
+    while count > 0:
+        part = file.read(count)
+        if not part:
+            break
+        parts.append(part)
+        count -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
