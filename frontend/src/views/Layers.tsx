@@ -1,4 +1,82 @@
-/** The layers × steps card. */
+/** The layers × steps card: the statistic of every layer over the run, coloured by distance from its healthy band. */
+
+import { formatStep } from "../charts/paint";
+import { columns, heatmap, shown } from "../charts/stepRange";
+import { chosenStatistic, model, range, statistic } from "../state/store";
+import { LayersHeatmap } from "./LayersHeatmap";
+import { LayersLegend } from "./LayersLegend";
+import { names } from "./LayersModel";
+import { LayersTable } from "./LayersTable";
+
 export function Layers() {
-  return <section class="card" aria-label="Layers × steps" />;
+  const known = model.value.data;
+  if (!known && model.value.status === "idle") return null;
+  return (
+    <section class="layers" aria-label="Layers × steps">
+      <header class="layers-head">
+        <h2>Layers × steps</h2>
+        <StatisticSelect />
+        <Subtitle />
+        <LayersLegend />
+      </header>
+      <Body />
+    </section>
+  );
+}
+
+function StatisticSelect() {
+  const statistics = model.value.data?.statistics ?? [];
+  return (
+    <select
+      class="layers-select"
+      aria-label="Statistic"
+      value={statistic.value}
+      onChange={(event) => {
+        chosenStatistic.value = event.currentTarget.value;
+      }}
+    >
+      {statistics.map(({ id, title }) => (
+        <option key={id} value={id}>
+          {title}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Subtitle() {
+  const count = names.value.length;
+  const steps = shown.value;
+  if (!count || !steps) return <p class="layers-subtitle" />;
+  const text = [
+    `${count === 1 ? "1 layer" : `${count.toLocaleString("en-US")} layers, forward order`}`,
+    `steps ${formatStep(steps[0])}–${formatStep(lastStep())}, ${perColumn()}`,
+    range.value ? "double-click shows all" : "drag to zoom",
+  ];
+  return <p class="layers-subtitle">{text.join(" · ")}</p>;
+}
+
+function lastStep(): number {
+  const steps = heatmap.value.data?.steps;
+  return range.value?.[1] ?? steps?.[steps.length - 1]?.[1] ?? 0;
+}
+
+function perColumn(): string {
+  const { from } = columns.value;
+  const records = heatmap.value.data?.records ?? 0;
+  const each = Math.round(records / Math.max(1, from.length));
+  return each <= 1 ? "one record a column" : `${each.toLocaleString("en-US")} records a column, worst shown`;
+}
+
+function Body() {
+  const { data, status, error } = heatmap.value;
+  if (model.value.error && !model.value.data) return <p class="chart-note">{model.value.error}</p>;
+  if (!data && error) return <p class="chart-note">{error}</p>;
+  if (data && data.layers.length === 0) return <p class="chart-note">No layer has this statistic in this run.</p>;
+  return (
+    <>
+      <LayersHeatmap busy={status === "loading"} />
+      <LayersTable />
+    </>
+  );
 }

@@ -1,0 +1,104 @@
+/** The step axis that heatmap and scalar charts share, and the data they show on it. */
+
+import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import type { HeatmapResponse, ScalarsResponse } from "../api/types";
+import { fetched, type Resource } from "../state/resources";
+import { model, range, run, runReport, type StepRange, statistic, tags } from "../state/store";
+import { type Columns, makeColumns } from "./columns";
+import { makeScale, type Scale } from "./scale";
+
+/** Room for names to the left of every plot and for values to its right. */
+export const GUTTER = { left: 168, right: 146 } as const;
+
+/** Width of the shared plots in pixels; 0 before the first layout. */
+export const plotWidth = signal(0);
+
+/** Asked for in hundreds, so that small changes of size are not new requests. */
+const columnsWanted = computed(() => Math.min(1000, Math.max(100, Math.ceil(plotWidth.value / 100) * 100)));
+
+const IDLE: Resource<never> = { status: "idle", data: null, error: null };
+
+/** Keeps showing the last answer about the same run until the next has come. */
+function held<T>(read: () => Resource<T>): ReadonlySignal<Resource<T>> {
+  let last: { run: string | null; data: T } | null = null;
+  return computed(() => {
+    const resource = read();
+    if (resource.data) last = { run: run.value, data: resource.data };
+    else if (last?.run !== run.value) last = null;
+    return { ...resource, data: last?.data ?? null };
+  });
+}
+
+export const heatmap: ReadonlySignal<Resource<HeatmapResponse>> = held(() => {
+  if (run.value === null || !model.value.data || plotWidth.value === 0) return IDLE;
+  const [from, to] = range.value ?? [null, null];
+  const parameters = { run: run.value, statistic: statistic.value, from, to, columns: columnsWanted.value };
+  return fetched("heatmap", parameters, { lane: "heatmap" }).value;
+});
+
+const SCALAR_POINTS = 500;
+const scalarParameters = (picked: readonly string[]) => {
+  const [from, to] = range.value ?? [null, null];
+  return { run: run.value, tag: picked, from, to, points: SCALAR_POINTS };
+};
+
+/** The charts that every run has. */
+export const standardScalars: ReadonlySignal<Resource<ScalarsResponse>> = held(() =>
+  runReport.value === null ? IDLE : fetched("scalars", scalarParameters([]), { lane: "scalars" }).value,
+);
+/** The charts that the user added. */
+export const pickedScalars: ReadonlySignal<Resource<ScalarsResponse>> = held(() =>
+  runReport.value === null || tags.value.length === 0
+    ? IDLE
+    : fetched("scalars", scalarParameters(tags.value), { lane: "picked" }).value,
+);
+
+const NO_COLUMNS = makeColumns([]);
+export const columns = computed<Columns>(() =>
+  heatmap.value.data ? makeColumns(heatmap.value.data.steps) : NO_COLUMNS,
+);
+
+/** All steps of the run in focus, as far as is known; null before anything is. */
+const extent = computed<StepRange | null>(() => {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  const include = (first: number | undefined, last: number | undefined) => {
+    low = Math.min(low, first ?? low);
+    high = Math.max(high, last ?? high);
+  };
+  const known = model.value.data;
+  if (known && known.layers.length > 0) include(known.first_step, known.last_step);
+  for (const resource of [standardScalars.value, pickedScalars.value]) {
+    for (const chart of resource.data?.charts ?? []) {
+      for (const { steps } of chart.series) include(steps[0], steps[steps.length - 1]);
+    }
+  }
+  const { from, to } = columns.value;
+  include(from[0], to[to.length - 1]);
+  return low <= high ? [low, high > low ? high : low + 1] : null;
+});
+
+/** The steps on the axis: what the user zoomed to, else all. */
+export const shown = computed<StepRange | null>(() => range.value ?? extent.value);
+
+/** Steps to pixels within the shared plots; null before there is anything to show. */
+export const stepScale = computed<Scale | null>(() =>
+  shown.value && plotWidth.value > 0 ? makeScale("linear", shown.value, [0, plotWidth.value]) : null,
+);
+
+/** Zooms to the steps between two positions in the plot, in either order; a stretch too narrow to hold a step is ignored. */
+export function zoomTo(a: number, b: number): void {
+  const scale = stepScale.value;
+  if (!scale) return;
+  const [low, high] = scale.domain as StepRange;
+  const from = Math.max(low, Math.round(scale.invert(Math.min(a, b))));
+  const to = Math.min(high, Math.round(scale.invert(Math.max(a, b))));
+  if (to > from) range.value = [from, to];
+}
+
+/** The whole step under a position. */
+export function stepAt(position: number): number | null {
+  const scale = stepScale.value;
+  if (!scale) return null;
+  const [low, high] = scale.domain as StepRange;
+  return Math.min(high, Math.max(low, Math.floor(scale.invert(position))));
+}

@@ -1,0 +1,114 @@
+/** What the heatmap shows, derived from the answer, the folds and the chosen finding. */
+
+import { computed, type ReadonlySignal } from "@preact/signals";
+import type { Finding, StatisticInfo } from "../api/types";
+import { rowDistances } from "../charts/columns";
+import { type Block, layersUnder, layOut, makeTree, type Row } from "../charts/fold";
+import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
+import type { Mark } from "../charts/Marker";
+import { type Judge, makeJudge } from "../charts/ramp";
+import { columns, heatmap } from "../charts/stepRange";
+import { currentFinding, findingKey, findings, folds, keyOf, model } from "../state/store";
+
+/** More groups than this, and a finding is about the network rather than about places in it. */
+const PLACES = 6;
+
+export const names = computed<readonly string[]>(() => heatmap.value.data?.layers ?? []);
+const tree = computed(() => makeTree(names.value));
+
+/** The statistic of the cells on show, which while another is fetched is still the last one. */
+export const shownStatistic = computed<StatisticInfo | null>(() => {
+  const id = heatmap.value.data?.statistic;
+  return model.value.data?.statistics.find((item) => item.id === id) ?? null;
+});
+
+export const judge = computed<Judge | null>(() => {
+  const statistic = shownStatistic.value;
+  if (!statistic) return null;
+  const scale = statistic.scale === "linear" ? "symlog" : statistic.scale;
+  return makeJudge(scale, statistic.healthy ?? [0, 0]);
+});
+
+const subjectsOf = (finding: Finding): string[] =>
+  finding.layers.length > 0 ? finding.layers : finding.layer ? [finding.layer] : [];
+
+/** Layers that the chosen finding is about. */
+export const chosenLayers = computed(() =>
+  layersUnder(names.value, currentFinding.value ? subjectsOf(currentFinding.value) : []),
+);
+
+const pointedAt = computed(() => {
+  const marked = new Set<number>();
+  for (const finding of findings.value) {
+    const layers = layersUnder(names.value, subjectsOf(finding));
+    const places = tree.value.filter((node) => node.layers.some((layer) => layers.has(layer))).length;
+    if (places <= PLACES) for (const layer of layers) marked.add(layer);
+  }
+  return marked;
+});
+
+export const blocks: ReadonlySignal<Block[]> = computed(() =>
+  layOut(tree.value, names.value, { chosen: folds.value, marked: pointedAt.value }),
+);
+export const rows: ReadonlySignal<Row[]> = computed(() => blocks.value.flatMap((block) => block.rows));
+
+/** Distances from the band of every layer's cells, shape (layers, columns). */
+const layerDistances = computed(() => {
+  const judging = judge.value;
+  return judging && heatmap.value.data ? heatmap.value.data.values.map((value) => judging.distance(value)) : null;
+});
+
+export const nonFinite = computed(() => nonFiniteByLayer(heatmap.value.data?.non_finite ?? []));
+
+export const cells = computed<Cells | null>(() => {
+  if (!layerDistances.value) return null;
+  const count = columns.value.from.length;
+  const layersOfRows = rows.value.map((row) => row.layers);
+  const distances = rowDistances(layerDistances.value, count, layersOfRows);
+  return { rows: rows.value, distances, columns: columns.value, nonFinite: nonFinite.value };
+});
+
+/** The layer of a row that is farthest from the band in a column, or by its worst value where no column is given. */
+export function worstLayer(row: Row, column?: number): number {
+  const count = columns.value.from.length;
+  const worst = heatmap.value.data?.worst ?? [];
+  const distance = (layer: number): number => {
+    const value =
+      column === undefined
+        ? judge.value?.distance(worst[layer]?.value ?? Number.NaN)
+        : layerDistances.value?.[layer * count + column];
+    return Math.abs(value ?? Number.NaN);
+  };
+  let best = row.layers[0] as number;
+  for (const layer of row.layers) {
+    if (distance(layer) > distance(best) || (Number.isNaN(distance(best)) && !Number.isNaN(distance(layer))))
+      best = layer;
+  }
+  return best;
+}
+
+/** Opens or closes a group by hand. */
+export function toggle(block: Block, open = !block.open): void {
+  if (block.foldable) folds.value = new Map(folds.value).set(block.node.key, open);
+}
+
+/** Marks beyond this many would be a fence. */
+const MOST_MARKS = 24;
+
+/** Onsets of the findings, in order of steps. */
+export const onsets = computed<Mark[]>(() =>
+  findings.value
+    .slice(0, MOST_MARKS)
+    .map((finding, index) => ({
+      index,
+      severity: finding.severity,
+      step: finding.first_step,
+      title: `${index + 1}: ${finding.rule}${finding.subject ? ` in ${finding.subject}` : ""}, from step ${finding.first_step}`,
+    }))
+    .sort((a, b) => a.step - b.step || a.index - b.index),
+);
+
+export function choose(mark: Mark): void {
+  const finding = findings.value[mark.index];
+  if (finding) findingKey.value = keyOf(finding);
+}
