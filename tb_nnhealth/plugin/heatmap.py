@@ -1,0 +1,147 @@
+"""Layers × steps: one statistic of every layer, a column for a few or for many records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.derive import Statistic
+from tb_nnhealth.findings import json_number
+from tb_nnhealth.history import History, Run, Steps
+from tb_nnhealth.plugin import reduce
+from tb_nnhealth.plugin.arrays import f32
+from tb_nnhealth.plugin.layers import Layer, Layered, Part, layered
+
+CELLS = 150_000
+"""Cells of one reply, 800 kB: more layers get fewer columns."""
+COLUMNS_LEAST = 16
+LAYERS_MOST = CELLS // COLUMNS_LEAST
+SPANS_MOST = 20_000
+"""Stretches of neutral or non-finite cells in one reply."""
+
+
+def heatmap(
+    run: Run, statistic: Statistic, *, start: int | None = None, end: int | None = None, limit: int = 400
+) -> dict[str, Any]:
+    """The worst values of ``statistic`` in at most ``limit`` columns over the steps from ``start`` to ``end``."""
+    table = layered(run, statistic)
+    layers = table.layers
+    shown = layers[:LAYERS_MOST]
+    parts = [_within(part, start, end) for part in table.parts]
+    limit = min(limit, max(COLUMNS_LEAST, CELLS // max(1, len(shown))))
+    columns = reduce.columns([part.steps for part in parts if part.layers], limit)
+    values = np.full((len(layers), len(columns)), np.nan, np.float32)
+    settled = np.zeros(values.shape, bool)
+    worst: list[dict[str, Any] | None] = []
+    row = 0
+    for part in parts:
+        rows = slice(row, row + len(part.layers))
+        values[rows], settled[rows] = _cells(part, columns)
+        worst += _worst(part)
+        row += len(part.layers)
+    return {
+        "statistic": statistic.id,
+        "layers": [layer.name for layer in shown],
+        "layers_left_out": len(layers) - len(shown),
+        "healthy": [json_number(edge) for edge in table.band],
+        "steps": columns.spans(),
+        "records": max((len(part.steps) for part in parts if part.layers), default=0),
+        "values_f32": f32(values[: len(shown)]),
+        "worst": worst[: len(shown)],
+        "neutral": _neutral(settled[: len(shown)], columns),
+        "non_finite": _non_finite(run, table, columns, start, end, len(shown)),
+    }
+
+
+def _within(part: Part, start: int | None, end: int | None) -> Part:
+    kept = within(part.steps, start, end)
+    return Part(part.layers, part.steps[kept], part.values[kept], part.far[kept], part.settled[kept])
+
+
+def within(steps: Steps, start: int | None, end: int | None) -> NDArray[np.bool_]:
+    """Which of ``steps`` lie from ``start`` to ``end``, both included; None is open."""
+    kept = np.ones(len(steps), bool)
+    if start is not None:
+        kept &= steps >= start
+    if end is not None:
+        kept &= steps <= end
+    return kept
+
+
+def _cells(part: Part, columns: reduce.Columns) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Values and neutral cells of one watch, shape (layers, columns)."""
+    at = reduce.worst(part.far, columns.of(part.steps), len(columns))
+    filled = at >= 0
+    take = (np.where(filled, at, 0), np.arange(len(part.layers)))
+    if not len(part.steps):
+        return np.full(at.T.shape, np.nan, np.float32), np.zeros(at.T.shape, bool)
+    values = np.where(filled, part.values[take], np.nan).astype(np.float32)
+    return values.T, (filled & part.settled[take]).T
+
+
+def _worst(part: Part) -> list[dict[str, Any] | None]:
+    """Each layer's worst record, neutral ones aside."""
+    if not len(part.steps):
+        return [None] * len(part.layers)
+    at = np.argmax(part.far, axis=0)
+    return [
+        {"value": json_number(part.values[t, i]), "step": int(part.steps[t])}
+        if part.far[t, i] > reduce.SETTLED
+        else None
+        for i, t in enumerate(at)
+    ]
+
+
+def _neutral(settled: NDArray[np.bool_], columns: reduce.Columns) -> list[list[int]]:
+    """[layer index, first step, last step] of each stretch of columns that mean nothing."""
+    edges = columns.spans()
+    found = []
+    for i in np.flatnonzero(settled.any(axis=1)):
+        found += [[int(i), edges[first][0], edges[last][1]] for first, last in reduce.spans(settled[i])]
+    return found[:SPANS_MOST]
+
+
+def _non_finite(
+    run: Run, table: Layered, columns: reduce.Columns, start: int | None, end: int | None, rows: int
+) -> list[list[int]]:
+    """[layer index, first step, last step] of non-finite values in a layer's output, gradients or parameters.
+
+    Stretches that share a column or lie in neighbouring ones are one.
+    """
+    found: list[list[int]] = []
+    row = 0
+    for part, history in zip(table.parts, run.watches.values(), strict=True):
+        bad = non_finite_records(history, part.layers)
+        steps = history.steps
+        kept = within(steps, start, end)
+        for i in np.flatnonzero(bad.any(axis=0)):
+            ill = steps[kept & bad[:, i]]
+            if row + i < rows and len(ill):
+                found += [[int(row + i), *stretch] for stretch in _stretches(ill, columns)]
+        row += len(part.layers)
+    return found[:SPANS_MOST]
+
+
+def _stretches(ill: Steps, columns: reduce.Columns) -> list[tuple[int, int]]:
+    breaks = np.flatnonzero(np.diff(columns.of(ill)) > 1)
+    firsts = ill[np.concatenate(([0], breaks + 1))]
+    lasts = ill[np.concatenate((breaks, [len(ill) - 1]))]
+    return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def non_finite_records(history: History, layers: Sequence[Layer]) -> NDArray[np.bool_]:
+    """Whether anything of a layer held NaN or Inf, shape (records, layers)."""
+    owner = {layer.module: i for i, layer in enumerate(layers)}
+    parameters = {p.name: owner[layer.module] for layer in layers for p in layer.parameters}
+    bad = np.zeros((len(history), len(layers)), bool)
+    for kinds, place in ((schema.MODULE_KINDS, owner), (schema.PARAMETER_KINDS, parameters)):
+        for kind in kinds:
+            counts = [history.table(kind, column) for column in (schema.NAN_COUNT, schema.INF_COUNT)]
+            at = [(i, place[subject]) for i, subject in enumerate(counts[0].subjects) if subject in place]
+            for i, layer in at:
+                bad[:, layer] |= (counts[0].values[:, i] > 0) | (counts[1].values[:, i] > 0)
+    return bad

@@ -1,0 +1,206 @@
+"""The plugin as TensorBoard knows it: its tab, and a thin route for each function of this package."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tensorboard import errors, plugin_util
+from tensorboard.backend import http_util
+from tensorboard.plugins import base_plugin
+from werkzeug import wrappers
+
+from tb_nnhealth import schema
+from tb_nnhealth.derive import BY_ID
+from tb_nnhealth.history import Run
+from tb_nnhealth.plugin import parameters
+from tb_nnhealth.plugin.evidence import evidence
+from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
+from tb_nnhealth.plugin.heatmap import heatmap
+from tb_nnhealth.plugin.layer import layer
+from tb_nnhealth.plugin.model import model
+from tb_nnhealth.plugin.scalars import scalars
+from tb_nnhealth.report.build import SCHEMA
+from tb_nnhealth.source.provider import ProviderSource
+
+JUDGING_SECONDS = 1.0
+"""Time that one request for the list of runs spends on judging."""
+COLUMNS, COLUMNS_MOST = 400, 1000
+POINTS, POINTS_MOST = 400, 2000
+EXPERIMENTS_MOST = 8
+STATIC = Path(__file__).parent / "static"
+STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css"}
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[Any], dict[str, Any]]
+
+
+class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
+    """The tab "NN Health". All its routes are described in ``http_api.md``."""
+
+    plugin_name = schema.PLUGIN_NAME
+
+    def __init__(self, context: base_plugin.TBContext) -> None:
+        self._provider = context.data_provider
+        self._logdir = context.logdir or ""
+        self._lock = threading.Lock()
+        self._experiments: dict[str, Experiment] = {}
+
+    def get_plugin_apps(self) -> Mapping[str, Any]:
+        answers: Mapping[str, Answer] = {
+            "/runs": self._runs,
+            "/report": self._report,
+            "/model": self._model,
+            "/heatmap": self._heatmap,
+            "/evidence": self._evidence,
+            "/scalars": self._scalars,
+            "/layer": self._layer,
+        }
+        static = {f"/{name}": _static_route(name, mime) for name, mime in STATIC_FILES.items()}
+        return {**{path: _route(answer) for path, answer in answers.items()}, **static}
+
+    def data_plugin_names(self) -> tuple[str, ...]:
+        """The tab is there for health records, and for plain scalars too: the loss rules read those."""
+        return (schema.PLUGIN_NAME, "scalars")
+
+    def is_active(self) -> bool:
+        return False  # asked only where data_plugin_names() matched nothing
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="NN Health")
+
+    def _runs(self, request: Any) -> dict[str, Any]:
+        experiment = self._experiment(request)
+        rows = experiment.rows(JUDGING_SECONDS)
+        return {
+            "logdir": os.path.basename(self._logdir.rstrip("/\\")),
+            "runs": rows,
+            "scalar_tags": experiment.scalar_tags(),
+            "pending": sum(row["verdict"] == "pending" for row in rows),
+        }
+
+    def _report(self, request: Any) -> dict[str, Any]:
+        with self._opened(request) as (run, report):
+            problems = [*self._experiment(request).problems, *run.problems]
+            return {
+                "schema": SCHEMA,
+                "problems": [{"path": problem.path, "message": problem.message} for problem in problems],
+                "run": report,
+            }
+
+    def _model(self, request: Any) -> dict[str, Any]:
+        with self._opened(request) as (run, _):
+            return model(run)
+
+    def _heatmap(self, request: Any) -> dict[str, Any]:
+        name = parameters.text(request, "statistic")
+        start, end = parameters.span(request)
+        columns = parameters.count(request, "columns", COLUMNS, COLUMNS_MOST)
+        if name not in BY_ID:
+            raise errors.InvalidArgumentError(f"expected a statistic ({', '.join(BY_ID)}), found {name[:80]!r}")
+        with self._opened(request) as (run, _):
+            return heatmap(run, BY_ID[name], start=start, end=end, limit=columns)
+
+    def _evidence(self, request: Any) -> dict[str, Any]:
+        index = parameters.integer(request, "finding", None, -1, 2**31)
+        points = parameters.count(request, "points", POINTS, POINTS_MOST)
+        if index is None:
+            raise errors.InvalidArgumentError("expected a parameter 'finding', found none")
+        with self._opened(request) as (run, report):
+            findings = report["findings"]
+            if not 0 <= index < len(findings):
+                raise errors.NotFoundError(f"run {run.name!r} has {len(findings)} findings, none numbered {index}")
+            chart = evidence(run, findings[index], limit=points)
+            if chart is None:
+                raise errors.NotFoundError(f"finding {index} ({findings[index]['rule']}) has no series to show")
+            return chart
+
+    def _scalars(self, request: Any) -> dict[str, Any]:
+        tags = parameters.tags(request)
+        start, end = parameters.span(request)
+        points = parameters.count(request, "points", POINTS, POINTS_MOST)
+        with self._opened(request) as (run, _):
+            for tag in tags:
+                if tag not in run.scalars:
+                    raise errors.NotFoundError(f"run {run.name!r} has no scalar {tag[:200]!r}")
+            return scalars(run, tags, start=start, end=end, limit=points)
+
+    def _layer(self, request: Any) -> dict[str, Any]:
+        name = parameters.text(request, "layer")
+        points = parameters.count(request, "points", POINTS, POINTS_MOST)
+        with self._opened(request) as (run, _):
+            found = layer(run, name, limit=points)
+            if found is None:
+                raise errors.NotFoundError(f"run {run.name!r} has no layer {name[:200]!r}")
+            return found
+
+    @contextmanager
+    def _opened(self, request: Any) -> Iterator[tuple[Run, dict[str, Any]]]:
+        name = parameters.text(request, "run")
+        try:
+            with self._experiment(request).open(name) as opened:
+                yield opened
+        except UnknownRunError:
+            raise errors.NotFoundError(f"TensorBoard knows no run {name[:200]!r}; it may have been deleted") from None
+        except UnreadableRunError as error:
+            raise errors.NotFoundError(str(error)) from error
+
+    def _experiment(self, request: Any) -> Experiment:
+        """The experiment that the request is about; a local TensorBoard has one, called ""."""
+        experiment_id = plugin_util.experiment_id(request.environ)
+        with self._lock:
+            if experiment_id not in self._experiments:
+                while len(self._experiments) >= EXPERIMENTS_MOST:
+                    self._experiments.pop(next(iter(self._experiments)))
+                source = ProviderSource(self._provider, experiment_id=experiment_id, logdir=self._logdir)
+                self._experiments[experiment_id] = Experiment(source)
+            return self._experiments[experiment_id]
+
+
+def _route(answer: Answer) -> Any:
+    """A WSGI application that answers GET with JSON, and tells in plain text what it cannot."""
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            return http_util.Respond(
+                request, "Only GET is answered here.", "text/plain", code=405, headers=[("Allow", "GET")]
+            )
+        if len(request.query_string) > parameters.QUERY_BYTES:
+            raise errors.InvalidArgumentError(
+                f"expected a query of at most {parameters.QUERY_BYTES} bytes, found {len(request.query_string)}"
+            )
+        try:
+            content = answer(request)
+        except errors.PublicError:
+            raise
+        except Exception:
+            logger.exception("nnhealth: no answer to %s", request.path)
+            sentence = "This is a fault of the NN Health plugin; TensorBoard's log has the details."
+            return http_util.Respond(request, sentence, "text/plain", code=500)
+        return http_util.Respond(request, content, "application/json")
+
+    return application
+
+
+def _static_route(name: str, mime: str) -> Any:
+    """A WSGI application for one file of the built frontend."""
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        try:
+            content = (STATIC / name).read_bytes()
+        except OSError:
+            raise errors.NotFoundError(
+                f"{name} of NN Health is not built; run `npm ci && npm run build` in the folder frontend, "
+                "or install a released package"
+            ) from None
+        return http_util.Respond(request, content, mime)
+
+    return application

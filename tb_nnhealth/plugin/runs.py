@@ -1,0 +1,73 @@
+"""A run as one row of the list: verdict, counts, worst finding, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tb_nnhealth.findings import SEVERITIES, json_number
+from tb_nnhealth.history import Run
+from tb_nnhealth.plugin import reduce
+from tb_nnhealth.plugin.arrays import ints
+from tb_nnhealth.plugin.scalars import Drawn, losses
+
+SPARKLINE_POINTS = 64
+
+
+def summary(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a judged run."""
+    findings = report["findings"]
+    drawn = losses(run)
+    train = next((series for series in drawn if series.role != "val"), None)
+    val = next((series for series in drawn if series.role == "val"), None)
+    sparkline = train or val
+    return {
+        "run": run.name,
+        "verdict": report["verdict"],
+        "counts": {s: sum(finding["severity"] == s for finding in findings) for s in SEVERITIES},
+        "has_records": report["has_records"],
+        "steps": report["steps"],
+        "last_wall": report["last_wall"],
+        "worst": _worst(findings),
+        "train_loss": None if train is None else json_number(train.values[-1]),
+        "val_loss": None if val is None else json_number(val.values[-1]),
+        "error": None,
+        "loss": None if sparkline is None else _sparkline(sparkline),
+    }
+
+
+def unjudged(name: str, error: str | None = None) -> dict[str, Any]:
+    """The row of a run that waits for its turn ("pending"), or that could not be judged because of ``error``."""
+    return {
+        "run": name,
+        "verdict": "pending" if error is None else "no-data",
+        "counts": dict.fromkeys(SEVERITIES, 0),
+        "has_records": False,
+        "steps": 0,
+        "last_wall": None,
+        "worst": None,
+        "train_loss": None,
+        "val_loss": None,
+        "error": error,
+        "loss": None,
+    }
+
+
+def _worst(findings: Any) -> dict[str, Any] | None:
+    """The first of the severest findings; they stand root causes first."""
+    if not findings:
+        return None
+    worst = max(findings, key=lambda finding: SEVERITIES.index(finding["severity"]))
+    return {key: worst[key] for key in ("rule", "subject", "severity", "first_step")}
+
+
+def _sparkline(series: Drawn) -> dict[str, Any]:
+    columns = reduce.columns([series.steps], SPARKLINE_POINTS)
+    last = np.searchsorted(columns.of(series.steps), np.arange(len(columns)), side="right") - 1
+    return {
+        "tag": series.tag,
+        "steps": ints(series.steps[last]),
+        "values": [json_number(float(value)) for value in series.values[last]],
+    }
