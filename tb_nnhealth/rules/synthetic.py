@@ -75,6 +75,30 @@ class Network:
         self.scalars[tag] = [(int(step), float(value)) for step, value in enumerate(noisy)]
         return self
 
+    def spoil(
+        self, kind: str, subject: str, since: int, until: int | None = None, *, nan: float = 1.0, inf: float = 0.0
+    ) -> Network:
+        """Makes elements of one row NaN or infinite in the records from ``since`` up to ``until``."""
+        row = self._row(kind, subject)
+        self.values[since:until, row, schema.STATISTICS.index(schema.NAN_COUNT)] = nan
+        self.values[since:until, row, schema.STATISTICS.index(schema.INF_COUNT)] = inf
+        return self
+
+    def add_row(self, kind: str, subject: str, shape: Sequence[int] = (), **statistics: float | Curve) -> Network:
+        """Appends a row, not measured but for ``statistics``."""
+        self.layout.rows.append(Row(kind=kind, subject=subject, shape=shape, dtype="float32"))
+        column = np.full((len(self.at), 1, len(schema.STATISTICS)), np.nan, np.float32)
+        self.values = np.concatenate((self.values, column), axis=1)
+        return self.set(kind, subject, **statistics)
+
+    def add_module(self, name: str, type_: str, *, first: bool = False) -> Network:
+        """Adds a leaf module without rows of its own, called last (or first)."""
+        module = Module(name=name, type=type_, called=True)
+        modules = list(self.layout.modules)
+        del self.layout.modules[:]
+        self.layout.modules.extend([module, *modules] if first else [*modules, module])
+        return self
+
     def run(self) -> Run:
         history = History(self.layout)
         for t, step in enumerate(self.at):

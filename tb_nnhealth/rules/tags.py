@@ -1,0 +1,172 @@
+"""What a scalar tag stands for, read from its whole parts: ``Loss/Train``, ``valLoss``, ``epoch_loss``, ``lr-AdamW``.
+
+Substrings never count (``lossless``, ``latest``), a word that makes another quantity of a loss takes the role
+away (``loss_scale``), and losses that are played against each other or against an environment have none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from tb_nnhealth.history import Run, Series
+
+Metric = Literal["loss", "accuracy", "error", "perplexity", "lr"]
+Phase = Literal["train", "val"]
+
+_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_HYPERPARAMETER = re.compile(r"(?:^|[/_,\s-])[A-Za-z_]+=[^/]*")
+
+_PHASES: dict[str, Phase] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "eval", "evaluation", "test", "testing", "dev"), "val"),
+}  # type: ignore[arg-type]
+_METRICS: dict[str, Metric] = {
+    **dict.fromkeys(("loss", "losses"), "loss"),
+    **dict.fromkeys(("acc", "accuracy"), "accuracy"),
+    "error": "error",
+    **dict.fromkeys(("perplexity", "ppl"), "perplexity"),
+    **dict.fromkeys(("lr", "learningrate"), "lr"),
+}  # type: ignore[arg-type]
+_LOSS_FUNCTIONS = frozenset("ce xent crossentropy nll bce mse mae rmse huber hinge logits binary categorical".split())
+_PLAIN = frozenset(
+    "epoch epochs step steps iter iteration iterations batch batches global avg average mean total overall full sum "
+    "running smooth smoothed ema moving raw sparse with negative log likelihood objective metric metrics scalar "
+    "scalars stats main final per token sample".split()
+)
+"""Words beside ``loss`` that leave it the loss of the whole model."""
+_NOT_THE_LOSS_ITSELF = frozenset(
+    "scale scaler scaling weight weights coef coeff coefficient factor lambda alpha beta std var variance grad "
+    "gradient norm count num time ratio diff difference delta gap change improvement best min max minimum maximum "
+    "lowest patience threshold target rate".split()
+)
+_REINFORCEMENT = frozenset(
+    "reward rewards rew episode episodic ep rollout rollouts actor critic policy value vf pg qf dqn td entropy "
+    "advantage exploration".split()
+)
+_TELLS_REINFORCEMENT = _REINFORCEMENT - {"value", "entropy", "ep", "td", "advantage", "pg"}
+_ADVERSARIAL = frozenset("generator discriminator gan gen disc dis adversarial adv critic g d".split())
+_TELLS_ADVERSARIAL = frozenset("generator discriminator gan adversarial critic".split())
+
+
+@dataclass(frozen=True)
+class Role:
+    """``metric`` and ``phase`` are None where the tag names none.
+
+    ``term`` is not empty where the tag is one term of a loss ("kl", "box") or is named after its
+    function only ("mse").
+    """
+
+    metric: Metric | None
+    phase: Phase | None
+    term: str = ""
+
+
+def role(tag: str, run: str = "") -> Role:
+    """The role of ``tag``; where it names no phase, the last directory of ``run`` may (Keras' ``train``)."""
+    found = _role(tag)
+    if found.phase is None and run:
+        return Role(found.metric, _directory_phase(run), found.term)
+    return found
+
+
+def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
+    """The scalar that is the loss of the whole model in ``phase``, the one with the most points.
+
+    A loss that names no phase counts as training's. A term of a loss is taken only where it is
+    the only loss logged.
+    """
+    losses = [
+        (tag, series, found)
+        for tag, series in run.scalars.items()
+        if len(series) and (found := role(tag, run.name)).metric == "loss"
+    ]
+    fitting = [
+        entry for entry in losses if entry[2].phase == phase or (phase == "train" and entry[2].phase is None)
+    ]  # fmt: skip
+    whole = [entry for entry in fitting if not entry[2].term]
+    chosen = whole or (fitting if len(fitting) == 1 else [])
+    if not chosen:
+        return None
+    tag, series, _ = max(chosen, key=lambda e: (len(e[1]), e[2].phase == phase, "test" not in parts(e[0]), -len(e[0])))
+    return tag, series
+
+
+def series_of(run: Run, metric: Metric, phase: Phase | None = None) -> Iterator[tuple[str, Series]]:
+    """The scalars of one metric, in the order of the log; those of one phase where it is given."""
+    for tag, series in run.scalars.items():
+        found = role(tag, run.name)
+        if found.metric == metric and (phase is None or found.phase == phase):
+            yield tag, series
+
+
+def moving_target(run: Run) -> str:
+    """Why the level of this run's loss says nothing about learning, or ""."""
+    named = [frozenset(parts(tag)) for tag in run.scalars]
+    if any(words & _TELLS_REINFORCEMENT for words in named):
+        return "reinforcement learning: the loss is measured on data that the policy itself brings about"
+    letters = {letter for words in named if words & {"loss", "err"} for letter in words & {"g", "d"}}
+    watches = {word for watch in run.watches for word in parts(watch)}
+    if (
+        any(words & _TELLS_ADVERSARIAL for words in named)
+        or letters == {"g", "d"}
+        or watches & (_TELLS_ADVERSARIAL | _TELLS_REINFORCEMENT)
+        or watches >= {"g", "d"}
+    ):
+        return "adversarial training: each loss is measured against an opponent that learns too"
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def parts(text: str) -> tuple[str, ...]:
+    """The words of a tag in lower case: separators and changes of case part them, digits stand alone."""
+    words = [word.lower() for word in _PART.findall(text)]
+    joined: list[str] = []
+    for word in words:
+        if joined and (joined[-1], word) in {("learning", "rate"), ("cross", "entropy")}:
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return tuple(joined)
+
+
+@lru_cache(maxsize=4096)
+def _role(tag: str) -> Role:
+    components = [parts(component) for component in _HYPERPARAMETER.sub("", tag).split("/")]
+    words = [word for component in components for word in component]
+    phase = _phase(components)
+    at = max((i for i, component in enumerate(components) if any(w in _METRICS for w in component)), default=None)
+    if at is None:
+        functions = [word for word in words if word in _LOSS_FUNCTIONS]
+        unknown = [word for word in words if word not in _PHASES and word not in _PLAIN | _LOSS_FUNCTIONS]
+        return Role("loss", phase, "-".join(functions)) if functions and not unknown else Role(None, phase)
+    metric = [_METRICS[word] for word in components[at] if word in _METRICS][-1]
+    if metric != "loss":
+        return Role(metric, phase)
+    if set(words) & (_NOT_THE_LOSS_ITSELF | _REINFORCEMENT | _ADVERSARIAL):
+        return Role(None, phase)
+    known_from = min(i for i, component in enumerate(components) if set(component) & (_METRICS.keys() | _PHASES.keys()))
+    known = _METRICS.keys() | _PHASES.keys() | _PLAIN | _LOSS_FUNCTIONS
+    term = [word for component in components[known_from:] for word in component if word not in known]
+    return Role("loss", phase, "-".join(term))
+
+
+def _phase(components: list[tuple[str, ...]]) -> Phase | None:
+    """The phase named nearest to the end; ``train_eval`` is an evaluation on training data."""
+    for component in reversed(components):
+        named = [word for word in component if word in _PHASES]
+        if named:
+            evaluated = set(named[1:]) & {"eval", "evaluation"}
+            return "train" if _PHASES[named[0]] == "train" and evaluated else _PHASES[named[-1]]
+    return None
+
+
+def _directory_phase(run: str) -> Phase | None:
+    """``train``, ``validation``, or ``loss_val`` as ``add_scalars`` makes it. A run named ``test`` is only a trial."""
+    words = parts(run.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
+    if not words or words == ("test",) or any(w not in _PHASES and w not in _METRICS for w in words):
+        return None
+    return _phase([words])
