@@ -58,6 +58,7 @@ class LayoutSeen(NamedTuple):
 
     watch: str
     step: int
+    wall: float
     layout: Any
 
 
@@ -137,7 +138,7 @@ def health_value(tag: Tag, step: int, wall: float, data: NDArray[Any] | bytes) -
         raise FormatError(f"expected one string, found {data.dtype} of shape {data.shape}")
     try:
         if tag.series == "layout":
-            return LayoutSeen(tag.watch, step, Layout.FromString(data))
+            return LayoutSeen(tag.watch, step, wall, Layout.FromString(data))
         if tag.series == "capture":
             return CaptureSeen(step, Capture.FromString(data))
         return FindingsSeen(step, data.decode())

@@ -58,13 +58,13 @@ def find_runs(logdir: str, storage: Storage = LOCAL, *, outside: bool = False) -
 
 
 def event_files(directory: str, root: str, storage: Storage = LOCAL) -> tuple[str, ...]:
-    """The event files of one run, in the order of names, none where they lie outside ``root``.
+    """The event files directly in ``directory``, in the order of names.
 
-    Raises OSError where the directory cannot be listed.
+    None where it cannot be listed, or lies outside ``root``, however it is spelled.
     """
     real = storage.real(root)
     if not storage.contains(real, storage.real(directory)):
-        raise OSError(f"lies outside {root}")
+        return ()
     walk = _Walk(storage, real)
     walk.visit("", directory, 0)
     return walk.runs[0].files if walk.runs else ()
@@ -111,11 +111,9 @@ class _Walk:
             return False
         if not entry.link or self._root is None:
             return True
-        target = self._storage.real(self._storage.join(path, entry.name))
+        path = self._storage.join(path, entry.name)
+        target = self._storage.real(path)
         if self._storage.contains(self._root, target):
             return True
-        problem = Problem(
-            self._storage.join(path, entry.name), f"not followed: a link out of the log directory, to {target}"
-        )
-        self.problems.append(problem)
+        self.problems.append(Problem(path, f"not followed: a link out of the log directory, to {target}"))
         return False

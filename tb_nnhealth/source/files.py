@@ -1,0 +1,99 @@
+"""Runs from the event files below one or more log directories, written by any TensorBoard writer."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+
+from tb_nnhealth.events.storage import LOCAL, Storage
+from tb_nnhealth.events.walk import Found, RunDirectory, find_runs, is_event_file
+from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.source.base import LogDirError
+from tb_nnhealth.source.run_files import RunFiles
+
+
+class FileSource:
+    """The runs below ``paths``: log directories, or single event files.
+
+    A run is named by its directory relative to the log directory; where several log directories have one of that
+    name, by their path as well. ``outside`` follows links that leave the log directory. Runs are read when they
+    are asked for; ``runs_kept`` of them stay in memory to be read on, the others are read anew.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        outside: bool = False,
+        runs_kept: int = 64,
+        storage: Storage = LOCAL,
+    ) -> None:
+        self._paths = list(dict.fromkeys(os.fspath(path) for path in paths))
+        self._outside, self._runs_kept, self._storage = outside, runs_kept, storage
+        self._found: dict[str, RunDirectory] = {}
+        self._read: OrderedDict[str, RunFiles] = OrderedDict()
+        self._problems: list[Problem] = []
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What could not be searched. What could not be read of a run is in its own problems."""
+        return list(self._problems)
+
+    def runs(self) -> list[str]:
+        return list(self._found)
+
+    def refresh(self) -> None:
+        """Looks for new runs and files.
+
+        Raises LogDirError where none of the paths can be listed and no run is known from before.
+        """
+        self._problems = []
+        found: list[tuple[str, RunDirectory]] = []
+        unreadable = []
+        for path in self._paths:
+            try:
+                below = self._find(path)
+            except OSError as error:
+                unreadable.append(Problem(path, f"cannot be read as a log directory: {error.strerror or error}"))
+                continue
+            self._problems += below.problems
+            found += [(path, run) for run in below.runs]
+        if len(unreadable) == len(self._paths) and not self._found:
+            raise LogDirError("; ".join(f"{p.path}: {p.message}" for p in unreadable) or "no log directory given")
+        self._problems += unreadable
+        self._found = self._named(found)
+        here = {run.path for run in self._found.values()}
+        for gone in self._read.keys() - here:
+            del self._read[gone]
+
+    def run(self, name: str) -> Run:
+        directory = self._found[name]
+        files = self._read.pop(directory.path, None) or RunFiles(name, self._storage)
+        self._read[directory.path] = files
+        while len(self._read) > self._runs_kept:
+            self._read.popitem(last=False)
+        files.run.name = name
+        return files.refresh(directory.files)
+
+    def _find(self, path: str) -> Found:
+        if is_event_file(os.path.basename(path)):
+            try:
+                self._storage.size(path)
+            except OSError:
+                pass  # a directory of that name, or nothing: listing it says which
+            else:
+                return Found([RunDirectory(".", path, (path,))])
+        return find_runs(path, self._storage, outside=self._outside)
+
+    def _named(self, found: Sequence[tuple[str, RunDirectory]]) -> dict[str, RunDirectory]:
+        """The runs by a name that only one of them has, sorted; a directory found twice is one run."""
+        directories = {self._storage.real(run.path): (path, run) for path, run in reversed(found)}
+        shared = Counter(run.name for _, run in directories.values())
+        named = {}
+        for path, run in directories.values():
+            if shared[run.name] == 1:
+                named[run.name] = run
+            else:
+                named[path if run.name == "." else f"{path.rstrip('/')}/{run.name}"] = run
+        return dict(sorted(named.items()))

@@ -1,0 +1,155 @@
+"""One run as TensorBoard's DataProvider gives it, read anew only where it has grown."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tb_nnhealth import schema
+from tb_nnhealth.events.decode import CaptureSeen, Tag, Value, check_version, health_value
+from tb_nnhealth.events.tensor import FormatError
+from tb_nnhealth.events.walk import event_files
+from tb_nnhealth.history import History, Problem, Run, Series
+from tb_nnhealth.source.build import WatchBuilder, in_order
+from tb_nnhealth.source.run_files import RunFiles
+from tb_nnhealth.source.watch_tensors import build_watch
+
+TAGS_AT_ONCE = 50
+"""Scalar tags asked for in one reply, which may not exceed 256 MiB."""
+
+
+class ReadData(Protocol):
+    """Reads all data of some tags of one run: ``TensorDatum`` or ``ScalarDatum`` by tag. May raise anything."""
+
+    def __call__(self, tags: Sequence[str]) -> Mapping[str, Sequence[Any]]: ...
+
+
+ReadFiles = Callable[[], Run | None]
+
+
+class ProviderRun:
+    """One run.
+
+    Of a scalar tag with ``samples`` points TensorBoard may have kept only a sample (0: it keeps all). Such a tag
+    is read from the event files below ``logdir``, or named in ``Run.sampled`` where there are none.
+    """
+
+    def __init__(
+        self, name: str, tensors: ReadData, scalars: ReadData, *, samples: int, logdir: str | None = None
+    ) -> None:
+        self.run = Run(name)
+        self._tensors, self._scalars = tensors, scalars
+        self._samples, self._logdir = samples, logdir
+        self._files = RunFiles(name)
+        self._grown_to: dict[str, tuple[Any, ...]] = {}
+        self._watches: dict[str, WatchBuilder] = {}
+        self._problems: dict[str, str] = {}
+
+    def update(self, health: Mapping[str, Any], scalars: Mapping[str, Any]) -> Run:
+        """The run with all data of these time series, as ``list_tensors`` and ``list_scalars`` describe them."""
+        grown_to = {tag: (series.max_step, series.max_wall_time) for tag, series in {**scalars, **health}.items()}
+        if grown_to == self._grown_to:
+            return self.run
+        grown = {tag for tag, to in grown_to.items() if to != self._grown_to.get(tag)}
+        self._problems = {tag: why for tag, why in self._problems.items() if tag in grown_to and tag not in grown}
+        self._grown_to = grown_to
+        local = functools.cache(self._read_files)
+        self._update_health(health, grown, local)
+        self._update_scalars(scalars, grown, local)
+        where = f"run '{self.run.name}'"
+        self.run.problems = [Problem(where, f"tag '{tag}': {why}") for tag, why in self._problems.items()]
+        return self.run
+
+    def _update_health(self, listed: Mapping[str, Any], grown: set[str], local: ReadFiles) -> None:
+        ours = {tag: parsed for tag, series in listed.items() if (parsed := self._understood(tag, series))}
+
+        def read(tag: str) -> list[Value]:
+            return self._values(tag, ours[tag]) if tag in ours else []
+
+        def whole(watch: str) -> History | None:
+            run = local()
+            return run.watches.get(watch) if run else None
+
+        if schema.CAPTURE_TAG in grown:
+            for value in read(schema.CAPTURE_TAG)[-1:]:
+                self.run.capture = value.capture if isinstance(value, CaptureSeen) else None
+        watches = {tag.watch for tag in ours.values() if tag.watch}
+        self._watches = {name: builder for name, builder in self._watches.items() if name in watches}
+        for name in {tag.watch for spelled, tag in ours.items() if tag.watch and spelled in grown}:
+            builder = self._watches[name] = build_watch(name, read, functools.partial(whole, name))
+            if builder.problem:
+                self._problems[schema.layout_tag(name)] = builder.problem
+        self.run.watches = in_order(self._watches)
+
+    def _understood(self, tag: str, series: Any) -> Tag | None:
+        try:
+            check_version(series.plugin_content)
+        except FormatError as error:
+            self._problems[tag] = str(error)
+            return None
+        return Tag.parse(tag)
+
+    def _values(self, spelled: str, tag: Tag) -> list[Value]:
+        values = []
+        for datum in increasing(self._read(self._tensors, [spelled]).get(spelled, ())):
+            data = datum.numpy
+            try:
+                if data.dtype == object and data.ndim == 0:
+                    data = data.item()
+                values.append(health_value(tag, datum.step, datum.wall_time, data))
+            except FormatError as error:
+                self._problems.setdefault(spelled, str(error))
+        return values
+
+    def _update_scalars(self, listed: Mapping[str, Any], grown: set[str], local: ReadFiles) -> None:
+        kept = {tag: series for tag, series in self.run.scalars.items() if tag in listed}
+        sampled = set(self.run.sampled & kept.keys()) - grown
+        tags = sorted(tag for tag in listed if tag in grown)
+        for i in range(0, len(tags), TAGS_AT_ONCE):
+            for tag, data in self._read(self._scalars, tags[i : i + TAGS_AT_ONCE]).items():
+                kept[tag] = Series([(x.step, x.wall_time, x.value) for x in data])
+                if self._samples and len(data) >= self._samples:
+                    whole = run.scalars.get(tag) if (run := local()) else None
+                    if whole is not None and len(whole) >= len(kept[tag]):
+                        kept[tag] = whole
+                    else:
+                        sampled.add(tag)
+        self.run.scalars = dict(sorted(kept.items()))
+        self.run.sampled = frozenset(sampled)
+
+    def _read(self, read: ReadData, tags: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+        """The data of ``tags``, as far as it can be read; a reply that fails is asked for again tag by tag."""
+        try:
+            return read(tags)
+        except Exception as error:  # gRPC's and TensorBoard's errors have no common class
+            if len(tags) == 1:
+                self._problems[tags[0]] = f"TensorBoard could not give its data: {describe(error)}"
+                return {}
+        return {tag: data for one in tags for tag, data in self._read(read, [one]).items()}
+
+    def _read_files(self) -> Run | None:
+        """The run from its event files; None where the log directory is not on this machine."""
+        if not self._logdir:
+            return None
+        root = os.path.expanduser(self._logdir)
+        files = event_files(os.path.join(root, self.run.name), root)
+        return self._files.refresh(files) if files else None
+
+
+def increasing(data: Iterable[Any]) -> list[Any]:
+    """``data`` without what a later datum of no greater step makes obsolete."""
+    kept: list[Any] = []
+    for datum in data:
+        while kept and kept[-1].step >= datum.step:
+            kept.pop()
+        kept.append(datum)
+    return kept
+
+
+def describe(error: Exception) -> str:
+    """An exception in one line."""
+    details = getattr(error, "details", None)
+    text = str(details() if callable(details) else error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no details'}"

@@ -1,0 +1,53 @@
+"""One run, read from its event files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tb_nnhealth.events.decode import Decoder, SessionStart
+from tb_nnhealth.events.reader import EventFile
+from tb_nnhealth.events.storage import LOCAL, Storage
+from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.source.build import RunBuilder
+
+
+class RunFiles:
+    """Reads the event files of one run, in the order of names, and reads on where they grow.
+
+    From the second session start of the run on, each makes obsolete what was written before it from its step
+    on, as TensorBoard's Python loader has it (its data server knows no session starts). Both agree that a step
+    which goes back makes obsolete what its own tag holds from there on.
+    """
+
+    def __init__(self, name: str, storage: Storage = LOCAL) -> None:
+        self._storage = storage
+        self._builder = RunBuilder(name)
+        self._decoder = Decoder()
+        self._files: dict[str, EventFile] = {}
+        self._started = False
+
+    @property
+    def run(self) -> Run:
+        """The run as read so far; the same object every time."""
+        return self._builder.run
+
+    def refresh(self, paths: Iterable[str]) -> Run:
+        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays."""
+        paths = sorted(paths)
+        for path in paths:
+            if path not in self._files:
+                self._files[path] = EventFile(path, self._storage)
+            self._read(self._files[path])
+        run = self._builder.finish()
+        run.problems = [problem for path in paths for problem in self._files[path].problems]
+        run.problems += self._decoder.problems
+        run.problems += [Problem(f"run '{run.name}'", message) for message in self._builder.problems]
+        return run
+
+    def _read(self, file: EventFile) -> None:
+        for event in file.read():
+            for value in self._decoder.values(event, file.path):
+                if isinstance(value, SessionStart) and not self._started:
+                    self._started = True
+                else:
+                    self._builder.add(value)
