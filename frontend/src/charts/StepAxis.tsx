@@ -3,15 +3,13 @@
 import { useComputed } from "@preact/signals";
 import { cursor } from "../state/store";
 import { formatStep, stepTicks } from "./paint";
-import { plotWidth, stepScale } from "./stepRange";
+import { cursorAt, stepScale } from "./stepRange";
 
 export function StepAxis({ pill = false }: { pill?: boolean }) {
   const x = stepScale.value;
-  const place = useComputed(() => {
-    const at = cursor.value === null ? undefined : stepScale.value?.at(cursor.value);
-    const inside = at !== undefined && at >= 0 && at <= plotWidth.value;
-    return inside ? `transform: translateX(${at}px) translateX(-50%)` : "display: none";
-  });
+  const place = useComputed(() =>
+    cursorAt.value === null ? "display: none" : `transform: translateX(${cursorAt.value}px) translateX(-50%)`,
+  );
   const step = useComputed(() => (cursor.value === null ? "" : formatStep(cursor.value)));
   return (
     <div class={`step-axis ${pill ? "lined" : ""}`} aria-hidden="true">

@@ -169,14 +169,14 @@ export interface HatchStyle {
 export const denseHatch = (colours: Palette): HatchStyle => ({
   ground: colours.hatchGround,
   line: colours.hatchLine,
-  pitch: 5,
+  pitch: 4.2,
   width: 1.1,
 });
 export const openHatch = (colours: Palette): HatchStyle => ({
   ground: colours.hatchGround,
   line: colours.hatchLine,
-  pitch: 8,
-  width: 0.8,
+  pitch: 6.2,
+  width: 0.6,
 });
 
 /** Diagonal lines, continuous across every rectangle filled with them. */

@@ -62,12 +62,15 @@ export function makeScale(
   };
 }
 
+/** Part of a step by which a value may pass a round end: 3e-3 as a float32 is a little more than 3e-3. */
+const SLACK = 1e-5;
+
 /** The round step (1, 2, 5 × a power of ten) that cuts `span` into at most `count` parts. */
 export function niceStep(span: number, count: number): number {
   const raw = span / Math.max(1, count);
   if (!(raw > 0) || !Number.isFinite(raw)) return 1;
   const power = 10 ** Math.floor(Math.log10(raw) + 1e-9);
-  const factor = [1, 2, 5, 10].find((step) => step * power >= raw * (1 - 1e-9)) ?? 10;
+  const factor = [1, 2, 5, 10].find((step) => step * power >= raw * (1 - SLACK)) ?? 10;
   return factor * power;
 }
 
@@ -127,8 +130,8 @@ function powerOfTen(power: number): number {
 export function niceDomain(kind: ScaleKind, low: number, high: number, count = 4): [number, number] {
   if (kind === "share") return [0, 1];
   if (kind === "log") {
-    const first = Math.floor(Math.log10(low) + 1e-9);
-    const last = Math.ceil(Math.log10(high) - 1e-9);
+    const first = Math.floor(Math.log10(low) + SLACK);
+    const last = Math.ceil(Math.log10(high) - SLACK);
     return [powerOfTen(first), powerOfTen(Math.max(last, first + 1))];
   }
   if (kind === "symlog") {
@@ -142,7 +145,7 @@ export function niceDomain(kind: ScaleKind, low: number, high: number, count = 4
   }
   const step = niceStep(high - low, count);
   const snap = (v: number): number => Number((v * step).toPrecision(12));
-  return [snap(Math.floor(low / step + 1e-9)), snap(Math.ceil(high / step - 1e-9))];
+  return [snap(Math.floor(low / step + SLACK)), snap(Math.ceil(high / step - SLACK))];
 }
 
 /** A tick's label: 1e-3, 0.5, 10, 2,000. TensorBoard's font has no superscripts. */

@@ -3,7 +3,7 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { HeatmapResponse, ScalarsResponse } from "../api/types";
 import { fetched, type Resource } from "../state/resources";
-import { model, range, run, runReport, type StepRange, statistic, tags } from "../state/store";
+import { cursor, model, range, run, runReport, type StepRange, statistic, tags } from "../state/store";
 import { type Columns, makeColumns } from "./columns";
 import { makeScale, type Scale } from "./scale";
 
@@ -102,3 +102,9 @@ export function stepAt(position: number): number | null {
   const [low, high] = scale.domain as StepRange;
   return Math.min(high, Math.max(low, Math.floor(scale.invert(position))));
 }
+
+/** Position of the cursor in the shared plots; null while there is none or it lies outside the steps on show. */
+export const cursorAt = computed<number | null>(() => {
+  const at = cursor.value === null ? undefined : stepScale.value?.at(cursor.value);
+  return at !== undefined && at >= 0 && at <= plotWidth.value ? at : null;
+});

@@ -2,13 +2,14 @@
 
 import { batch, type Signal, useComputed, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { CursorLine } from "../charts/CursorLine";
 import { useCanvas } from "../charts/canvas";
 import { columnAt, nearestColumn } from "../charts/columns";
 import { type Row, totalHeight } from "../charts/fold";
 import { paintCells } from "../charts/heatmap";
 import { rampsOf } from "../charts/ramps";
 import { StepAxis } from "../charts/StepAxis";
-import { columns, plotWidth, stepAt, stepScale, zoomTo } from "../charts/stepRange";
+import { columns, cursorAt, plotWidth, stepAt, stepScale, zoomTo } from "../charts/stepRange";
 import { palette } from "../lib/palette";
 import { cursor, layer, range, theme } from "../state/store";
 import { LayersNames, LayersWorst } from "./LayersGutters";
@@ -47,7 +48,8 @@ export function LayersHeatmap({ busy }: { busy: boolean }) {
           <OnsetLines />
           <LayersOutline />
           <Interaction hover={hover} />
-          <CursorLine hover={hover} />
+          <CursorLine />
+          <CursorDot hover={hover} />
           <LayersTooltip hover={hover} />
         </div>
         <LayersWorst />
@@ -67,24 +69,14 @@ function CellCanvas() {
   return <canvas ref={canvas} class="fill" />;
 }
 
-function CursorLine({ hover }: { hover: Signal<Hover | null> }) {
-  const line = useComputed(() => {
-    const at = cursor.value === null ? undefined : stepScale.value?.at(cursor.value);
-    const inside = at !== undefined && at >= 0 && at <= plotWidth.value;
-    return inside ? `transform: translateX(${at}px)` : "display: none";
-  });
-  const dot = useComputed(() => {
+/** Marks the cell under the cursor on the cursor's line. */
+function CursorDot({ hover }: { hover: Signal<Hover | null> }) {
+  const style = useComputed(() => {
     const row = rows.value[hover.value?.row ?? -1];
-    const at = cursor.value === null ? undefined : stepScale.value?.at(cursor.value);
-    if (!row || at === undefined) return "display: none";
-    return `transform: translate(${at}px, ${row.y + row.height / 2}px)`;
+    if (!row || cursorAt.value === null) return "display: none";
+    return `transform: translate(${cursorAt.value}px, ${row.y + row.height / 2}px)`;
   });
-  return (
-    <>
-      <i class="cursor-line" style={line} />
-      <i class="cursor-dot" style={dot} />
-    </>
-  );
+  return <i class="cursor-dot" style={style} />;
 }
 
 /** A shorter drag is a click. */

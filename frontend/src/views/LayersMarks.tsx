@@ -18,7 +18,7 @@ const visibleOnsets = () => {
     .filter(({ at }) => at >= -0.5 && at <= plotWidth.value + 0.5);
 };
 
-export function LayersOnsets() {
+export function LayersOnsets({ headings = true }: { headings?: boolean }) {
   const marks = visibleOnsets();
   const places = spread(
     marks.map(({ at }) => at),
@@ -28,7 +28,7 @@ export function LayersOnsets() {
   );
   return (
     <div class="heatmap-top">
-      <span class="heading">Layer</span>
+      <span class="heading">{headings && "Layer"}</span>
       <div class="onsets">
         {marks.map(({ mark }, i) => (
           <button
@@ -45,7 +45,7 @@ export function LayersOnsets() {
           </button>
         ))}
       </div>
-      <span class="heading">Worst step</span>
+      <span class="heading">{headings && "Worst step"}</span>
     </div>
   );
 }
@@ -54,9 +54,12 @@ export function LayersOnsets() {
 export function OnsetLines() {
   return (
     <div class="onset-lines" aria-hidden="true">
-      {visibleOnsets().map(({ mark, at }) => (
-        <i key={mark.index} class={mark.severity} style={{ left: at }} />
-      ))}
+      {visibleOnsets()
+        // A line on the axis itself says nothing.
+        .filter(({ at }) => at >= 1)
+        .map(({ mark, at }) => (
+          <i key={mark.index} class={mark.severity} style={{ left: at }} />
+        ))}
     </div>
   );
 }

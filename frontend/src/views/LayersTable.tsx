@@ -17,31 +17,33 @@ export function LayersTable() {
   const order = names.value.map((_, layer) => layer);
   if (order.length > MOST_ROWS) order.sort((a, b) => distance(b) - distance(a));
   return (
-    <table class="visually-hidden">
-      <caption>{`${statistic.title} by layer`}</caption>
-      <thead>
-        <tr>
-          <th scope="col">Layer</th>
-          <th scope="col">Worst value</th>
-          <th scope="col">At step</th>
-          <th scope="col">Judgement</th>
-          <th scope="col">Not finite at steps</th>
-        </tr>
-      </thead>
-      <tbody>
-        {order.slice(0, MOST_ROWS).map((layer) => {
-          const worst = data.worst[layer];
-          return (
-            <tr key={layer}>
-              <th scope="row">{names.value[layer]}</th>
-              <td>{worst ? number(worst.value) : "no record"}</td>
-              <td>{worst ? worst.step : ""}</td>
-              <td>{worst ? describe(judging, worst.value) : ""}</td>
-              <td>{(nonFinite.value.get(layer) ?? []).map(([first, last]) => steps(first, last)).join(", ")}</td>
-            </tr>
-          );
-        })}
-      </tbody>
-    </table>
+    <div class="visually-hidden">
+      <table>
+        <caption>{`${statistic.title} by layer`}</caption>
+        <thead>
+          <tr>
+            <th scope="col">Layer</th>
+            <th scope="col">Worst value</th>
+            <th scope="col">At step</th>
+            <th scope="col">Judgement</th>
+            <th scope="col">Not finite at steps</th>
+          </tr>
+        </thead>
+        <tbody>
+          {order.slice(0, MOST_ROWS).map((layer) => {
+            const worst = data.worst[layer];
+            return (
+              <tr key={layer}>
+                <th scope="row">{names.value[layer]}</th>
+                <td>{worst ? number(worst.value) : "no record"}</td>
+                <td>{worst ? worst.step : ""}</td>
+                <td>{worst ? describe(judging, worst.value) : ""}</td>
+                <td>{(nonFinite.value.get(layer) ?? []).map(([first, last]) => steps(first, last)).join(", ")}</td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </div>
   );
 }

@@ -1,0 +1,214 @@
+/** One scalar chart: name and legend to the left, curves on the shared axis, values at the cursor to the right. */
+
+import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import type { ScalarChart, ScalarSeries } from "../api/types";
+import { useCanvas } from "../charts/canvas";
+import { upperBound } from "../charts/columns";
+import * as paint from "../charts/paint";
+import { type Range, robustRange } from "../charts/range";
+import { formatTick, makeScale, type Scale } from "../charts/scale";
+import { GUTTER, shown, stepScale } from "../charts/stepRange";
+import { number } from "../lib/format";
+import { type Palette, palette } from "../lib/palette";
+import { cursor, theme } from "../state/store";
+
+/** Half a label above and below the plot. */
+const MARGIN = 7;
+/** Up to so many points a line has a ring on each. */
+const RINGS = 40;
+
+type Span = readonly [number, number];
+interface Props {
+  chart: ScalarChart;
+  stretches: readonly Span[];
+  onRemove?: () => void;
+}
+
+const isRate = (chart: ScalarChart): boolean => chart.id.includes("learning");
+const heightOf = (chart: ScalarChart): number => (chart.id === "loss" ? 104 : isRate(chart) ? 52 : 72);
+
+function rangeOf(chart: ScalarChart, steps: readonly [number, number] | null): Range | null {
+  const values: number[] = [];
+  for (const series of chart.series) {
+    const line = series.mean ?? series.values;
+    series.steps.forEach((step, i) => {
+      if (!steps || (step >= steps[0] && step <= steps[1])) values.push(line[i] as number);
+    });
+  }
+  const kind = chart.scale === "log" && values.some((value) => value > 0) ? "log" : "linear";
+  const include = isRate(chart) && kind === "linear" ? [0] : [];
+  return robustRange(kind, values, { include, ticks: isRate(chart) ? 3 : 4 });
+}
+
+export function ScalarsChart({ chart, stretches, onRemove }: Props) {
+  const height = heightOf(chart);
+  const within = shown.value;
+  const range = useMemo(() => rangeOf(chart, within), [chart, within?.[0], within?.[1]]);
+  const kind = chart.scale === "log" && range && range.domain[0] > 0 ? "log" : "linear";
+  const y = range ? makeScale(kind, range.domain, [MARGIN + height, MARGIN]) : null;
+
+  const canvas = useCanvas((context, width, _, ratio) => {
+    const x = stepScale.value;
+    if (!x || !y) return;
+    const colours = palette(theme.value);
+    const box = { left: GUTTER.left, right: width - GUTTER.right, top: MARGIN, bottom: MARGIN + height };
+    const at = makeScale("linear", x.domain, [box.left, box.right]);
+    paint.drawGrid(context, box, y, ticksOf(chart, y), colours);
+    const end = x.domain[1];
+    const own = chart.series.flatMap((series) => paint.nonFiniteSpans(series.steps, series.values, end));
+    paint.drawSpans(
+      context,
+      box,
+      at,
+      merge([...stretches, ...own]),
+      paint.hatch(context, paint.openHatch(colours), ratio),
+    );
+    // A line two pixels wide must not lose half of its width on the edge of the box.
+    const clip = { ...box, top: box.top - 1, bottom: box.bottom + 1 };
+    paint.clipTo(context, clip, () => {
+      for (const series of chart.series) drawSeries(context, at, y, series, colours);
+    });
+    for (const series of chart.series) {
+      paint.drawClippedArrows(context, box, at, y, series.steps, series.mean ?? series.values, lineOf(series, colours));
+    }
+  });
+
+  return (
+    <div class="scalar" style={{ height: height + 16 }}>
+      <canvas ref={canvas} class="fill" role="img" aria-label={describe(chart)} />
+      <div class="scalar-name">
+        <h3 title={chart.title}>{chart.title}</h3>
+        <Legend chart={chart} />
+        {onRemove && (
+          <button type="button" class="scalar-remove" aria-label={`Remove ${chart.title}`} onClick={onRemove}>
+            remove
+          </button>
+        )}
+      </div>
+      {range ? (
+        <Values chart={chart} range={range} />
+      ) : (
+        <p class="scalar-empty">{chart.series.length ? "no finite values in these steps" : "nothing logged"}</p>
+      )}
+    </div>
+  );
+}
+
+function ticksOf(chart: ScalarChart, y: Scale): number[] {
+  return isRate(chart) && y.kind === "linear" ? [...y.domain] : y.ticks(4);
+}
+
+function lineOf(series: ScalarSeries, colours: Palette): string {
+  return series.role === "val" ? colours.validation : series.mean ? colours.train : colours.strong;
+}
+
+function drawSeries(context: paint.Context, x: Scale, y: Scale, series: ScalarSeries, colours: Palette): void {
+  const { steps, values, mean, low, high } = series;
+  const colour = lineOf(series, colours);
+  if (low && high) paint.drawArea(context, x, y, steps, low, high, colours.noise);
+  if (mean) {
+    paint.drawLine(context, x, y, steps, values, { colour: colours.context, width: 1 });
+    paint.drawLine(context, x, y, steps, mean, { colour, width: 2 });
+    return;
+  }
+  paint.drawLine(context, x, y, steps, values, { colour, width: 1.5 });
+  if (series.role !== "val" || steps.length > RINGS) return;
+  context.lineWidth = 1.5;
+  context.strokeStyle = colour;
+  context.fillStyle = colours.surface;
+  steps.forEach((step, i) => {
+    if (!Number.isFinite(values[i])) return;
+    context.beginPath();
+    context.arc(x.at(step), y.at(values[i] as number), 3, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
+  });
+}
+
+function merge(spans: readonly Span[]): Span[] {
+  const merged: [number, number][] = [];
+  for (const [from, to] of [...spans].sort((a, b) => a[0] - b[0])) {
+    const last = merged[merged.length - 1];
+    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+    else merged.push([from, to]);
+  }
+  return merged;
+}
+
+function Legend({ chart }: { chart: ScalarChart }) {
+  const several = chart.series.length > 1 || chart.series.some((series) => series.mean);
+  if (!several) return chart.scale === "log" ? <span class="scalar-note">log scale</span> : null;
+  return (
+    <ul class="scalar-legend">
+      {chart.series.map((series) => (
+        <li key={series.tag} title={series.tag}>
+          <i class={`swatch ${series.role} ${series.mean ? "mean" : ""}`} />
+          {nameOf(series, chart)}
+          {series.mean ? ", mean" : ""}
+        </li>
+      ))}
+      {chart.series.some((series) => series.low && series.high) && (
+        <li>
+          <i class="swatch noise" />
+          noise ±2σ
+        </li>
+      )}
+    </ul>
+  );
+}
+
+/** "train" and "val" where one series has the role, the tag where several do. */
+function nameOf(series: ScalarSeries, chart: ScalarChart): string {
+  const alone = chart.series.filter((other) => other.role === series.role).length === 1;
+  return alone && series.role !== "value" ? series.role : series.tag;
+}
+
+/** Index of the last point at or before a step, of the last one with no step; -1 before the first. */
+function pointAt(series: ScalarSeries, step: number | null): number {
+  return step === null ? series.steps.length - 1 : upperBound(series.steps, step) - 1;
+}
+
+function Values({ chart, range }: { chart: ScalarChart; range: Range }) {
+  const readings = useComputed(() =>
+    chart.series.map((series) => {
+      const i = pointAt(series, cursor.value);
+      const step = series.steps[i];
+      const spacing = (series.steps[i + 1] ?? step ?? 0) - (step ?? 0);
+      const stale = step !== undefined && cursor.value !== null && cursor.value > step && series.role === "val";
+      return {
+        tag: series.tag,
+        value: i < 0 ? "–" : number(series.values[i], 3),
+        note: stale && spacing !== 1 ? `, at ${paint.formatStep(step)}` : "",
+      };
+    }),
+  );
+  const several = chart.series.length > 1 || chart.series[0]?.role !== "value";
+  return (
+    <div class="scalar-values">
+      {readings.value.map(({ tag, value, note }, i) => (
+        <div key={tag}>
+          <b>{value}</b>
+          {several && (
+            <span title={tag}>
+              {nameOf(chart.series[i] as ScalarSeries, chart)}
+              {note}
+            </span>
+          )}
+        </div>
+      ))}
+      {range.clippedHigh && <p>off scale above {formatTick(range.domain[1])}</p>}
+      {range.clippedLow && <p>off scale below {formatTick(range.domain[0])}</p>}
+    </div>
+  );
+}
+
+function describe(chart: ScalarChart): string {
+  const parts = chart.series.map((series) => {
+    const last = series.steps.length - 1;
+    return last < 0
+      ? `${series.tag}: nothing logged`
+      : `${series.tag}: from ${number(series.values[0], 3)} at step ${series.steps[0]} to ${number(series.values[last], 3)} at step ${series.steps[last]}`;
+  });
+  return `${chart.title}. ${parts.join("; ")}`;
+}
