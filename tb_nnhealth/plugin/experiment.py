@@ -69,10 +69,10 @@ class Judged:
 
 
 def _state(run: Run) -> object:
-    """Differs whenever anything of the run has changed."""
+    """Differs whenever anything of the run has changed: its parts are told apart by identity and count of changes."""
     return (
-        tuple((watch, history.changes, len(history.layout.rows)) for watch, history in run.watches.items()),
-        tuple((tag, series.changes) for tag, series in run.scalars.items()),
+        tuple((history, history.changes, len(history.layout.rows)) for history in run.watches.values()),
+        tuple((series, series.changes) for series in run.scalars.values()),
         None if run.capture is None else run.capture.SerializeToString(),
         len(run.problems),
     )

@@ -26,7 +26,7 @@ from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.model import model
 from tb_nnhealth.plugin.scalars import scalars
 from tb_nnhealth.report.build import SCHEMA
-from tb_nnhealth.source.provider import ProviderSource
+from tb_nnhealth.source.provider import SCALAR_SAMPLES, ProviderSource
 
 JUDGING_SECONDS = 1.0
 """Time that one request for the list of runs spends on judging."""
@@ -49,6 +49,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._provider = context.data_provider
         self._logdir = context.logdir or ""
+        self._scalar_samples = (context.sampling_hints or {}).get("scalars")
         self._lock = threading.Lock()
         self._experiments: dict[str, Experiment] = {}
 
@@ -158,7 +159,12 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             if experiment_id not in self._experiments:
                 while len(self._experiments) >= EXPERIMENTS_MOST:
                     self._experiments.pop(next(iter(self._experiments)))
-                source = ProviderSource(self._provider, experiment_id=experiment_id, logdir=self._logdir)
+                source = ProviderSource(
+                    self._provider,
+                    experiment_id=experiment_id,
+                    logdir=self._logdir or None,
+                    scalar_samples=SCALAR_SAMPLES if self._scalar_samples is None else self._scalar_samples,
+                )
                 self._experiments[experiment_id] = Experiment(source)
             return self._experiments[experiment_id]
 

@@ -1,0 +1,112 @@
+"""``nnhealth inspect LOGDIR...``: each run's verdict and findings."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tb_nnhealth.cli.errors import failed
+from tb_nnhealth.cli.reading import Inspected, inspect_runs
+from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.history import Problem
+from tb_nnhealth.report import json as json_report
+from tb_nnhealth.report import text as text_report
+from tb_nnhealth.source.base import LogDirError
+from tb_nnhealth.source.files import FileSource
+
+FORMATS = ("text", "json")
+FOUND = 1
+"""Exit status where --fail-on finds what it asks for."""
+
+
+def add_parser(commands: Any) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="judge the runs below a log directory",
+        description="Judges every run below the given log directories, whichever TensorBoard writer wrote them, "
+        "and prints verdicts and findings, root causes first.",
+        epilog="Exit status: 1 where --fail-on asks for it, 2 where nothing could be inspected, otherwise 0.",
+    )
+    parser.add_argument("logdirs", nargs="+", metavar="LOGDIR", help="a log directory, or a single event file")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    parser.add_argument("--output", metavar="FILE", help="write there and not to standard output")
+    parser.add_argument(
+        "--fail-on",
+        choices=SEVERITIES,
+        metavar="SEVERITY",
+        help="exit with 1 on a finding at least this severe: %(choices)s",
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="processes that read and judge; default: as many as there are cores"
+    )
+    parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of processes, 1 or more, found {text!r}")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    source = FileSource(args.logdirs)
+    try:
+        source.refresh()
+    except LogDirError as error:
+        return failed(str(error))
+    names = source.runs()
+    if not names:
+        told = "".join(f"\n  {problem.path}: {problem.message}" for problem in source.problems)
+        return failed(f"no event files found below {', '.join(args.logdirs)}{told}")
+    inspected = inspect_runs(args.logdirs, names, args.jobs or os.cpu_count() or 1)
+    problems = [*source.problems, *inspected.problems]
+    if not inspected.any_read:
+        told = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
+        return failed(f"nothing could be read of the {len(names)} run(s) below {', '.join(args.logdirs)}{told}")
+    try:
+        _write(_rendered(args, inspected.reports, problems), args.output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return failed(f"cannot write {args.output or 'standard output'}: {error.strerror or error}")
+    return FOUND if args.fail_on and _severest(inspected) >= SEVERITIES.index(args.fail_on) else 0
+
+
+def _severest(inspected: Inspected) -> int:
+    """Place in ``SEVERITIES`` of the severest finding, -1 without any."""
+    found = (finding["severity"] for report in inspected.reports for finding in report["findings"])
+    return max((SEVERITIES.index(severity) for severity in found), default=-1)
+
+
+def _rendered(args: argparse.Namespace, reports: Sequence[dict[str, Any]], problems: Sequence[Problem]) -> str:
+    if args.format == "json":
+        return json_report.render(reports, problems) + "\n"
+    told = [Problem(_printable(problem.path), _printable(problem.message)) for problem in problems]
+    return text_report.render(_printable(list(reports)), told, color=args.output is None and _in_colour())
+
+
+def _in_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _printable(value: Any) -> Any:
+    """``value`` with control characters escaped: names in a log are data from strangers, a terminal obeys them."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(item) for item in value]
+    return value
+
+
+def _write(text: str, output: str | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        Path(output).write_text(text, encoding="utf-8")

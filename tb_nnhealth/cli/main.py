@@ -1,0 +1,56 @@
+"""The console command ``nnhealth``.
+
+Exit status: 0, or 1 where ``--fail-on`` says so, or 2 where the command could not be carried out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from tb_nnhealth import __version__
+from tb_nnhealth.cli import demo, inspect, rules
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    _print_whatever_the_terminal_can()
+    try:
+        status = int(args.run(args))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("nnhealth: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnhealth", description="Is my network training well, and if not: what is wrong, where, since when?"
+    )
+    parser.add_argument("--version", action="version", version=f"nnhealth {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (inspect, rules, demo):
+        command.add_parser(commands)
+    return parser
+
+
+def _print_whatever_the_terminal_can() -> None:
+    """Characters that the terminal's encoding lacks are replaced, not fatal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(ValueError, OSError):
+                stream.reconfigure(errors="replace")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Reading and judging many runs, in several processes where that pays."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from tb_nnhealth.history import Problem
+from tb_nnhealth.report.build import build
+from tb_nnhealth.rules.engine import judge
+from tb_nnhealth.source.files import FileSource
+
+RUNS_PER_PROCESS = 4
+"""With fewer runs than this for each process, starting it costs more than it saves."""
+
+One = tuple[dict[str, Any] | None, list[Problem], bool]
+"""A run's report, its problems, and whether anything of it was read."""
+
+
+@dataclass
+class Inspected:
+    """Reports of the runs in the order asked for, and what could not be read of them."""
+
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    any_read: bool = False
+
+
+def inspect_runs(paths: Sequence[str], names: Sequence[str], jobs: int) -> Inspected:
+    """Reports of the runs ``names`` below ``paths``. A run that fails is a problem and no report."""
+    jobs = min(jobs, len(names) // RUNS_PER_PROCESS)
+    found = Inspected()
+    for report, problems, read in _with_progress(_each(tuple(paths), names, jobs), len(names)):
+        found.problems += problems
+        found.any_read |= read
+        if report is not None:
+            found.reports.append(report)
+    return found
+
+
+def _each(paths: tuple[str, ...], names: Sequence[str], jobs: int) -> Iterator[One]:
+    if jobs < 2:
+        source = _source(paths)
+        for name in names:
+            yield _inspect(source, name)
+        return
+    pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
+    try:
+        yield from pool.map(_inspect_in_process, [paths] * len(names), names)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _inspect_in_process(paths: tuple[str, ...], name: str) -> One:
+    return _inspect(_source(paths), name)
+
+
+@cache
+def _source(paths: tuple[str, ...]) -> FileSource:
+    source = FileSource(paths, runs_kept=1)
+    source.refresh()
+    return source
+
+
+def _inspect(source: FileSource, name: str) -> One:
+    try:
+        run = source.run(name)
+        report = build(run, judge(run))
+    except Exception as error:
+        return None, [Problem(name, f"could not be judged: {type(error).__name__}: {error}")], False
+    read = bool(run.watches or run.scalars) or not run.problems
+    return report, list(run.problems), read
+
+
+def _with_progress(results: Iterable[One], total: int) -> Iterable[One]:
+    """``results`` with a progress bar on a terminal, where rich is installed."""
+    if total < 2 or not sys.stderr.isatty():
+        return results
+    try:
+        from rich.console import Console
+        from rich.progress import track
+    except ImportError:
+        return results
+    shown: Iterable[One] = track(results, "Inspecting", total=total, console=Console(stderr=True), transient=True)
+    return shown
