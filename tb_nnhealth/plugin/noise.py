@@ -12,7 +12,8 @@ from tb_nnhealth.plugin.reduce import Doubles
 
 WINDOW_SHARE = 1 / 40
 """Of the points drawn, the share that one average spans."""
-WINDOW_LEAST = 5
+VALUES_LEAST = 5
+"""Of the values in the series, the fewest that one average spans."""
 _NORMAL_MAD = 1.4826
 """Standard deviation over median absolute deviation, for normal noise."""
 
@@ -27,7 +28,7 @@ def smoothed(values: Doubles, column: NDArray[np.intp], count: int) -> tuple[Dou
     """
     finite = np.isfinite(values)
     value, at = values[finite], column[finite]
-    width = max(WINDOW_LEAST, int(count * WINDOW_SHARE)) | 1
+    width = max(int(count * WINDOW_SHARE), -(-VALUES_LEAST * count // max(1, len(value)))) | 1
     number = np.bincount(at, minlength=count).astype(np.float64)
     scale = float(np.max(np.abs(value), initial=0.0)) or 1.0
     total = np.bincount(at, weights=value / scale, minlength=count)
