@@ -2,7 +2,11 @@
 
 import { render as mount } from "preact";
 import "./styles/index.css";
+import { borrowFonts } from "./lib/fonts";
 import { followTheme } from "./lib/theme";
+import { chooseFirstRun } from "./state/actions";
+import { followLocation } from "./state/location";
+import { followReloads } from "./state/reload";
 import { App } from "./views/App";
 
 function loadStyles(): Promise<void> {
@@ -19,6 +23,10 @@ export async function render(): Promise<void> {
   document.documentElement.lang = "en";
   document.title = "NN Health";
   followTheme();
+  borrowFonts();
+  followLocation();
+  chooseFirstRun();
+  followReloads(); // asks for the runs while the styles load
   await loadStyles();
   const root = document.createElement("div");
   root.id = "app";

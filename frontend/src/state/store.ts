@@ -1,7 +1,9 @@
 /** Everything the tab remembers, in one place. Views read these signals and nothing keeps state beside them. */
 
 import { computed, signal } from "@preact/signals";
-import type { Finding, RunReport } from "../api/types";
+import type { Finding, RunReport, Verdict } from "../api/types";
+import { flatten, trees } from "../lib/findings";
+import { type RunSort, runFilter, sortRuns } from "../lib/runs";
 import { fetched, type Resource } from "./resources";
 
 export type Theme = "light" | "dark";
@@ -21,6 +23,18 @@ export const range = signal<StepRange | null>(null);
 export const cursor = signal<number | null>(null);
 /** Layer whose page is open. */
 export const layer = signal<string | null>(null);
+/** Pattern and order of the list of runs. */
+export const filter = signal("");
+export const sort = signal<RunSort>("severity");
+/** Only runs of this verdict in the overview. */
+export const segment = signal<Verdict | null>(null);
+/** Row of the overview under the keyboard. */
+export const row = signal(0);
+/** Runs without health records are shown although the log has none with. */
+export const scalarsAnyway = signal(false);
+/** Whether the first run was chosen, by the address, a person or ourselves; until then nothing is a new page. */
+export const settled = signal(false);
+export const helpOpen = signal(false);
 /** Tags of scalars the user picked, beside the standard charts. */
 export const tags = signal<readonly string[]>([]);
 /** Groups of layers opened (true) or closed (false) by hand, by module path. */
@@ -32,6 +46,25 @@ export const visible = signal(true);
 export const keyOf = (finding: { rule: string; subject: string }): string => `${finding.rule}@${finding.subject}`;
 
 export const runs = computed(() => fetched("runs").value);
+/** Runs that the filter lets through, sorted. */
+export const listed = computed(() => {
+  const { matches } = runFilter(filter.value);
+  return sortRuns(
+    (runs.value.data?.runs ?? []).filter((item) => matches(item.run)),
+    sort.value,
+  );
+});
+/** The same, of the chosen verdict: the rows of the overview. */
+export const overviewRows = computed(() =>
+  segment.value === null ? listed.value : listed.value.filter((item) => item.verdict === segment.value),
+);
+
+/** Whether there is nothing but an invitation to show: no run has health records, and nobody asked for the rest. */
+export const isEmpty = computed(() => {
+  const all = runs.value.data?.runs;
+  if (!all) return false;
+  return !all.length || !(scalarsAnyway.value || all.some((item) => item.has_records || item.verdict === "pending"));
+});
 
 const NONE: Resource<never> = { status: "idle", data: null, error: null };
 
@@ -47,6 +80,11 @@ export const runReport = computed<RunReport | null>(() => {
   return loaded && loaded.run === run.value ? loaded : null;
 });
 export const findings = computed<readonly Finding[]>(() => runReport.value?.findings ?? []);
+
+/** Findings as trees, symptoms beneath their cause. */
+export const findingTrees = computed(() => trees(findings.value));
+/** The same in the order of the list. */
+export const findingOrder = computed(() => flatten(findingTrees.value));
 
 /** Index of the chosen finding in `findings`; -1 where there are none. */
 export const finding = computed(() => {

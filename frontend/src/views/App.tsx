@@ -1,11 +1,51 @@
-import { Layers } from "./Layers";
-import { Scalars } from "./Scalars";
+/** Which page is shown, and the frame around it. */
+
+import { useEffect } from "preact/hooks";
+import { onKey } from "../lib/keyboard";
+import { isEmpty, layer, run, runs, settled } from "../state/store";
+import { Help } from "./Help";
+import { Overview } from "./Overview";
+import { LayerPage, RunPage } from "./RunPage";
+import { Runs } from "./Runs";
+import { Empty, Fault, Loading, Outdated, retryRuns } from "./States";
 
 export function App() {
+  useEffect(() => {
+    document.addEventListener("keydown", onKey);
+    return () => document.removeEventListener("keydown", onKey);
+  }, []);
   return (
-    <main>
-      <Layers />
-      <Scalars />
-    </main>
+    <>
+      <Page />
+      <Help />
+    </>
+  );
+}
+
+function Page() {
+  const { data, error } = runs.value;
+  if (!data) {
+    return (
+      <main class="page">
+        {error ? (
+          <Fault title="The runs could not be read" message={error} retry={retryRuns} />
+        ) : (
+          <Loading what="Looking for runs" />
+        )}
+      </main>
+    );
+  }
+  if (isEmpty.value) return <Empty runs={data} />;
+  const name = run.value;
+  if (name === null) return settled.value ? <Overview runs={data} /> : null;
+  if (layer.value !== null) return <LayerPage />;
+  return (
+    <div class="with-runs">
+      <Runs />
+      <main class="page" aria-label={name}>
+        {error && <Outdated message={error} retry={retryRuns} />}
+        <RunPage name={name} />
+      </main>
+    </div>
   );
 }

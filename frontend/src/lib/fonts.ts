@@ -1,0 +1,32 @@
+/** A frame does not inherit its parent's fonts: TensorBoard's own faces are declared again from its style sheets. */
+
+export function borrowFonts(): void {
+  const rules: string[] = [];
+  try {
+    for (const sheet of window.parent.document.styleSheets) rules.push(...faces(sheet));
+  } catch {
+    return; // another origin: the system's fonts do
+  }
+  if (!rules.length) return;
+  const style = document.createElement("style");
+  style.textContent = rules.join("\n");
+  document.head.append(style);
+}
+
+function faces(sheet: CSSStyleSheet): string[] {
+  let list: CSSRuleList;
+  try {
+    list = sheet.cssRules;
+  } catch {
+    return []; // a sheet from elsewhere
+  }
+  const base = sheet.href ?? window.parent.document.baseURI;
+  return [...list]
+    .filter((rule) => rule.constructor.name === "CSSFontFaceRule" && /Roboto/i.test(rule.cssText))
+    .map((rule) =>
+      rule.cssText.replace(
+        /url\((["']?)(?!data:)([^"')]+)\1\)/g,
+        (_, __, path: string) => `url("${new URL(path, base).href}")`,
+      ),
+    );
+}

@@ -1,0 +1,56 @@
+/** One run: is it ill, where, since when, why, what to try. */
+
+import { refetch } from "../state/resources";
+import { layer, report, run, runReport } from "../state/store";
+import { Capture } from "./Capture";
+import { Checks } from "./Checks";
+import { Compare } from "./Compare";
+import { Findings } from "./Findings";
+import { Layer } from "./Layer";
+import { Layers } from "./Layers";
+import { Scalars } from "./Scalars";
+import { Fault, Loading, Outdated, Problems, ThreeLines } from "./States";
+import { Verdict } from "./Verdict";
+
+export function RunPage({ name }: { name: string }) {
+  const { error, data } = report.value;
+  const loaded = runReport.value;
+  const retry = () => refetch("report", { run: name });
+  if (!loaded) {
+    if (error) return <Fault title={`${name} could not be judged`} message={error} retry={retry} />;
+    return <Loading what={`Reading and judging ${name}`} />;
+  }
+  const healthy = loaded.verdict === "healthy";
+  return (
+    <>
+      {error && <Outdated message={error} retry={retry} />}
+      <Verdict report={loaded} />
+      <Problems problems={data?.problems ?? []} />
+      <Findings />
+      <Compare />
+      {healthy && <Checks key={name} checks={loaded.checks} open />}
+      {loaded.has_records ? <Layers /> : <Unwatched />}
+      <Scalars />
+      {!healthy && <Checks key={name} checks={loaded.checks} open={false} />}
+      <Capture capture={loaded.capture} />
+    </>
+  );
+}
+
+function Unwatched() {
+  return (
+    <section class="card unwatched" aria-label="No health records">
+      <h2>No health records in this run</h2>
+      <p>Only its scalars could be judged. With these lines the next run shows its layers too.</p>
+      <ThreeLines />
+    </section>
+  );
+}
+
+export function LayerPage() {
+  return (
+    <main class="layer-page" aria-label={`Layer ${layer.value} of ${run.value}`}>
+      <Layer />
+    </main>
+  );
+}

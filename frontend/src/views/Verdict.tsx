@@ -1,0 +1,106 @@
+/** What is wrong, where, since when: one sentence, and the chain from the root cause to the last symptom. */
+
+import type { Finding, RunReport } from "../api/types";
+import { place } from "../lib/findings";
+import { liveness, plural, step } from "../lib/format";
+import { reportText } from "../lib/text";
+import { selectFinding } from "../state/actions";
+import { finding as chosen } from "../state/store";
+import { Arrow, Badge, VerdictLabel } from "./Icons";
+import { CopyButton, Pieces, Prose } from "./Prose";
+
+export function Verdict({ report }: { report: RunReport }) {
+  const facts = [
+    [report.layers ? plural(report.layers, "layer") : "", plural(report.steps, "step"), report.optimizers.join(", ")]
+      .filter(Boolean)
+      .join(", "),
+    liveness(report.last_wall, report.closed),
+  ].filter(Boolean);
+  return (
+    <section class={`card verdict ${report.verdict}`} aria-label="Verdict">
+      <div class="verdict-line">
+        <VerdictLabel verdict={report.verdict} size={16} />
+        <span class="run-title">{report.run}</span>
+        {facts.map((fact) => (
+          <span key={fact} class="fact">
+            {fact}
+          </span>
+        ))}
+        <span class="spacer" />
+        <CopyButton text={() => reportText(report)} label="Copy verdict and findings as text">
+          Copy as text
+        </CopyButton>
+      </div>
+      <h1 aria-live="polite">
+        <Pieces of={report.sentence} />
+      </h1>
+      {report.closest && (
+        <p class="closest">
+          Closest to a limit: <Prose text={report.closest} names={names(report.closest)} />.
+        </p>
+      )}
+      {(report.chain.length > 0 || report.try_first) && (
+        <div class="chain-line">
+          <Chain report={report} />
+          {report.try_first && (
+            <aside class="try-first" aria-label="Try first">
+              <h2 class="small">Try first</h2>
+              <p>
+                <Prose text={report.try_first} />
+              </p>
+            </aside>
+          )}
+        </div>
+      )}
+    </section>
+  );
+}
+
+/** Dotted words are names of layers. */
+const names = (text: string) => text.match(/\b[\w-]+(?:[./][\w-]+)+\b/g) ?? [];
+
+function Chain({ report }: { report: RunReport }) {
+  const links = report.chain.flatMap((index) => {
+    const finding = report.findings[index];
+    return finding ? [{ index, finding }] : [];
+  });
+  return (
+    <ol class="chain" aria-label="From the root cause to its symptoms">
+      {links.map(({ index, finding }, i) => {
+        const before = links[i - 1]?.finding;
+        return (
+          <li key={index}>
+            {before && <Link from={before} to={finding} />}
+            <button
+              type="button"
+              class={`chip ${finding.severity}`}
+              aria-pressed={index === chosen.value}
+              onClick={() => selectFinding(index)}
+            >
+              <Badge severity={finding.severity} number={index + 1} />
+              <span class="chip-name">
+                <strong>{finding.rule}</strong>
+                {i === 0 && links.length > 1 && <span class="pill">root cause</span>}
+                <code>{place(finding)}</code>
+              </span>
+              <span class="chip-step">
+                step <strong>{step(finding.first_step)}</strong>
+              </span>
+            </button>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+function Link({ from, to }: { from: Finding; to: Finding }) {
+  const steps = to.first_step - from.first_step;
+  return (
+    <span class="link">
+      <span>leads to</span>
+      <Arrow />
+      <span>{steps === 0 ? "same step" : `${steps > 0 ? "+" : ""}${plural(steps, "step")}`}</span>
+    </span>
+  );
+}
