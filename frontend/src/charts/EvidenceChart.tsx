@@ -1,4 +1,241 @@
-/** The series that made a finding, with its limit and healthy band. `finding` is its index in the report of `run`. */
-export function EvidenceChart(_: { run: string; finding: number }) {
-  return <figure class="evidence" />;
+/** The series that made a finding, with its limit, its healthy band and the other layers. */
+
+import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import type { EvidenceResponse, Finding } from "../api/types";
+import { number } from "../lib/format";
+import { palette } from "../lib/palette";
+import { fetched } from "../state/resources";
+import { cursor, findings, theme } from "../state/store";
+import { Badge } from "../views/Icons";
+import { ChartMenu } from "./ChartMenu";
+import { useCanvas } from "./canvas";
+import { upperBound } from "./columns";
+import * as paint from "./paint";
+import { makeScale, type Scale } from "./scale";
+import { type Axes, formatLimit, judgedAxis, paintJudged } from "./series";
+import { shown } from "./stepRange";
+
+const POINTS = 600;
+const HEIGHT = 224;
+const LEFT = 46;
+const MARGIN = 8;
+const AXIS = 26;
+
+/** `finding` is its index in the report of `run`. */
+export function EvidenceChart({ run, finding }: { run: string; finding: number }) {
+  const { data, error } = fetched("evidence", { run, finding, points: POINTS }, { lane: "evidence" }).value;
+  const about = findings.value[finding];
+  if (data && about && data.steps.length > 0) return <Chart data={data} finding={about} number={finding + 1} />;
+  const empty = data ? "No record holds the series behind this finding." : error;
+  return (
+    <figure class="evidence" aria-busy={!data && !error}>
+      <p class={empty ? "evidence-none" : "evidence-wait"}>{empty}</p>
+    </figure>
+  );
+}
+
+function Chart({ data, finding, number: badge }: { data: EvidenceResponse; finding: Finding; number: number }) {
+  const width = useSignal(0);
+  const plot = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    const element = plot.current;
+    if (!element) return;
+    const measure = () => {
+      width.value = element.clientWidth;
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  const first = data.steps[0] as number;
+  const last = data.steps[data.steps.length - 1] as number;
+  const steps = shown.value ?? [first, Math.max(last, first + 1)];
+  const bottom = MARGIN + HEIGHT;
+  const axes = judgedAxis(data, steps, MARGIN, bottom);
+  const x = makeScale("linear", steps, [LEFT, Math.max(LEFT + 1, width.value - 1)]);
+  const canvas = useCanvas((context, wide, _, ratio) => {
+    const colours = palette(theme.value);
+    const box = { left: LEFT, right: wide - 1, top: MARGIN, bottom };
+    const scale = makeScale("linear", steps, [box.left, box.right]);
+    if (axes) paintJudged(context, box, scale, axes, data, [finding.first_step, finding.last_step], colours, ratio);
+    paint.drawStepAxis(context, box, scale, colours);
+  });
+
+  return (
+    <figure class="evidence">
+      <figcaption>
+        <span class="evidence-title">{data.title}</span>
+        <span class="evidence-unit">
+          {[data.unit === "1" ? "" : data.unit, axes ? scaleWords(axes.y) : ""].filter(Boolean).join(", ")}
+        </span>
+        <ChartMenu name={`${finding.rule} ${finding.subject}`} canvas={canvas} table={() => table(data)} />
+      </figcaption>
+      <div class="evidence-plot" ref={plot} style={{ height: MARGIN + HEIGHT + AXIS }}>
+        <canvas ref={canvas} class="fill" role="img" aria-label={describe(data, finding)} />
+        {axes ? <Readout x={x} data={data} /> : <p class="evidence-none over">No finite value in these steps.</p>}
+        {axes && width.value > 0 && <Onset x={x} axes={axes} data={data} finding={finding} badge={badge} />}
+      </div>
+      <Legend data={data} axes={axes} />
+    </figure>
+  );
+}
+
+const scaleWords = (y: Scale): string =>
+  y.kind === "log" ? "log scale" : y.kind === "symlog" ? "signed log scale" : "";
+
+/** Mark, line and words where the series crosses its limit. */
+function Onset({
+  x,
+  axes,
+  data,
+  finding,
+  badge,
+}: {
+  x: Scale;
+  axes: Axes;
+  data: EvidenceResponse;
+  finding: Finding;
+  badge: number;
+}) {
+  const at = x.at(finding.first_step);
+  const [left, right] = x.range;
+  if (at < left - 1 || at > right + 1) return null;
+  const { y } = axes;
+  const limitAt = data.limit === null ? null : y.at(data.limit);
+  const toLeft = at - left > 210 || at - left > right - at;
+  const busy = crowded(x, y, data, toLeft ? at - 210 : at, toLeft ? at : at + 210);
+  const top = busy ? MARGIN + HEIGHT - 42 : MARGIN;
+  const side = toLeft ? { right: `calc(100% - ${at - 14}px)`, textAlign: "right" } : { left: at + 14 };
+  return (
+    <div class="evidence-onset">
+      <i class={finding.severity} style={{ left: at, top: MARGIN, height: HEIGHT }} />
+      {limitAt !== null && limitAt >= MARGIN && limitAt <= MARGIN + HEIGHT && (
+        <b class="ring" style={{ left: at, top: limitAt }} />
+      )}
+      <span class="evidence-badge" style={{ left: at, top: top + 1 }}>
+        <Badge severity={finding.severity} number={badge} size={16} />
+      </span>
+      <p class="evidence-words" style={{ top, ...side }}>
+        <strong class="evidence-crossing">{crossing(data, finding)}</strong>
+        <span class="evidence-worst">{worst(data)}</span>
+      </p>
+    </div>
+  );
+}
+
+/** Whether curves run through the top of the plot between two positions, where the words would stand. */
+function crowded(x: Scale, y: Scale, data: EvidenceResponse, from: number, to: number): boolean {
+  return data.steps.some((step, i) => {
+    const at = x.at(step);
+    return at >= from && at <= to && y.at(data.values[i] as number) < MARGIN + 40;
+  });
+}
+
+function crossing(data: EvidenceResponse, finding: Finding): string {
+  const when = paint.formatStep(finding.first_step);
+  if (data.limit === null) return `from step ${when}`;
+  if (finding.first_step <= (data.steps[0] as number)) return `beyond the limit from step ${when}`;
+  return data.direction === "below" ? `falls below the limit at step ${when}` : `crosses the limit at step ${when}`;
+}
+
+/** "1.9 at step 430, 19 times the limit": the value farthest beyond the limit. */
+function worst(data: EvidenceResponse): string {
+  const sign = data.direction === "below" ? -1 : 1;
+  let best = -1;
+  data.values.forEach((value, i) => {
+    if (Number.isFinite(value) && (best < 0 || sign * value > sign * (data.values[best] as number))) best = i;
+  });
+  if (best < 0) return "";
+  const value = data.values[best] as number;
+  const text = `${number(value)} at step ${paint.formatStep(data.steps[best] as number)}`;
+  if (data.limit === null || data.scale === "share") return text;
+  const ratio = sign > 0 ? value / data.limit : data.limit / value;
+  return Number.isFinite(ratio) && ratio >= 1.1 ? `${text}, ${timesWords(ratio, sign)}` : text;
+}
+
+function timesWords(ratio: number, sign: number): string {
+  return sign > 0 ? `${number(ratio)} times the limit` : `${number(ratio)} times below the limit`;
+}
+
+function Legend({ data, axes }: { data: EvidenceResponse; axes: Axes | null }) {
+  const { healthy, others } = data;
+  const range = axes?.range;
+  return (
+    <p class="evidence-legend">
+      {healthy && (
+        <span class="healthy-word">
+          <i class="swatch-band" />
+          {healthyWords(healthy, data.scale)}
+        </span>
+      )}
+      {others && (
+        <span>
+          <i class="swatch-others" />
+          other layers, median and 5–95 %
+        </span>
+      )}
+      {range?.clippedHigh && <span>off scale above {number(range.domain[1])}</span>}
+      {range?.clippedLow && <span>off scale below {number(range.domain[0])}</span>}
+    </p>
+  );
+}
+
+export function healthyWords([low, high]: readonly [number, number], scale: EvidenceResponse["scale"]): string {
+  const [from, to] = [formatLimit(low, scale), formatLimit(high, scale)];
+  if (scale === "share") return high === 0 ? "healthy is none" : `healthy, up to ${to}`;
+  return `healthy, ${from} to ${to}`;
+}
+
+/** The shared cursor with the value there. */
+function Readout({ x, data }: { x: Scale; data: EvidenceResponse }) {
+  const line: ReadonlySignal<string> = useComputed(() => {
+    const at = cursor.value === null ? Number.NaN : x.at(cursor.value);
+    return at >= x.range[0] && at <= x.range[1] ? `transform: translateX(${at}px)` : "display: none";
+  });
+  const text = useComputed(() => {
+    if (cursor.value === null) return "";
+    const i = upperBound(data.steps, cursor.value) - 1;
+    return i < 0 ? "" : `${number(data.values[i])} at ${paint.formatStep(data.steps[i] as number)}`;
+  });
+  const [left, right] = x.range;
+  return (
+    <div
+      class="evidence-cursor"
+      style={{ top: MARGIN, height: HEIGHT }}
+      onPointerMove={(event) => {
+        const box = event.currentTarget.getBoundingClientRect();
+        const step = Math.round(x.invert(event.clientX - box.left));
+        if (event.clientX - box.left >= left && event.clientX - box.left <= right) cursor.value = step;
+      }}
+    >
+      <div class="evidence-line" style={line}>
+        <span>{text}</span>
+      </div>
+    </div>
+  );
+}
+
+function describe(data: EvidenceResponse, finding: Finding): string {
+  const limit = data.limit === null ? "" : ` The limit is ${number(data.limit)}.`;
+  return `${data.title} over steps ${data.steps[0]} to ${data.steps[data.steps.length - 1]}: ${crossing(data, finding)}, worst ${worst(data)}.${limit}`;
+}
+
+function table(data: EvidenceResponse): { header: string[]; rows: number[][] } {
+  const columns: [string, ArrayLike<number> | null | undefined][] = [
+    ["step", data.steps],
+    ["value", data.values],
+    ["minimum", data.low],
+    ["maximum", data.high],
+    ["others_median", data.others?.median],
+    ["others_p5", data.others?.low],
+    ["others_p95", data.others?.high],
+  ];
+  const present = columns.filter((column): column is [string, ArrayLike<number>] => Boolean(column[1]));
+  return {
+    header: present.map(([name]) => name),
+    rows: data.steps.map((_, i) => present.map(([, values]) => values[i] as number)),
+  };
 }

@@ -2,9 +2,10 @@
 
 import { useComputed } from "@preact/signals";
 import type { Row } from "../charts/fold";
-import { Marker, spread } from "../charts/Marker";
+import { spread } from "../charts/marks";
 import { plotWidth, stepScale } from "../charts/stepRange";
 import { currentFinding, finding } from "../state/store";
+import { Badge } from "./Icons";
 import { choose, chosenLayers, onsets, rows } from "./LayersModel";
 
 const GAP = 18;
@@ -41,7 +42,7 @@ export function LayersOnsets({ headings = true }: { headings?: boolean }) {
             aria-pressed={mark.index === finding.value}
             onClick={() => choose(mark)}
           >
-            <Marker severity={mark.severity} number={mark.index + 1} />
+            <Badge severity={mark.severity} number={mark.index + 1} size={16} />
           </button>
         ))}
       </div>

@@ -5,7 +5,7 @@ import type { Finding, StatisticInfo } from "../api/types";
 import { rowDistances } from "../charts/columns";
 import { type Block, layersUnder, layOut, makeTree, type Row } from "../charts/fold";
 import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
-import type { Mark } from "../charts/Marker";
+import type { Mark } from "../charts/marks";
 import { type Judge, makeJudge } from "../charts/ramp";
 import { columns, heatmap } from "../charts/stepRange";
 import { currentFinding, findingKey, findings, folds, keyOf, model } from "../state/store";

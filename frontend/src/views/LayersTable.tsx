@@ -17,7 +17,7 @@ export function LayersTable() {
   const order = names.value.map((_, layer) => layer);
   if (order.length > MOST_ROWS) order.sort((a, b) => distance(b) - distance(a));
   return (
-    <div class="visually-hidden">
+    <div class="hidden">
       <table>
         <caption>{`${statistic.title} by layer`}</caption>
         <thead>

@@ -1,4 +1,4 @@
-/** A finding's number in the shape of its severity, and where such marks stand along a step axis. */
+/** Where marks of findings stand along a step axis. */
 
 import type { Severity } from "../api/types";
 
@@ -8,22 +8,6 @@ export interface Mark {
   severity: Severity;
   step: number;
   title: string;
-}
-
-const SIZE = 16;
-
-/** Octagon, triangle or circle; colours come from the style sheet. */
-export function Marker({ severity, number }: { severity: Severity; number: number }) {
-  return (
-    <svg class={`marker ${severity}`} width={SIZE} height={SIZE} viewBox="0 0 16 16" aria-hidden="true">
-      {severity === "critical" && <path d="M4.9 0.5h6.2l4.4 4.4v6.2l-4.4 4.4H4.9L0.5 11.1V4.9z" />}
-      {severity === "warning" && <path d="M8 0.5 16 15.5H0z" />}
-      {severity === "info" && <circle cx="8" cy="8" r="7.75" />}
-      <text x="8" y={severity === "warning" ? 13.6 : 12} text-anchor="middle">
-        {number}
-      </text>
-    </svg>
-  );
 }
 
 /** Places for marks at sorted `positions`, `gap` apart where there is room: moved right where they collide, left at the end. */
