@@ -1,0 +1,93 @@
+"""The live judge: the rules, asked about what has just been written, at intervals that stay within the budget.
+
+It appends to a ``history.Run`` exactly what the files hold, in the order of writing, by the methods that every reader
+uses. That is why the findings in a running training are those that ``nnhealth inspect`` prints of its log.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.findings import Finding
+from tb_nnhealth.history import Floats, History, Run, Series
+
+SHARE_OF_BUDGET = 0.25
+SHORTEST_INTERVAL = 1.0
+DEFAULT_BUDGET = 0.02
+
+
+class LiveJudge:
+    """A run as written so far, and what the rules say of it. Thread-safe."""
+
+    def __init__(self, run_name: str) -> None:
+        self._run = Run(run_name)
+        self._lock = threading.Lock()
+        self._changed = False
+        self._next = 0.0
+
+    def layout(self, watch: str, layout: Any) -> None:
+        with self._lock:
+            history = self._run.watches.get(watch)
+            if history is None:
+                self._run.watches[watch] = History(layout)
+            else:
+                history.layout = layout
+            self._changed = True
+
+    def stats(self, watch: str, step: int, wall: float, values: Floats) -> None:
+        with self._lock:
+            if watch in self._run.watches:  # a record without its layout tells a reader nothing either
+                self._run.watches[watch].append(step, wall, values)
+                self._changed = True
+
+    def histograms(self, watch: str, step: int, wall: float, counts: NDArray[np.int32]) -> None:
+        with self._lock:
+            if watch in self._run.watches:
+                self._run.watches[watch].append_histogram(step, wall, counts)
+                self._changed = True
+
+    def scalar(self, tag: str, step: int, wall: float, value: float) -> None:
+        with self._lock:
+            series = self._run.scalars.get(tag)
+            if series is None:
+                series = self._run.scalars[tag] = Series()
+            series.append(step, wall, value)
+            self._changed = True
+
+    def capture(self, capture: Any) -> None:
+        with self._lock:
+            self._run.capture = capture
+
+    @property
+    def last_step(self) -> int:
+        """The greatest step so far, 0 where there is none."""
+        with self._lock:
+            return self._run.last_step or 0
+
+    def seconds_to_due(self) -> float | None:
+        """Until the next judgement may be made; None where nothing has changed since the last one."""
+        return max(0.0, self._next - time.monotonic()) if self._changed else None
+
+    def findings(self, watch: str | None = None, *, budget: float = DEFAULT_BUDGET) -> tuple[Finding, ...]:
+        """What the rules say now, of the whole run or of one watch (and the run's scalars)."""
+        from tb_nnhealth.rules.engine import judge
+
+        with self._lock:
+            begun = time.monotonic()
+            run = self._run
+            if watch is not None:
+                watches = {name: history for name, history in run.watches.items() if name == watch}
+                run = Run(run.name, watches, run.scalars, run.capture)
+            else:
+                self._changed = False
+            try:
+                return judge(run).findings
+            finally:
+                spent = time.monotonic() - begun
+                share = SHARE_OF_BUDGET * (budget if budget > 0 else DEFAULT_BUDGET)
+                self._next = time.monotonic() + max(SHORTEST_INTERVAL, spent / share)

@@ -1,0 +1,199 @@
+"""The drop-in for ``torch.utils.tensorboard.SummaryWriter``: the same, and it can watch a model."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter as TorchSummaryWriter
+from torch.utils.tensorboard.summary import hparams, scalar
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Finding
+from tb_nnhealth.record.faults import describe, warn
+from tb_nnhealth.record.file_writer import FileWriter, PlainEvents, RunEvents
+from tb_nnhealth.record.recorder import Recorder
+
+if TYPE_CHECKING:
+    from tb_nnhealth.record.watch import Watch
+
+
+class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
+    """PyTorch's writer with ``watch``; the same constructor, methods, files and errors of use.
+
+    What differs is what happens to a fault of the disk. A ``log_dir`` that cannot be written raises OSError here;
+    after that nothing raises: events wait in a bounded queue, what is lost is counted, and one ``ShimWarning`` tells
+    of it. ``max_queue`` is taken and has no effect, as the queue never blocks. At the exit of the process all that was
+    added is written, also without ``close``. In a forked child, and in a pickled copy, every method does nothing.
+    """
+
+    file_writer: FileWriter | None
+    all_writers: Any
+    purge_step: int | None
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] | None = None,
+        comment: str = "",
+        purge_step: int | None = None,
+        max_queue: int = 10,
+        flush_secs: float = 120,
+        filename_suffix: str = "",
+    ) -> None:
+        self._recorder: Recorder | None = None
+        self._watches: dict[str, Watch] = {}
+        super().__init__(log_dir, comment, purge_step, max_queue, flush_secs, filename_suffix)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_recorder", "_watches", "file_writer", "all_writers")
+        return {**{key: value for key, value in vars(self).items() if key not in own}, "_recorder": self._recorder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # the recorder comes out of its pickle as one that does nothing
+        self._watches = {}
+        self.file_writer = self.all_writers = None
+
+    def _get_file_writer(self) -> FileWriter:
+        """PyTorch's way to the file, used by every ``add_...``; opens it again after ``close``."""
+        if self.all_writers is None or self.file_writer is None:
+            if self._recorder is None:
+                self._recorder = Recorder(
+                    str(self.log_dir),
+                    purge_step=self.purge_step,
+                    flush_secs=self.flush_secs,
+                    filename_suffix=self.filename_suffix,
+                )
+            self._recorder.reopen()
+            self.file_writer = FileWriter(RunEvents(self._recorder))
+            self.all_writers = {self.file_writer.get_logdir(): self.file_writer}
+            self.purge_step = None
+        return self.file_writer
+
+    # --- PyTorch's methods that open files of their own -------------------------------------------------------------
+
+    def add_scalars(
+        self,
+        main_tag: str,
+        tag_scalar_dict: Mapping[str, Any],
+        global_step: int | None = None,
+        walltime: float | None = None,
+    ) -> None:
+        """Adds scalars that share a plot, as PyTorch's: each into a run of its own beneath this one."""
+        torch._C._log_api_usage_once("tensorboard.logging.add_scalars")
+        walltime = time.time() if walltime is None else walltime
+        directory = self._get_file_writer().get_logdir()
+        for tag, value in tag_scalar_dict.items():
+            place = directory + "/" + main_tag.replace("/", "_") + "_" + tag
+            if place not in self.all_writers:
+                self.all_writers[place] = self._plain_writer(place, self.filename_suffix)
+            self.all_writers[place].add_summary(scalar(main_tag, value), global_step, walltime)
+
+    def add_hparams(
+        self,
+        hparam_dict: dict[str, Any],
+        metric_dict: dict[str, Any],
+        hparam_domain_discrete: dict[str, list[Any]] | None = None,
+        run_name: str | None = None,
+        global_step: int | None = None,
+    ) -> None:
+        """Adds hyperparameters and their metrics, as PyTorch's: into a run of their own beneath this one."""
+        torch._C._log_api_usage_once("tensorboard.logging.add_hparams")
+        if type(hparam_dict) is not dict or type(metric_dict) is not dict:
+            raise TypeError("hparam_dict and metric_dict should be dictionary.")
+        summaries = hparams(hparam_dict, metric_dict, hparam_domain_discrete)
+        place = os.path.join(self._get_file_writer().get_logdir(), run_name or str(time.time()))
+        writer = self._plain_writer(place, "")
+        try:
+            for summary in summaries:
+                writer.add_summary(summary, global_step)
+            for tag, value in metric_dict.items():
+                writer.add_summary(scalar(tag, value), global_step)
+        finally:
+            writer.close()
+
+    def add_embedding(self, *args: Any, **kwargs: Any) -> None:
+        """Adds an embedding, as PyTorch's; its files are written here and now, and a fault of the disk only warns."""
+        self._get_file_writer()
+        if not self._recording:
+            return
+        try:
+            super().add_embedding(*args, **kwargs)
+        except NotADirectoryError:  # PyTorch's own word on a tag that names a file
+            raise
+        except OSError as error:
+            warn(f"add_embedding could not write to {self.log_dir}: {describe(error)}")
+
+    def _plain_writer(self, directory: str, suffix: str) -> FileWriter:
+        events = PlainEvents(directory, self.flush_secs, suffix)
+        if not self._recording:
+            events.detach()
+        return FileWriter(events)
+
+    @property
+    def _recording(self) -> bool:
+        return self._recorder is not None and self._recorder.is_open
+
+    # --- health -----------------------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+        *,
+        criterion: torch.nn.Module | None = None,
+        name: str | None = None,
+        every: int | None = None,
+        budget: float = 0.02,
+        step: Callable[[], int] | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        rules: Mapping[str, Any] | None = None,
+    ) -> Watch:
+        """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
+
+        ``criterion`` is the loss module: with it, what goes into the loss is seen. ``every=N`` measures every N-th
+        step; without it, as many as keep the cost below ``budget``, a share of the step's time. ``step`` returns the
+        number of the step where it is the user's own. ``include`` and ``exclude`` are globs on module names. ``rules``
+        tunes or silences rules. Call it again, with another ``name``, for another model.
+
+        Raises TypeError and ValueError for what cannot be watched, before anything is touched.
+        """
+        from tb_nnhealth.record.watch import Watch
+
+        self._get_file_writer()
+        name = schema.DEFAULT_WATCH if name is None else name
+        watch = Watch(
+            self._recorder,
+            model,
+            optimizer,
+            criterion=criterion,
+            name=name,
+            every=every,
+            budget=budget,
+            step=step,
+            include=include,
+            exclude=exclude,
+            rules=rules,
+        )
+        self._watches[name] = watch
+        return watch
+
+    def unwatch(self, name: str | None = None) -> None:
+        """Takes away the hooks of the watch ``name``, or of all. Raises ValueError where there is no such watch."""
+        if name is not None and name not in self._watches:
+            there = ", ".join(map(repr, self._watches)) or "none"
+            raise ValueError(f"unwatch: there is no watch named {name!r} in {self.log_dir}; there is {there}")
+        for each in [name] if name is not None else list(self._watches):
+            self._watches.pop(each).remove()
+
+    def observe(self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None) -> None:
+        """Shows a batch to the watches, where the loss is a function and not a module given as ``criterion``."""
+        for watch in list(self._watches.values()):
+            watch.observe(inputs=inputs, targets=targets, outputs=outputs, loss=loss)
+
+    def findings(self) -> list[Finding]:
+        """What the rules say of this run so far, the one to act on first; also after ``close``."""
+        return self._recorder.findings() if self._recorder is not None else []
