@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.plugin.arrays import decode
+from tb_nnhealth.plugin.evidence import evidence
+from tb_nnhealth.rules.synthetic import Network
+
+
+def finding(**fields: Any) -> dict[str, Any]:
+    judged = {
+        "statistic": "update_ratio", "unit": "per step", "value": 1.0, "limit": 0.1, "direction": "above", "healthy": None,
+        **fields.pop("evidence", {}),
+    }  # fmt: skip
+    return {
+        "rule": "update-ratio-too-high", "subject": "layers.2.weight", "statistic_id": "update-ratio",
+        "layer": "layers.2", "layers": ["layers.2"], "evidence": judged, **fields,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run() -> Run:
+    spike = np.where(np.arange(200) == 123, 500.0, 1.0)
+    return Network(steps=200).scale(schema.UPDATE, "layers.2.weight", spike).run()
+
+
+def test_the_findings_own_series_shows_the_record_beyond_the_limit(run: Run) -> None:
+    found = evidence(run, finding(), limit=10)
+    assert found is not None
+    values = decode(found["values_f32"])
+    assert found["steps"][6] == 123
+    assert values[6] == decode(found["high_f32"])[6] > 0.1
+    assert decode(found["low_f32"])[6] < 0.01
+    assert (found["limit"], found["direction"], found["scale"]) == (0.1, "above", "log")
+    assert found["healthy"] == [2e-4, 1e-2]
+    assert found["steps"] == sorted(found["steps"])
+
+
+def test_the_other_layers_stand_beside_it(run: Run) -> None:
+    found = evidence(run, finding(), limit=10)
+    assert found is not None
+    others = {name: decode(text) for name, text in found["others"].items()}
+    assert (others["low_f32"] <= others["median_f32"]).all()
+    assert (others["median_f32"] <= others["high_f32"]).all()
+    assert others["high_f32"].max() < 0.01, "the finding's own layer is not among the others"
+
+
+def test_a_limit_below_shows_the_least_record() -> None:
+    dip = np.where(np.arange(100) == 55, 1e-4, 1.0)
+    run = Network(steps=100).scale(schema.ACTIVATION, "layers.1", dip).run()
+    asked = finding(
+        subject="layers.1", layer="layers.1", layers=["layers.1"], statistic_id="activation-std",
+        evidence={"direction": "below", "limit": 0.01, "healthy": [0.1, 10]},
+    )  # fmt: skip
+    found = evidence(run, asked, limit=10)
+    assert found is not None
+    assert found["steps"][5] == 55
+    assert found["healthy"] == [0.1, 10]
+
+
+def test_a_bias_has_its_own_series(run: Run) -> None:
+    found = evidence(run, finding(subject="layers.2.bias"))
+    assert found is not None
+    assert decode(found["high_f32"]).max() < 0.01
+
+
+def test_a_group_of_layers_has_the_series_of_its_first(run: Run) -> None:
+    found = evidence(run, finding(subject="layers", layers=[f"layers.{i}" for i in range(6)], layer="layers.2"))
+    assert found is not None
+    assert decode(found["high_f32"]).max() > 0.1
+    assert found["others"] is None
+
+
+def test_a_run_wide_finding_shows_the_worst_layer(run: Run) -> None:
+    found = evidence(run, finding(subject="", layer=None, layers=[f"layers.{i}" for i in range(6)]))
+    assert found is not None
+    assert decode(found["high_f32"]).max() > 0.1
+
+
+def test_a_second_watch_is_told_by_its_prefix() -> None:
+    calm, ill = Network(steps=30), Network(steps=30).scale(schema.UPDATE, "layers.2.weight", 500.0)
+    run = Run("gan", watches={"model": calm.run().watches["model"], "critic": ill.run().watches["model"]})
+    found = evidence(run, finding(subject="critic.layers.2.weight", layer="critic.layers.2", layers=["critic.layers.2"]))
+    assert found is not None
+    assert decode(found["values_f32"]).min() > 0.1
+
+
+def test_a_finding_about_a_scalar_shows_it() -> None:
+    run = Run("plain", scalars={"loss/train": Series([(i, 0.0, float(i)) for i in range(50)])})
+    asked = finding(
+        subject="loss/train", statistic_id=None, layer=None, layers=[],
+        evidence={"statistic": "loss/train", "limit": 30.0, "unit": "1"},
+    )  # fmt: skip
+    found = evidence(run, asked, limit=5)
+    assert found is not None
+    assert found["title"] == "loss/train"
+    assert found["steps"] == [9, 19, 29, 39, 49]
+    assert (found["limit"], found["others"]) == (30.0, None)
+
+
+def test_a_limit_on_another_number_is_not_drawn_on_the_scalar() -> None:
+    run = Run("plain", scalars={"loss/train": Series([(i, 0.0, float(i)) for i in range(50)])})
+    asked = finding(subject="loss/train", statistic_id=None, layer=None, layers=[], evidence={"statistic": "slope"})
+    found = evidence(run, asked)
+    assert found is not None
+    assert (found["limit"], found["healthy"], found["direction"]) == (None, None, None)
+
+
+def test_a_finding_about_nothing_recorded_has_no_series(run: Run) -> None:
+    assert evidence(run, finding(subject="", statistic_id=None, layer=None, layers=[])) is None
+    assert evidence(Run("plain"), finding()) is None
