@@ -39,6 +39,7 @@ class EventFile:
         self.offset = 0
         self._storage = storage
         self._size = -1
+        self._done_with = -1
         self._stopped = ""
         self._passed_over: dict[str, tuple[int, int]] = {}
 
@@ -54,14 +55,15 @@ class EventFile:
         """The events (``event_pb2.Event``) written since the last call, in the order of the file."""
         try:
             size = self._storage.size(self.path)
-            if size == self._size:
+            if size == self._done_with:
                 return
             self._size, self._stopped = size, ""
             if size < self.offset:
                 self._stopped = f"has shrunk to {size} bytes after {self.offset} were read; not read again"
             yield from self._events()
+            self._done_with = size
         except OSError as error:
-            self._size = -1
+            self._done_with = -1
             self._stopped = f"cannot be read: {error.strerror or error}"
 
     def _events(self) -> Iterator[Any]:

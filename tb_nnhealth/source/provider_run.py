@@ -19,6 +19,9 @@ from tb_nnhealth.source.watch_tensors import build_watch
 TAGS_AT_ONCE = 50
 """Scalar tags asked for in one reply, which may not exceed 256 MiB."""
 
+TRIES = 3
+"""Of a tag whose data TensorBoard could not give, before it is left alone until it grows."""
+
 
 class ReadData(Protocol):
     """Reads all data of some tags of one run: ``TensorDatum`` or ``ScalarDatum`` by tag. May raise anything."""
@@ -46,13 +49,15 @@ class ProviderRun:
         self._grown_to: dict[str, tuple[Any, ...]] = {}
         self._watches: dict[str, WatchBuilder] = {}
         self._problems: dict[str, str] = {}
+        self._failures: dict[str, int] = {}
 
     def update(self, health: Mapping[str, Any], scalars: Mapping[str, Any]) -> Run:
         """The run with all data of these time series, as ``list_tensors`` and ``list_scalars`` describe them."""
         grown_to = {tag: (series.max_step, series.max_wall_time) for tag, series in {**scalars, **health}.items()}
-        if grown_to == self._grown_to:
+        retried = {tag for tag, tries in self._failures.items() if tries < TRIES}
+        if grown_to == self._grown_to and not retried:
             return self.run
-        grown = {tag for tag, to in grown_to.items() if to != self._grown_to.get(tag)}
+        grown = {tag for tag, to in grown_to.items() if tag in retried or to != self._grown_to.get(tag)}
         self._problems = {tag: why for tag, why in self._problems.items() if tag in grown_to and tag not in grown}
         self._grown_to = grown_to
         local = functools.cache(self._read_files)
@@ -122,9 +127,13 @@ class ProviderRun:
     def _read(self, read: ReadData, tags: Sequence[str]) -> Mapping[str, Sequence[Any]]:
         """The data of ``tags``, as far as it can be read; a reply that fails is asked for again tag by tag."""
         try:
-            return read(tags)
+            found = read(tags)
+            for tag in tags:
+                self._failures.pop(tag, None)
+            return found
         except Exception as error:  # gRPC's and TensorBoard's errors have no common class
             if len(tags) == 1:
+                self._failures[tags[0]] = self._failures.get(tags[0], 0) + 1
                 self._problems[tags[0]] = f"TensorBoard could not give its data: {describe(error)}"
                 return {}
         return {tag: data for one in tags for tag, data in self._read(read, [one]).items()}
