@@ -154,7 +154,8 @@ class History:
         self._stacked = None
 
     def _bad(self, values: Floats) -> bool:
-        columns = [self._columns[c] for c in (schema.NAN_COUNT, schema.INF_COUNT) if c in self._columns]
+        width = values.shape[1]  # an older record may have fewer columns than the layout
+        columns = [at for c in (schema.NAN_COUNT, schema.INF_COUNT) if (at := self._columns.get(c, width)) < width]
         return bool(np.nansum(values[:, columns]) > 0) if columns else False
 
     def __len__(self) -> int:
