@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth import schema
 from tb_nnhealth.events import encode
@@ -24,17 +25,15 @@ NOTHING_OBSOLETE = (1 << 63) - 1
 though this run shares its directory with an earlier one or counts different things on different axes."""
 
 
-class ScalarEvent(Serialized):
-    """An event of the user's that holds scalars: (tag, step, wall, value) each."""
+class NumberEvent(Serialized):
+    """An event of the user's that may hold scalars, which the judge reads as every reader does."""
 
-    def __init__(self, health: HealthLog, data: bytes, scalars: Sequence[tuple[str, int, float, float]]) -> None:
+    def __init__(self, health: HealthLog, data: bytes) -> None:
         super().__init__(data)
         self._health = health
-        self._scalars = scalars
 
     def written(self) -> Sequence[Entry]:
-        for scalar in self._scalars:
-            self._health.judge.scalar(*scalar)
+        self._health.judge.event(event_pb2.Event.FromString(self.data))
         return ()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth.events.decode import Decoder, Scalar
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.history import Floats, History, Run, Series
 
@@ -26,6 +27,7 @@ class LiveJudge:
 
     def __init__(self, run_name: str) -> None:
         self._run = Run(run_name)
+        self._decoder = Decoder()
         self._lock = threading.Lock()
         self._changed = False
         self._next = 0.0
@@ -51,13 +53,16 @@ class LiveJudge:
                 self._run.watches[watch].append_histogram(step, wall, counts)
                 self._changed = True
 
-    def scalar(self, tag: str, step: int, wall: float, value: float) -> None:
+    def event(self, event: Any) -> None:
+        """Takes the scalars of an ``event_pb2.Event`` of the user's."""
         with self._lock:
-            series = self._run.scalars.get(tag)
-            if series is None:
-                series = self._run.scalars[tag] = Series()
-            series.append(step, wall, value)
-            self._changed = True
+            for scalar in self._decoder.values(event, ""):
+                if isinstance(scalar, Scalar):
+                    series = self._run.scalars.get(scalar.tag)
+                    if series is None:
+                        series = self._run.scalars[scalar.tag] = Series()
+                    series.append(scalar.step, scalar.wall, scalar.value)
+                    self._changed = True
 
     def capture(self, capture: Any) -> None:
         with self._lock:
@@ -79,12 +84,10 @@ class LiveJudge:
 
         with self._lock:
             begun = time.monotonic()
-            run = self._run
-            if watch is not None:
-                watches = {name: history for name, history in run.watches.items() if name == watch}
-                run = Run(run.name, watches, run.scalars, run.capture)
-            else:
-                self._changed = False
+            whole = self._run
+            watches = {name: history for name, history in whole.watches.items() if watch in (None, name)}
+            run = Run(whole.name, watches, dict(sorted(whole.scalars.items())), whole.capture)
+            self._changed = self._changed and watch is not None
             try:
                 return judge(run).findings
             finally:

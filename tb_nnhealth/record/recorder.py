@@ -21,7 +21,7 @@ from tb_nnhealth.findings import Finding
 from tb_nnhealth.record.entries import Kind, Serialized, Tally
 from tb_nnhealth.record.event_file import FLUSH_SECONDS, EventFile
 from tb_nnhealth.record.faults import Faults, describe
-from tb_nnhealth.record.health_entries import HistogramRecord, LayoutNote, ScalarEvent, SessionStart, StatsRecord
+from tb_nnhealth.record.health_entries import HistogramRecord, LayoutNote, NumberEvent, SessionStart, StatsRecord
 from tb_nnhealth.record.health_log import CaptureState, HealthLog
 from tb_nnhealth.record.plain_table import PlainTable
 from tb_nnhealth.record.row_order import RowOrder, placed
@@ -38,7 +38,7 @@ class WatchStream:
         """What the watch says of its own measuring; to be changed in place."""
         self._rules_json = json.dumps(rules) if rules else ""
         self._recorder = recorder
-        self._last_step = 0
+        self._pending: bytes | None = None
         self._closed = False
         self._order = recorder._orders.setdefault(name, RowOrder())
         self._places: NDArray[np.intp] | None = None
@@ -50,7 +50,10 @@ class WatchStream:
         return not self._closed and self._recorder.is_open
 
     def layout(self, layout: Any) -> None:
-        """Says what the rows of all records mean, past and to come: a ``messages.Layout``, rows only ever appended."""
+        """Says what the rows of all records mean, past and to come: a ``messages.Layout``, rows only ever appended.
+
+        It is written before the next record, at its step: a reader takes a layout to be in force from its step on.
+        """
         layout_now = messages.Layout()
         layout_now.CopyFrom(layout)
         layout_now.watch = self.name
@@ -60,9 +63,7 @@ class WatchStream:
             self._places = self._order.merge(layout_now)
         else:
             self._order.note(layout_now)
-        if self.active:
-            recorder = self._recorder
-            recorder._file.put(LayoutNote(recorder._health, self.name, self._last_step, layout_now.SerializeToString()))
+        self._pending = layout_now.SerializeToString()
 
     def stats(
         self,
@@ -77,7 +78,7 @@ class WatchStream:
         holds until then, in bytes.
         """
         if self.active:
-            self._last_step = step
+            self._put_layout(step)
             size = values.nbytes if isinstance(values, np.ndarray) else size
             self._recorder._file.put(
                 StatsRecord(self._recorder._health, self.name, step, self._table(values, np.nan), size)
@@ -92,10 +93,17 @@ class WatchStream:
     ) -> None:
         """Records histograms, int32 of shape (rows, ``schema.HISTOGRAM_BINS``), as ``stats`` does statistics."""
         if self.active:
+            self._put_layout(step)
             size = counts.nbytes if isinstance(counts, np.ndarray) else size
             self._recorder._file.put(
                 HistogramRecord(self._recorder._health, self.name, step, self._table(counts, 0), size)
             )
+
+    def _put_layout(self, step: int) -> None:
+        if self._pending is not None:
+            recorder = self._recorder
+            recorder._file.put(LayoutNote(recorder._health, self.name, step, self._pending))
+            self._pending = None
 
     def _table(self, values: Any, missing: float) -> Any:
         """``values`` as the log orders its rows."""
@@ -196,13 +204,9 @@ class Recorder:
         if not isinstance(event, event_pb2.Event):
             raise TypeError(f"expected an event_pb2.Event, found {type(event).__name__}")
         self._is_open = True
-        scalars = [
-            (value.tag, event.step, event.wall_time, value.simple_value)
-            for value in event.summary.value
-            if value.HasField("simple_value")
-        ]
         data = event.SerializeToString()
-        self._file.put(ScalarEvent(self._health, data, scalars) if scalars else Serialized(data))
+        numbers = any(value.WhichOneof("value") in ("simple_value", "tensor") for value in event.summary.value)
+        self._file.put(NumberEvent(self._health, data) if numbers else Serialized(data))
 
     # --- health -----------------------------------------------------------------------------------------------------
 
