@@ -1,0 +1,139 @@
+"""Which steps are measured, so that the cost stays within the budget."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from statistics import median
+
+OPENING = 10
+"""First steps, measured one and all where the cadence is ours to choose."""
+_LEAST_HISTOGRAM_EVERY, _MOST_HISTOGRAM_EVERY = 10, 100
+_HISTOGRAM_SHARE = 0.25
+"""What histograms may cost on average, as a share of what the statistics do."""
+_RESERVE = 0.75
+"""Share of the budget spent on measuring; the rest pays for the opening, the writer and the live rules."""
+_MOST_EVERY = 1_000_000
+
+
+class Cadence:
+    """Counts steps and chooses those to measure.
+
+    ``spend`` takes the time that our own hooks used in the current step; ``end`` closes the step. The bare step
+    time is the median over recent steps of their wall time less ours, so that a pause (a validation, a checkpoint)
+    does not move it. With ``asynchronous``, where hooks only queue work for a device, the cost is at least what
+    measured steps take longer than others.
+    """
+
+    def __init__(self, every: int | None, budget: float, *, asynchronous: bool = False) -> None:
+        self._given, self._budget, self._asynchronous = every, budget, asynchronous
+        self.every = every or 1
+        self.histogram_every = _LEAST_HISTOGRAM_EVERY
+        self.index = 0
+        """Steps ended so far: the number of the current step."""
+        self._spent = self._total_spent = 0.0
+        self._last_end: float | None = None
+        self._bare: deque[float] = deque(maxlen=65)
+        self._bare_beside: deque[float] = deque(maxlen=65)
+        self._costs: deque[float] = deque(maxlen=9)
+        self._walls: deque[float] = deque(maxlen=9)
+        self._histogram_costs: deque[float] = deque(maxlen=5)
+        self._records = 0
+        self._next = 0
+        self._next_histogram = 0
+
+    @property
+    def measured(self) -> bool:
+        """Whether the current step is measured."""
+        if self._given is not None:
+            return self.index % self._given == 0
+        return self.index < OPENING or self.index >= self._next
+
+    @property
+    def counted(self) -> bool:
+        """Whether the current step, if measured, also takes histograms."""
+        return self._records >= self._next_histogram
+
+    def spend(self, seconds: float) -> None:
+        self._spent += seconds
+
+    def interrupt(self) -> None:
+        """The time since the last step says nothing: the capture was paused."""
+        self._last_end = None
+        self._spent = 0.0
+
+    def end(self, now: float, *, measured: bool) -> None:
+        """Closes the current step at the time ``now`` (seconds, any origin) and moves on to the next."""
+        counted = self.counted
+        wall = None if self._last_end is None else now - self._last_end
+        self._last_end = now
+        self._total_spent += self._spent
+        if wall is not None:
+            (self._bare_beside if measured else self._bare).append(max(0.0, wall - self._spent))
+        if measured:
+            self._measured(wall, counted)
+        self._spent = 0.0
+        self.index += 1
+
+    def _measured(self, wall: float | None, counted: bool) -> None:
+        if self._records:  # the first record reads the model's structure as well, which happens once
+            if counted:
+                self._histogram_costs.append(self._spent)
+            else:
+                self._costs.append(self._spent)
+                if wall is not None:
+                    self._walls.append(wall)
+        self._records += 1
+        if counted:
+            self._next_histogram = self._records - 1 + self.histogram_every
+        if self._costs:
+            self._choose()
+        self._next = self.index + self.every
+
+    def _choose(self) -> None:
+        cost = self.cost
+        extra = max(0.0, _median(self._histogram_costs, 3 * cost) - cost)
+        wanted = math.ceil(extra / (_HISTOGRAM_SHARE * cost)) if cost > 0 else 0
+        self.histogram_every = min(max(wanted, _LEAST_HISTOGRAM_EVERY), _MOST_HISTOGRAM_EVERY)
+        if self._given is None and self.bare > 0:
+            average = cost + extra / self.histogram_every
+            self.every = min(max(1, math.ceil(average / (_RESERVE * self._budget * self.bare))), _MOST_EVERY)
+
+    @property
+    def bare(self) -> float:
+        """Seconds that a step takes without us; 0 while unknown."""
+        return _median(self._bare if len(self._bare) >= 5 else [*self._bare, *self._bare_beside], 0.0)
+
+    @property
+    def cost(self) -> float:
+        """Seconds that measuring one step takes, histograms aside; 0 while unknown."""
+        own = _median(self._costs, 0.0)
+        if self._asynchronous and len(self._walls) >= 5 and len(self._bare) >= 5:
+            return max(own, _median(self._walls, 0.0) - _median(self._bare, 0.0))
+        return own
+
+    @property
+    def overhead(self) -> float:
+        """What capture has cost so far as a share of the bare step time; 0 while unknown."""
+        bare = self.bare * self.index
+        if bare <= 0:
+            return 0.0
+        return max(self._total_spent, self.cost * self._records if self._asynchronous else 0.0) / bare
+
+    @property
+    def reason(self) -> str:
+        """Why this cadence, one sentence."""
+        if self._given is not None:
+            return f"every={self._given} was given."
+        if self.index < OPENING or not self._costs or self.bare <= 0:
+            return f"The first {OPENING} steps are always measured."
+        return (
+            f"Measuring a step takes {1000 * self.cost:.2f} ms and a bare step {1000 * self.bare:.2f} ms, "
+            f"so one step in {self.every} is measured to stay within {self._budget:.1%}."
+        )
+
+
+def _median(values: Iterable[float], otherwise: float) -> float:
+    known = list(values)
+    return median(known) if known else otherwise

@@ -1,0 +1,134 @@
+"""What consumes a module's output, read from the autograd graph.
+
+A ReLU, tanh or softmax applied as a function leaves no module behind, but it leaves a node. The walk
+reads the structure only (names and edges), never a saved tensor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+Key = TypeVar("Key")
+
+NODES_READ = 20_000
+
+_NONLINEAR = {
+    "Relu": "relu", "LeakyRelu": "leaky_relu", "Prelu": "prelu", "PreluKernel": "prelu", "Rrelu": "rrelu",
+    "RreluWithNoise": "rrelu", "Elu": "elu", "Celu": "celu", "Selu": "selu", "Gelu": "gelu", "Silu": "silu",
+    "Mish": "mish", "Softplus": "softplus", "Hardtanh": "hardtanh", "Hardsigmoid": "hardsigmoid",
+    "Hardswish": "hardswish", "Tanh": "tanh", "Sigmoid": "sigmoid", "LogSigmoid": "log_sigmoid",
+    "Softmax": "softmax", "LogSoftmax": "log_softmax", "Glu": "glu", "Threshold": "threshold",
+    "Softsign": "softsign", "Softshrink": "softshrink", "Hardshrink": "hardshrink",
+}  # fmt: skip
+_NORMALIZING = (
+    "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormImplIndex", "NativeLayerNorm",
+    "NativeGroupNorm", "FusedRmsNorm", "RmsNorm",
+)  # fmt: skip
+_PASSING = (  # nodes that hand the values on: views, copies, casts, dropout
+    "View", "UnsafeView", "ReshapeAlias", "Alias", "AsStrided", "Transpose", "Permute", "T", "Mt", "Numpy_T", "Squeeze",
+    "Unsqueeze", "Expand", "Clone", "ToCopy", "Slice", "Select", "Split", "SplitWithSizes", "Chunk", "Unbind", "Narrow",
+    "NativeDropout", "FusedDropout", "Contiguous", "Unflatten", "Flatten", "Movedim", "Identity", "CopyBackwards",
+    "MkldnnReshape", "UnsafeSplit",
+)  # fmt: skip
+
+MODULE_NONLINEARITY = {
+    "ReLU": "relu", "ReLU6": "relu6", "LeakyReLU": "leaky_relu", "PReLU": "prelu", "RReLU": "rrelu", "ELU": "elu",
+    "CELU": "celu", "SELU": "selu", "GELU": "gelu", "SiLU": "silu", "Mish": "mish", "Softplus": "softplus",
+    "Hardtanh": "hardtanh", "Hardsigmoid": "hardsigmoid", "Hardswish": "hardswish", "Tanh": "tanh",
+    "Sigmoid": "sigmoid", "LogSigmoid": "log_sigmoid", "Softmax": "softmax", "Softmax2d": "softmax",
+    "LogSoftmax": "log_softmax", "GLU": "glu", "Threshold": "threshold", "Softsign": "softsign",
+    "Softshrink": "softshrink", "Hardshrink": "hardshrink",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """``nonlinearity``: the one function that all consumers of the output are, or "".
+
+    ``functional``: no module applies it. ``normalized``: all consumers are normalizations.
+    """
+
+    nonlinearity: str = ""
+    normalized: bool = False
+    functional: bool = False
+
+
+class Graph(Generic[Key]):
+    """The outputs of one forward by the autograd node that made them.
+
+    Holding a node holds what it saved for the backward pass: the graph is to be read and dropped before that is over.
+    """
+
+    def __init__(self) -> None:
+        self._recorded: dict[Any, Key] = {}
+        self._ends: list[Any] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._recorded)
+
+    def record(self, node: Any, key: Key) -> None:
+        """``node`` (a tensor's ``grad_fn``) gives the output of ``key``; the first to claim a node keeps it."""
+        self._recorded.setdefault(node, key)
+
+    def end(self, node: Any) -> None:
+        """A further node to walk from: the model's output or the loss."""
+        if node is not None:
+            self._ends.append(node)
+
+    def consumers(self, modules: Mapping[Key, str]) -> dict[Key, Consumer]:
+        """What follows each recorded output; ``modules`` gives the nonlinearity a key's module itself is, or ""."""
+        consuming = _consuming(self._ends + list(self._recorded))
+        found = {}
+        for node, key in self._recorded.items():
+            kinds = [(self._kind(n), self._recorded.get(n)) for n in self._beyond(node, consuming)]
+            if kinds:
+                found[key] = _judge(kinds, modules)
+        return found
+
+    def _beyond(self, node: Any, consuming: Mapping[Any, list[Any]]) -> list[Any]:
+        """The first nodes after ``node`` that compute something."""
+        found, queue, seen = [], deque(consuming.get(node, ())), {node}
+        while queue:
+            consumer = queue.popleft()
+            if consumer in seen:
+                continue
+            seen.add(consumer)
+            if self._kind(consumer) in _PASSING:
+                queue.extend(consuming.get(consumer, ()))
+            else:
+                found.append(consumer)
+        return found
+
+    @staticmethod
+    def _kind(node: Any) -> str:
+        return node.name().split("Backward")[0]  # type: ignore[no-any-return]
+
+
+def _consuming(ends: Iterable[Any]) -> dict[Any, list[Any]]:
+    """For each node the nodes that take its result."""
+    consuming: dict[Any, list[Any]] = {}
+    queue, seen = deque(ends), set[Any]()
+    while queue and len(seen) < NODES_READ:
+        node = queue.popleft()
+        if node in seen:
+            continue
+        seen.add(node)
+        for source, _ in node.next_functions:
+            if source is not None:
+                consuming.setdefault(source, []).append(node)
+                queue.append(source)
+    return consuming
+
+
+def _judge(kinds: list[tuple[str, Any]], modules: Mapping[Any, str]) -> Consumer:
+    names = {_NONLINEAR.get(kind, "") for kind, _ in kinds}
+    nonlinearity = names.pop() if len(names) == 1 else ""
+    by_module = any(owner is not None and modules.get(owner) for _, owner in kinds)
+    return Consumer(
+        nonlinearity=nonlinearity,
+        normalized=all(kind.startswith(_NORMALIZING) for kind, _ in kinds),
+        functional=bool(nonlinearity) and not by_module,
+    )

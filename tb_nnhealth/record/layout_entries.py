@@ -1,0 +1,164 @@
+"""What is watched in a model: its modules and parameters, found by walking it without touching it."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from tb_nnhealth.record.graph import MODULE_NONLINEARITY
+from tb_nnhealth.record.layout_names import clean_name
+
+_OPAQUE = (nn.MultiheadAttention, torch.jit.ScriptModule)
+"""Modules with children that they never call."""
+_MODE_DEPENDENT = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+_FLAT_LOOKUP = (nn.Embedding, nn.EmbeddingBag)
+
+
+@dataclass(eq=False)
+class WatchedModule:
+    """A module of the model. ``leaves`` are those beneath it, empty for a leaf; only leaves have rows.
+
+    ``own_nonlinearity`` is what the module itself is; ``nonlinearity``, ``normalized`` and ``feeds`` say what follows.
+    """
+
+    reference: Any
+    name: str
+    type: str
+    wanted: bool
+    aliases: list[str] = field(default_factory=list)
+    leaves: tuple[WatchedModule, ...] = ()
+    mode_dependent: bool = False
+    own_nonlinearity: str = ""
+    nonlinearity: str = ""
+    normalized: bool = False
+    feeds: str = ""
+    """The nonlinearity that a function, not a module, applies to the output."""
+    seen: int = -1
+    """The window of measurement in which it was last called, with gradients or without."""
+
+
+@dataclass(eq=False)
+class WatchedParameter:
+    """A parameter of the model. ``lazy`` ones have no shape until their first forward."""
+
+    reference: Any
+    name: str
+    module: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    fan_in: int
+    fan_out: int
+    aliases: list[str] = field(default_factory=list)
+    optimizer: int = -1
+    group: int = -1
+    initial_rms: float = math.nan
+
+
+def is_leaf(module: Any) -> bool:
+    return isinstance(module, _OPAQUE) or all(name == "parametrizations" for name in module._modules)
+
+
+def module_name(name: str, model: Any) -> str:
+    """``name`` cleaned; the model itself, which has none, is called by its type."""
+    return clean_name(name) or type(model).__name__
+
+
+def _walk(module: Any, *, layers: bool, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every module under every name it has, parents first.
+
+    With ``layers`` without those that are no layers: what computes a parametrized weight, or lies in an opaque module.
+    """
+    yield prefix, module
+    if id(module) in above or (layers and isinstance(module, _OPAQUE)):
+        return
+    for name, child in module._modules.items():
+        if child is not None and not (layers and name == "parametrizations"):
+            below = f"{prefix}.{name}" if prefix else name
+            yield from _walk(child, layers=layers, prefix=below, above=(*above, id(module)))
+
+
+def watched_modules(model: Any, wanted: Any) -> dict[int, WatchedModule]:
+    """The modules of ``model`` by id, in the order of registration, the model itself first."""
+    found: dict[int, WatchedModule] = {}
+    beneath: dict[int, list[WatchedModule]] = {}
+    open_: list[tuple[str, int]] = []
+    for raw, module in _walk(model, layers=True):
+        while open_ and open_[-1][0] and not raw.startswith(open_[-1][0] + "."):
+            open_.pop()
+        name = module_name(raw, model)
+        entry = found.get(id(module))
+        if entry is None:
+            entry = found[id(module)] = WatchedModule(
+                reference=weakref.ref(module),
+                name=name,
+                type=type(module).__name__,
+                wanted=name in wanted,
+                mode_dependent=_is_mode_dependent(module),
+                own_nonlinearity=MODULE_NONLINEARITY.get(type(module).__name__, ""),
+            )
+        elif name != entry.name and name not in entry.aliases:
+            entry.aliases.append(name)
+        if is_leaf(module):
+            for _, above in open_:
+                beneath.setdefault(above, []).append(entry)
+        else:
+            open_.append((raw, id(module)))
+    for above, leaves in beneath.items():
+        found[above].leaves = tuple(leaves)
+    return found
+
+
+def _is_mode_dependent(module: Any) -> bool:
+    return isinstance(module, _MODE_DEPENDENT) and getattr(module, "track_running_stats", True)
+
+
+def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:
+    """The parameters of ``model`` by id, in the order of registration, read from ``_parameters`` alone.
+
+    Reading a parametrized attribute would run its parametrization, which for spectral normalization changes the model.
+    """
+    found: dict[int, WatchedParameter] = {}
+    for raw, module in _walk(model, layers=False):
+        owner = module_name(raw, model)
+        for local, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            name = clean_name(f"{raw}.{local}" if raw else local)
+            entry = found.get(id(parameter))
+            if entry is not None:
+                if name != entry.name and name not in entry.aliases:
+                    entry.aliases.append(name)
+                continue
+            lazy = torch.nn.parameter.is_lazy(parameter)
+            if lazy or not (owner in wanted or name in wanted):
+                continue
+            fan_in, fan_out = _fans(module, tuple(parameter.shape))
+            found[id(parameter)] = WatchedParameter(
+                reference=weakref.ref(parameter),
+                name=name,
+                module=owner,
+                shape=tuple(parameter.shape),
+                dtype=str(parameter.dtype).removeprefix("torch."),
+                trainable=parameter.requires_grad,
+                fan_in=fan_in,
+                fan_out=fan_out,
+            )
+    return found
+
+
+def _fans(module: Any, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs that one unit sums over and outputs that one input feeds; zero where the shape has no such meaning."""
+    if len(shape) < 2 or isinstance(module, _FLAT_LOOKUP):
+        return 0, 0
+    window, groups = math.prod(shape[2:]), getattr(module, "groups", 1)
+    groups = groups if isinstance(groups, int) and groups > 0 else 1
+    if getattr(module, "transposed", False):
+        return shape[0] * window // groups, shape[1] * window
+    return shape[1] * window, shape[0] * window // groups

@@ -1,0 +1,89 @@
+"""Whatever tensor a training may hold, as plain numbers to reduce; or nothing, where it cannot be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_WIDE = (torch.float32, torch.float64)
+_SPARSE_COMPRESSED = tuple(
+    getattr(torch, name) for name in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc") if hasattr(torch, name)
+)
+_is_functorch_wrapped = getattr(
+    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
+)
+_NO_PYTHON_DISPATCH = torch.Tensor.__torch_dispatch__
+
+
+@dataclass(frozen=True)
+class Values:
+    """``tensor``: detached, dense, float32 or float64; ``implicit_zeros``: what a sparse layout leaves out.
+
+    ``dtype`` is that of the tensor as it was stored, with "(shard)" where it is this rank's part of one.
+    """
+
+    tensor: Any
+    implicit_zeros: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def plain(tensor: Any) -> Any:
+    """The ordinary tensor behind ``tensor``, detached, in its own dtype and layout; None where there is none.
+
+    Refused are tensors that functorch wraps (what is computed from them must not escape), those without data
+    (meta, fake, uninitialized), quantized and nested ones, and subclasses with a dispatch of their own; of
+    a DTensor this rank's shard is taken, which needs no communication.
+    """
+    if _is_functorch_wrapped(tensor) or torch.nn.parameter.is_lazy(tensor):
+        return None
+    with torch._C.DisableTorchFunction():
+        if type(tensor).__torch_dispatch__ is not _NO_PYTHON_DISPATCH:
+            tensor = _local_shard(tensor)
+            if tensor is None or type(tensor).__torch_dispatch__ is not _NO_PYTHON_DISPATCH:
+                return None
+        if tensor.is_meta or tensor.is_quantized or tensor.is_nested:
+            return None
+        if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+            return None  # what we ran would become part of the user's CUDA graph
+        return tensor.detach()
+
+
+def is_shard(tensor: Any) -> bool:
+    return hasattr(tensor, "to_local") and hasattr(tensor, "device_mesh")
+
+
+def _local_shard(tensor: Any) -> Any:
+    if not is_shard(tensor):
+        return None
+    local = tensor._local_tensor
+    return local.wait() if hasattr(local, "wait") else local
+
+
+def readable(tensor: Any, *, integers: bool = False) -> Values | None:
+    """``tensor`` as Values; None where it is empty or cannot be read, and for integers and bools unless asked for.
+
+    Low-precision floats are widened to float32, complex numbers become their magnitude.
+    """
+    data = plain(tensor)
+    if data is None or data.numel() == 0:
+        return None
+    dtype = str(data.dtype).removeprefix("torch.") + (" (shard)" if is_shard(tensor) else "")
+    shape, implicit_zeros = tuple(data.shape), 0
+    if data.layout is torch.sparse_coo:
+        total, data = data.numel(), data.coalesce().values()
+        implicit_zeros = total - data.numel()
+    elif data.layout in _SPARSE_COMPRESSED:
+        total, data = data.numel(), data.values()
+        implicit_zeros = total - data.numel()
+    elif data.layout is not torch.strided:
+        data = data.to_dense()
+    if data.is_complex():
+        data = data.abs()
+    elif not data.is_floating_point() and not integers:
+        return None
+    if data.dtype not in _WIDE:
+        data = data.to(torch.float32)
+    return Values(data, implicit_zeros, dtype, shape)

@@ -1,0 +1,169 @@
+"""A record in the making: readings by row, brought to the host once, pooled into one float32 table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.reduce import FIELDS, Reading
+
+Table = NDArray[np.float32]
+_COLUMN = {name: i for i, name in enumerate(schema.STATISTICS)}
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Record:
+    """Readings of one measured step. Several readings of one row are pooled, weighted by their elements."""
+
+    def __init__(self) -> None:
+        self._rows: list[int] = []
+        self._readings: list[Reading] = []
+        self._shares: list[tuple[int, str, Any, float]] = []
+        self._histograms: dict[int, Any] = {}
+        self._gates: list[tuple[Any, list[int]]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, row: int, reading: Reading) -> None:
+        self._rows.append(row)
+        self._readings.append(reading)
+
+    def share(self, row: int, statistic: str, value: Any, weight: float = 1.0) -> None:
+        """A column that is not one of a reading: a number or a 0-d tensor; several are averaged by weight."""
+        self._shares.append((row, statistic, value, weight))
+
+    def histogram(self, row: int, counts: Any) -> None:
+        self._histograms[row] = counts if row not in self._histograms else self._histograms[row] + counts
+
+    def skip_if(self, flag: Any, rows: list[int]) -> None:
+        """Leaves ``rows`` unmeasured where the 0-d tensor ``flag`` turns out to be non-zero."""
+        self._gates.append((flag, rows))
+
+    @property
+    def has_histograms(self) -> bool:
+        return bool(self._histograms)
+
+    def stats(self, rows: int) -> Callable[[], Table]:
+        """A callable, for the writer's thread, that gives the table of shape (rows, columns of the schema)."""
+        values = _Transfer(
+            [reading.values for reading in self._readings],
+            [value for _, _, value, _ in self._shares],
+            [flag for flag, _ in self._gates],
+        )
+        index = np.array(self._rows, np.int64)
+        numel = np.array([reading.numel for reading in self._readings], np.float64)
+        shares, gates = list(self._shares), list(self._gates)
+
+        def table() -> Table:
+            readings, share_values, flags = values.fetch()
+            result = pool(rows, index, numel, readings.reshape(-1, len(FIELDS)))
+            _put_shares(result, shares, share_values)
+            for flag, (_, gated) in zip(flags, gates, strict=True):
+                if flag != 0:
+                    result[gated] = np.nan
+            return result
+
+        return table
+
+    def histograms(self, rows: int) -> Callable[[], NDArray[np.int32]]:
+        """A callable that gives the counts of shape (rows, ``schema.HISTOGRAM_BINS``), zero where not counted."""
+        index = list(self._histograms)
+        values = _Transfer(list(self._histograms.values()))
+
+        def counts() -> NDArray[np.int32]:
+            result = np.zeros((rows, schema.HISTOGRAM_BINS), np.int32)
+            (fetched,) = values.fetch()
+            result[index] = np.minimum(fetched.reshape(len(index), -1), np.iinfo(np.int32).max)
+            return result
+
+        return counts
+
+
+class _Transfer:
+    """Lists of numbers and tensors, stacked into one tensor per device, so that each device is waited for once."""
+
+    def __init__(self, *lists: list[Any]) -> None:
+        self._lists = lists
+        self._stacks: dict[Any, tuple[Any, Any]] = {}
+        by_device: dict[Any, list[Any]] = {}
+        for value in (value for values in lists for value in values):
+            if isinstance(value, torch.Tensor) and not value.is_cpu:
+                by_device.setdefault(value.device, []).append(value)
+        for device, tensors in by_device.items():
+            wide = torch.int64 if all(not t.is_floating_point() for t in tensors) else torch.float32
+            stack = torch.cat([t.detach().reshape(-1).to(wide) for t in tensors])
+            self._stacks[device] = stack, _recorded_event(device)
+
+    def fetch(self) -> list[NDArray[np.float64]]:
+        """The values of each list, joined end to end."""
+        arrived = {device: [_arrived(stack, event), 0] for device, (stack, event) in self._stacks.items()}
+        return [np.concatenate([_numbers(v, arrived) for v in values] or [np.zeros(0)]) for values in self._lists]
+
+
+def _recorded_event(device: Any) -> Any:
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _arrived(stack: Any, event: Any) -> NDArray[np.float64]:
+    if event is not None:
+        event.synchronize()
+    return np.asarray(stack.cpu().numpy(), np.float64)
+
+
+def _numbers(value: Any, arrived: dict[Any, list[Any]]) -> NDArray[np.float64]:
+    if not isinstance(value, torch.Tensor):
+        return np.atleast_1d(np.asarray(value, np.float64))
+    if value.is_cpu:
+        return value.detach().double().reshape(-1).numpy()  # type: ignore[no-any-return]
+    numbers, start = arrived[value.device]
+    arrived[value.device][1] = end = start + value.numel()
+    return numbers[start:end]  # type: ignore[no-any-return]
+
+
+def pool(rows: int, index: NDArray[np.int64], numel: NDArray[np.float64], readings: NDArray[np.float64]) -> Table:
+    """The table of readings (k, 8) that belong to the rows ``index`` (k,): moments pooled as those of one tensor."""
+    mean, std, rms, low, high, zeros, nan, inf = np.clip(readings, -_FLOAT32_MAX, _FLOAT32_MAX).T
+    finite = numel - nan - inf
+    mean, std, rms = (np.where(finite > 0, x, 0.0) for x in (mean, std, rms))
+
+    def total(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(index, weights=x, minlength=rows).astype(np.float64)
+
+    count = total(finite)
+    result = np.full((rows, len(schema.STATISTICS)), np.nan, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pooled = total(finite * mean) / count
+        variance = total(finite * (std**2 + (mean - pooled[index]) ** 2)) / count
+        result[:, _COLUMN[schema.MEAN]] = pooled
+        result[:, _COLUMN[schema.STD]] = np.sqrt(variance)
+        result[:, _COLUMN[schema.RMS]] = np.sqrt(total(finite * rms**2) / count)
+        result[:, _COLUMN[schema.ZERO_SHARE]] = total(zeros) / count
+    least, most = np.full(rows, np.inf), np.full(rows, -np.inf)
+    np.minimum.at(least, index, np.where(finite > 0, low, np.inf))
+    np.maximum.at(most, index, np.where(finite > 0, high, -np.inf))
+    result[:, _COLUMN[schema.MIN]] = np.where(count > 0, least, np.nan)
+    result[:, _COLUMN[schema.MAX]] = np.where(count > 0, most, np.nan)
+    measured = total(numel) > 0
+    result[:, _COLUMN[schema.NAN_COUNT]] = np.where(measured, total(nan), np.nan)
+    result[:, _COLUMN[schema.INF_COUNT]] = np.where(measured, total(inf), np.nan)
+    return np.clip(result, -_FLOAT32_MAX, _FLOAT32_MAX).astype(np.float32)
+
+
+def _put_shares(result: Table, shares: list[tuple[int, str, Any, float]], values: NDArray[np.float64]) -> None:
+    sums: dict[tuple[int, int], tuple[float, float]] = {}
+    for (row, statistic, _, weight), value in zip(shares, values, strict=True):
+        key = row, _COLUMN[statistic]
+        total, weights = sums.get(key, (0.0, 0.0))
+        sums[key] = total + weight * value, weights + weight
+    for key, (total, weights) in sums.items():
+        result[key] = total / weights

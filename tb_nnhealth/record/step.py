@@ -1,0 +1,249 @@
+"""One health step after another: what is measured when, and how it becomes a record."""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.cadence import Cadence
+from tb_nnhealth.record.hooks import Activations, in_backward
+from tb_nnhealth.record.hooks_root import RootHook, admits_root_hook
+from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.observe import Batch
+from tb_nnhealth.record.reduce import scalar
+from tb_nnhealth.record.reduce_table import Record
+from tb_nnhealth.record.step_parameters import Parameters
+
+FAILURES_BORNE = 3
+"""Errors after which a probe is given up; the first is reported."""
+
+
+class Capture:
+    """Measures one model and hands its records to ``stream``. Holds model, optimizers and criterion weakly.
+
+    A health step ends when every optimizer has stepped, or when one is about to step again. Without an optimizer it
+    ends with a backward pass. Nothing raises from here into the training.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        model: Any,
+        optimizers: Sequence[Any],
+        criterion: Any,
+        cadence: Cadence,
+        step: Callable[[], int] | None,
+        wanted: Any,
+    ) -> None:
+        self._stream, self._cadence, self._step = stream, cadence, step
+        self._model = weakref.ref(model)
+        self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
+        self._catalog = Catalog(model, optimizers, wanted)
+        self._failures: dict[str, int] = {}
+        self._batch = Batch(self._catalog)
+        self._activations = Activations(model, self._catalog, self._batch, cadence.spend, self.fail)
+        self._parameters = Parameters(self._catalog, self.fail)
+        self._record = Record()
+        self._stepped: set[int] = set()
+        self._evaluations = {True: 0, False: 0}
+        self._last_ungraded: bool | None = None
+        self._forward_seen = False
+        self._number = 0
+        self._measuring = self.attached = False
+        self._handles: list[Any] = []
+        if criterion is not None:
+            self._batch.describe(criterion)
+            self._activations.listen_to(criterion)
+        if not optimizers:
+            self._activations.on_backward = self._backward_ended
+
+    def attach(self) -> None:
+        """Registers the hooks and begins a step."""
+        model = self._model()
+        if model is None or self.attached:
+            return
+        self.attached = True
+        for i, reference in enumerate(self._optimizers):
+            optimizer = reference()
+            if optimizer is not None:
+                self._handles.append(optimizer.register_step_pre_hook(_StepHook(self._before, i)))
+                self._handles.append(optimizer.register_step_post_hook(_StepHook(self._after, i)))
+        self._root = RootHook(self)
+        if admits_root_hook(model):
+            self._handles.append(model.register_forward_pre_hook(self._root, with_kwargs=True))
+        self._cadence.interrupt()
+        self._begin()
+
+    def detach(self) -> None:
+        """Takes every hook away; what was gathered of the step under way is let go."""
+        self._measuring = self.attached = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._activations.close()
+        self._parameters.close()
+        self._stepped.clear()
+
+    def fail(self, probe: str, error: Exception) -> bool:
+        """Reports a probe's first error; True when it has failed so often that it is to be given up."""
+        self._failures[probe] = count = self._failures.get(probe, 0) + 1
+        if count == 1:
+            self._report(f"{probe}: {type(error).__name__}: {error}")
+        return count >= FAILURES_BORNE
+
+    def _report(self, message: str) -> None:
+        try:
+            self._stream.error(message)
+        except Exception:
+            return  # a warning that the user has made an error must not stop the training either
+
+    def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
+        if not self._measuring:
+            return
+        start = perf_counter()
+        try:
+            self._batch.observe(inputs, targets, outputs, loss)
+        except Exception as error:
+            self.fail("observe()", error)
+        self._cadence.spend(perf_counter() - start)
+
+    def root_called(self, model: Any, args: Any, kwargs: Any) -> None:
+        """What the model's pre-hook does: counts evaluations, takes the inputs, begins steps that no optimizer ends."""
+        try:
+            self._root_called(model, args, kwargs)
+        except Exception as error:
+            self.fail("model's call", error)
+
+    def _root_called(self, model: Any, args: Any, kwargs: Any) -> None:
+        if in_backward():
+            if self._last_ungraded is not None:  # it was no evaluation, but a checkpoint's first pass
+                self._evaluations[self._last_ungraded] -= 1
+                self._last_ungraded = None
+            return
+        training = bool(model.training)
+        if not torch.is_grad_enabled():
+            self._evaluations[training] += 1
+            self._last_ungraded = training
+            return
+        self._last_ungraded = None
+        if not self._optimizers and not self._measuring:
+            if self._forward_seen:
+                self._end()
+            self._forward_seen = True
+        if self._measuring:
+            start = perf_counter()
+            self._batch.model_called(args, kwargs, training=training)
+            self._cadence.spend(perf_counter() - start)
+
+    def _backward_ended(self) -> None:
+        try:
+            if self._measuring:
+                self._number = self._step_number()
+                self._end()
+        except Exception as error:
+            self.fail("backward pass", error)
+
+    def _before(self, index: int, optimizer: Any, closure: bool) -> None:
+        start = perf_counter()
+        if index in self._stepped:
+            self._end()
+        if self._measuring:
+            if not self._stepped:
+                self._number = self._step_number()
+            self._parameters.before(index, optimizer, self._record, closure=closure)
+        self._cadence.spend(perf_counter() - start)
+
+    def _after(self, index: int, optimizer: Any, closure: bool) -> None:
+        start = perf_counter()
+        if self._measuring:
+            self._parameters.after(index, optimizer, self._record, closure=closure)
+        self._cadence.spend(perf_counter() - start)
+        self._stepped.add(index)
+        if len(self._stepped) == len(self._optimizers):
+            self._end()
+
+    def _begin(self) -> None:
+        self._stepped.clear()
+        self._forward_seen = False
+        self._measuring = self._cadence.measured and self._stream.active
+        if not self._measuring:
+            self._activations.close()
+            return
+        counted = self._cadence.counted
+        self._record = Record()
+        self._catalog.renew()
+        self._activations.open(counted=counted)
+        self._batch.open(counted=counted)
+        self._parameters.open(counted=counted)
+
+    def _end(self) -> None:
+        start = perf_counter()
+        try:
+            if self._measuring:
+                self._emit()
+        finally:
+            end = perf_counter()
+            self._cadence.spend(end - start)
+            self._cadence.end(end, measured=self._measuring)
+            self._begin()
+            self._cadence.spend(perf_counter() - end)
+
+    def _emit(self) -> None:
+        record, catalog = self._record, self._catalog
+        self._activations.write(record)
+        self._batch.write(record, evaluated_backward=self._activations.evaluated_backward)
+        self._parameters.rest(record)
+        for training, subject in ((True, "train"), (False, "eval")):
+            record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))
+        self._evaluations = {True: 0, False: 0}
+        catalog.assign([optimizer for optimizer in (ref() for ref in self._optimizers) if optimizer is not None])
+        if catalog.changed:
+            self._stream.layout(catalog.message())
+        self._publish()
+        self._stream.stats(self._number, record.stats(catalog.rows))
+        if record.has_histograms and self._cadence.counted:
+            self._stream.histograms(self._number, record.histograms(catalog.rows))
+
+    def _publish(self) -> None:
+        cadence, capture = self._cadence, self._stream.capture
+        capture.every, capture.histogram_every = cadence.every, cadence.histogram_every
+        capture.overhead, capture.reason = cadence.overhead, cadence.reason
+
+    def _step_number(self) -> int:
+        if self._step is None:
+            return self._cadence.index
+        try:
+            given = self._step()
+            if isinstance(given, bool):
+                raise TypeError(f"expected an int, found {given!r}")
+            number = operator.index(given)
+            if not 0 <= number < 2**63:
+                raise ValueError(f"expected a step from 0 to 2**63 - 1, found {number}")
+        except Exception as error:
+            self.fail("step= given to watch(); steps are counted by the optimizer's from here on", error)
+            self._step = None
+            return self._cadence.index
+        return number
+
+
+class _StepHook:
+    """Returns None always: a pre-hook's value would replace the step's arguments."""
+
+    def __init__(self, act: Callable[[int, Any, bool], None], index: int) -> None:
+        self._act, self._index = act, index
+
+    def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        capture = self._act.__self__  # type: ignore[attr-defined]
+        closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
+        try:
+            self._act(self._index, optimizer, closure)
+        except Exception as error:
+            capture.fail("optimizer's step", error)

@@ -1,0 +1,194 @@
+"""Weights, gradients and updates, read around the optimizer's step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.layout_entries import WatchedParameter
+from tb_nnhealth.record.reduce import Reading, scalar
+from tb_nnhealth.record.reduce_copies import copied_share
+from tb_nnhealth.record.reduce_gather import Gathered
+from tb_nnhealth.record.reduce_readable import is_shard, plain, readable
+from tb_nnhealth.record.reduce_table import Record
+
+_COPIES_LOOKED_FOR = 3
+"""First records in which copied units are looked for; later only with the histograms."""
+
+
+@dataclass
+class _Snapshot:
+    entry: WatchedParameter
+    parameter: Any
+    before: Any
+
+
+class Parameters:
+    """Statistics of the model's parameters for the record of one step.
+
+    The gradient is that which the optimizer applies: read after accumulation, reduction and clipping, and divided by
+    the scale where the optimizer itself unscales. The update is what the step did to the weights.
+    """
+
+    def __init__(self, catalog: Catalog, fail: Callable[[str, Exception], bool]) -> None:
+        self._catalog, self._fail = catalog, fail
+        self._snapshots: dict[int, list[_Snapshot]] = {}
+        self._measured: set[str] = set()
+        self._records = 0
+        self._resting: dict[str, tuple[Any, Gathered]] = {}
+        self._known: set[str] = set()
+        self._disabled: set[str] = set()
+
+    def open(self, *, counted: bool) -> None:
+        self._counted = counted
+        self._snapshots.clear()
+        self._measured.clear()
+        self._records += 1
+
+    def close(self) -> None:
+        self._snapshots.clear()
+
+    def before(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
+        """Reads what the optimizer is about to change. With a ``closure`` the gradients are not there yet."""
+        snapshots = self._snapshots[index] = []
+        scale = getattr(optimizer, "grad_scale", None)
+        for g, group in enumerate(optimizer.param_groups):
+            self._learning_rate(record, f"{index}.{g}", group)
+            for parameter in group["params"]:
+                entry = self._catalog.parameter(parameter)
+                if entry is None or entry.name in self._disabled:
+                    continue
+                try:
+                    self._weight(record, entry, parameter)
+                    if not parameter.requires_grad:
+                        continue
+                    if not closure:
+                        self._gradient(record, entry, parameter, scale)
+                    if closure or parameter.grad is not None:
+                        data = plain(parameter)
+                        if data is not None and data.layout is torch.strided:
+                            snapshots.append(_Snapshot(entry, parameter, data.clone()))
+                except Exception as error:
+                    self._failed(entry, error)
+
+    def after(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
+        """Reads what the optimizer has changed."""
+        found_inf = getattr(optimizer, "found_inf", None)
+        rows = []
+        for snapshot in self._snapshots.pop(index, []):
+            entry, parameter = snapshot.entry, snapshot.parameter
+            try:
+                if closure:
+                    self._gradient(record, entry, parameter, None)
+                row = self._row(schema.UPDATE, entry)
+                if parameter.grad is not None:
+                    self._update(record, row, parameter, snapshot.before)
+                    rows.append(row)
+            except Exception as error:
+                self._failed(entry, error)
+        if found_inf is not None:  # a fused optimizer that finds infinite gradients leaves the weights alone
+            record.skip_if(found_inf, rows)
+
+    def rest(self, record: Record) -> None:
+        """Reads the parameters that no optimizer of this step holds."""
+        for parameter, entry in self._catalog.parameters():
+            if entry.name in self._measured or entry.name in self._disabled:
+                continue
+            try:
+                self._weight(record, entry, parameter)
+                if parameter.requires_grad and entry.optimizer < 0:
+                    self._gradient(record, entry, parameter, None)
+            except Exception as error:
+                self._failed(entry, error)
+
+    def _failed(self, entry: WatchedParameter, error: Exception) -> None:
+        if self._fail(f"parameter {entry.name}", error):
+            self._disabled.add(entry.name)
+
+    def _row(self, kind: str, entry: WatchedParameter) -> int:
+        return self._catalog.row(kind, entry.name, entry.shape, entry.dtype)
+
+    def _weight(self, record: Record, entry: WatchedParameter, parameter: Any) -> None:
+        self._measured.add(entry.name)
+        state = _state(parameter)
+        resting = self._resting.get(entry.name)
+        if resting is not None and resting[0] == state and not self._counted and not parameter.requires_grad:
+            gathered = resting[1]  # a frozen weight is the same as last time
+        else:
+            gathered = Gathered()
+            taken = gathered.take(parameter, counted=self._counted)
+            if taken is None:
+                return
+            if self._counted or self._records <= _COPIES_LOOKED_FOR:
+                copied = copied_share(taken[0].tensor) if not taken[0].implicit_zeros else None
+                if copied is not None:
+                    gathered.shares.append((schema.COPIED_SHARE, copied, 1.0))
+            if not parameter.requires_grad:
+                self._resting[entry.name] = state, gathered
+            self._initial(entry, taken[1])
+        if is_shard(parameter) and "(shard)" not in entry.dtype:
+            entry.dtype += " (shard)"
+        gathered.write(record, self._row(schema.WEIGHT, entry))
+
+    def _initial(self, entry: WatchedParameter, reading: Reading) -> None:
+        if entry.name in self._known:
+            return
+        self._known.add(entry.name)
+        entry.initial_rms = float(reading.values[2])  # waits for the device, once
+        self._catalog.changed = True
+
+    def _gradient(self, record: Record, entry: WatchedParameter, parameter: Any, scale: Any) -> None:
+        row = self._row(schema.GRADIENT, entry)
+        if parameter.grad is None:
+            return
+        gathered = Gathered()
+        if scale is None:
+            gathered.take(parameter.grad, counted=self._counted)
+        elif self._counted:
+            values = readable(parameter.grad)
+            if values is not None:
+                gathered.take(values.tensor / scale, counted=True)
+        else:
+            gathered.take(parameter.grad)
+            gathered.scale(scale)
+        gathered.write(record, row)
+
+    def _update(self, record: Record, row: int, parameter: Any, before: Any) -> None:
+        after = plain(parameter)
+        if after is None or after.shape != before.shape or after.device != before.device:
+            return
+        if before.is_complex() or before.dtype in (torch.float32, torch.float64):
+            difference = torch.sub(after, before, out=before)
+        else:
+            difference = after.to(torch.float32).sub_(before.to(torch.float32))
+        gathered = Gathered()
+        gathered.take(difference, counted=self._counted)
+        gathered.write(record, row)
+
+    def _learning_rate(self, record: Record, subject: str, group: dict[str, Any]) -> None:
+        rate = group.get("lr")
+        if rate is None:
+            return
+        row = self._catalog.row(schema.LEARNING_RATE, subject)
+        if isinstance(rate, torch.Tensor) and not rate.is_cpu:
+            gathered = Gathered()
+            gathered.take(rate)
+            gathered.write(record, row)
+        else:
+            record.add(row, scalar(float(rate)))
+
+
+def _state(parameter: Any) -> Any:
+    """Changes when the parameter's storage or contents do, other than through ``.data``."""
+    if parameter.is_inference():
+        return math.nan
+    try:
+        return parameter.data_ptr(), parameter._version
+    except (RuntimeError, NotImplementedError):  # no storage of its own (a shard, a sparse tensor)
+        return math.nan

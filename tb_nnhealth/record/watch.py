@@ -1,0 +1,144 @@
+"""``writer.watch(model, optimizer)``: what the user holds of a capture."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.cadence import Cadence
+from tb_nnhealth.record.layout_names import Selection, patterns
+from tb_nnhealth.record.step import Capture
+
+
+class Watch:
+    """Records the health of one model while it trains, until the model is gone or ``remove`` is called.
+
+    ``recorder`` gives the stream to write to. ``model`` is an ``nn.Module`` with parameters; ``optimizer`` one
+    optimizer, a sequence of them, or None, in which case a health step ends with each backward pass instead of each
+    ``optimizer.step()``. ``criterion`` is the loss module; where the loss is a function, ``observe`` tells of it.
+    ``every=N`` measures every N-th step; without it the cadence is chosen so that measuring costs at most the share
+    ``budget`` of the bare step time. ``step`` is a callable giving the user's own step number. ``include`` and
+    ``exclude`` are glob patterns on module names (without the parts that wrappers add), which stand for all that lies
+    beneath; ``rules`` tunes or silences rules.
+
+    Raises TypeError or ValueError for arguments that cannot be meant; afterwards nothing here raises into the training.
+    """
+
+    def __init__(
+        self,
+        recorder: Any,
+        model: Any,
+        optimizer: Any = None,
+        *,
+        criterion: Any = None,
+        name: str | None = None,
+        every: int | None = None,
+        budget: float = 0.02,
+        step: Callable[[], int] | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        rules: Mapping[str, Any] | None = None,
+    ) -> None:
+        _check_model(model)
+        optimizers = _hookable_optimizers(model, optimizer)
+        _check_criterion(criterion)
+        _check_cadence(every, budget, step)
+        selection = Selection(patterns("include", include), patterns("exclude", exclude))
+        if rules is not None and not isinstance(rules, Mapping):
+            raise TypeError(f"watch(): rules= expects a mapping from rule ids to options, found {rules!r}")
+        self.name = schema.DEFAULT_WATCH if name is None else name
+        cadence = Cadence(every, budget, asynchronous=any(not p.is_cpu for p in model.parameters()))
+        self._stream = recorder.open_watch(self.name, rules)
+        self._stream.capture.budget = 0.0 if every is not None else budget
+        self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection)
+        self._capture.attach()
+        weakref.finalize(model, self._capture.detach).atexit = False
+
+    def observe(self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None) -> None:
+        """Hands over the batch of the step under way, before its ``optimizer.step()``.
+
+        Each may be a tensor or tensors nested in tuples, lists, mappings or dataclasses; ``loss`` a number as well.
+        What is given replaces what the hooks saw; on steps that are not measured the call costs nothing.
+        """
+        self._capture.observe(inputs, targets, outputs, loss)
+
+    def findings(self) -> list[Any]:
+        """The findings of this watch so far."""
+        return list(self._stream.findings())
+
+    def remove(self) -> None:
+        """Takes every hook away, for good."""
+        self._capture.detach()
+        self._stream.close()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Takes every hook away for a while: to script, pickle or export the model as if it had never been watched."""
+        attached = self._capture.attached
+        self._capture.detach()
+        try:
+            yield
+        finally:
+            if attached:
+                self._capture.attach()
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"watch() expects a torch.nn.Module as its model, found {type(model).__name__}")
+    if next(model.parameters(), None) is None:
+        raise ValueError(f"watch(): {type(model).__name__} has no parameters, so there is no training to watch")
+
+
+def _check_criterion(criterion: Any) -> None:
+    if criterion is not None and not isinstance(criterion, torch.nn.Module):
+        raise TypeError(
+            f"watch(): criterion= expects a loss module such as nn.CrossEntropyLoss(), found {criterion!r}; "
+            "hand the batch of a loss function over by observe(targets=..., outputs=..., loss=...)"
+        )
+
+
+def _check_cadence(every: Any, budget: Any, step: Any) -> None:
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int)):
+        raise TypeError(f"watch(): every= expects a number of optimizer steps, found {every!r}")
+    if every is not None and every < 1:
+        raise ValueError(f"watch(): every= expects 1 or more, found {every}")
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
+        raise TypeError(f"watch(): budget= expects a share of the step time such as 0.02, found {budget!r}")
+    if not (math.isfinite(budget) and 0 < budget <= 1):
+        raise ValueError(f"watch(): budget= expects a share of the step time in (0, 1], found {budget}")
+    if step is not None and not callable(step):
+        raise TypeError(f"watch(): step= expects a callable that returns the step, found {step!r}")
+
+
+def _hookable_optimizers(model: Any, optimizer: Any) -> list[Any]:
+    """The optimizers whose step can be seen; wrappers that do not see it themselves give the one that they wrap."""
+    if optimizer is None:
+        return []
+    given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
+    found = [_hookable(item) for item in given]
+    own = {id(parameter) for parameter in model.parameters()}
+    if found and not any(id(p) in own for o in found for group in o.param_groups for p in group["params"]):
+        raise ValueError(
+            f"watch(): {', '.join(type(o).__name__ for o in found)} holds no parameter of {type(model).__name__}; "
+            "build the optimizer from this model's parameters()"
+        )
+    return found
+
+
+def _hookable(optimizer: Any) -> Any:
+    inner, seen = optimizer, 0
+    while inner is not None and seen < 8:
+        if isinstance(inner, torch.optim.Optimizer) and "_optimizer_step_pre_hooks" in vars(inner):
+            return inner
+        inner, seen = vars(inner).get("optimizer") if hasattr(inner, "__dict__") else None, seen + 1
+    raise ValueError(
+        f"watch() expects a torch.optim.Optimizer or a wrapper of one in its attribute 'optimizer', "
+        f"found {type(optimizer).__name__}, whose steps cannot be seen"
+    )
