@@ -6,7 +6,7 @@ import { helpOpen } from "../state/store";
 
 export function Capture({ capture }: { capture: Captured | null }) {
   return (
-    <footer class="capture" aria-label="Capture">
+    <footer class="capture">
       {capture ? <Facts capture={capture} /> : <span>No health records: judged by its scalars alone</span>}
       <span class="spacer" />
       <button type="button" class="keys-button" onClick={() => (helpOpen.value = true)}>

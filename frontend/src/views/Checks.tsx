@@ -39,9 +39,11 @@ export function Checks({ checks, open: initially }: { checks: AllChecks; open: b
           <Icon name="chevron" class={open ? "down" : ""} />
           <h2>Checks</h2>
         </button>
-        <span class="check-count passed">
-          <VerdictIcon verdict="healthy" /> {checks.passed} passed
-        </span>
+        {checks.passed > 0 && (
+          <span class="check-count">
+            <VerdictIcon verdict="healthy" /> {checks.passed} passed
+          </span>
+        )}
         {checks.not_applicable > 0 && <span class="fact">{checks.not_applicable} not applicable</span>}
         {early > 0 && <span class="fact">{early} with too little data</span>}
         {missing > 0 && <span class="fact strong">{missing} could not check</span>}

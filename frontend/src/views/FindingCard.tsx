@@ -17,7 +17,7 @@ export function FindingCard({ run, finding, index }: { run: string; finding: Fin
   const names = namesOf(finding);
   const target = layerOf(index);
   return (
-    <article class={`finding${collapsed ? " collapsed" : ""}`} aria-label={finding.title}>
+    <article class={`finding-card${collapsed ? " collapsed" : ""}`} aria-label={finding.title}>
       <header>
         <button
           type="button"

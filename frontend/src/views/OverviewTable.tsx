@@ -28,7 +28,7 @@ export function OverviewTable() {
     <section class="card runs-table" aria-label="All runs">
       <Toolbar />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls must be reachable by keyboard */}
-      <div class="scroller" ref={scroller} tabIndex={0} role="region" aria-label="Table of runs">
+      <section class="scroller" ref={scroller} tabIndex={0} aria-label="Table of runs">
         <table aria-rowcount={rows.length + 1}>
           <thead>
             <tr aria-rowindex={1}>
@@ -64,7 +64,7 @@ export function OverviewTable() {
             <Spacer height={(rows.length - last) * ROW} />
           </tbody>
         </table>
-      </div>
+      </section>
       <footer>
         <span>
           {rows.length ? `${step(rows.length)} of ${step(listed.value.length)} runs listed` : "No run matches."}
@@ -80,7 +80,7 @@ export function OverviewTable() {
 
 function Spacer({ height }: { height: number }) {
   return height > 0 ? (
-    <tr aria-hidden="true" style={{ height: `${height}px` }}>
+    <tr class="room" style={{ height: `${height}px` }}>
       <td colSpan={COLUMNS} />
     </tr>
   ) : null;
@@ -198,7 +198,7 @@ function Onset({ item, longest }: { item: RunSummary; longest: number }) {
   const { severity } = item.worst;
   return (
     <svg
-      class={`onset ${severity}`}
+      class={`onset-line ${severity}`}
       width={width + 10}
       height="12"
       viewBox={`-5 0 ${width + 10} 12`}

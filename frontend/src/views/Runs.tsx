@@ -118,7 +118,7 @@ function RunRow({ item }: { item: RunSummary }) {
         onClick={() => openRun(item.run)}
         title={item.error ?? item.run}
       >
-        <span class="run-name">{item.run}</span>
+        <RunName name={item.run} />
         <span class="run-verdict">
           <VerdictLabel verdict={item.verdict} size={13} />
           <Counts counts={item.counts} />
@@ -131,5 +131,16 @@ function RunRow({ item }: { item: RunSummary }) {
         </span>
       </button>
     </div>
+  );
+}
+
+/** Names of a sweep differ at their ends: a long one loses its middle. */
+function RunName({ name }: { name: string }) {
+  const cut = name.length > 16 ? name.length - 8 : name.length;
+  return (
+    <span class="run-name">
+      <span>{name.slice(0, cut)}</span>
+      <span>{name.slice(cut)}</span>
+    </span>
   );
 }
