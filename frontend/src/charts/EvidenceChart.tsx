@@ -1,7 +1,6 @@
 /** The series that made a finding, with its limit, its healthy band and the other layers. */
 
-import { type ReadonlySignal, useComputed, useSignal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useComputed } from "@preact/signals";
 import type { EvidenceResponse, Finding } from "../api/types";
 import { number } from "../lib/format";
 import { palette } from "../lib/palette";
@@ -12,9 +11,11 @@ import { ChartMenu } from "./ChartMenu";
 import { useCanvas } from "./canvas";
 import { upperBound } from "./columns";
 import * as paint from "./paint";
+import { StepSurface } from "./StepSurface";
 import { makeScale, type Scale } from "./scale";
 import { type Axes, formatLimit, judgedAxis, paintJudged } from "./series";
 import { shown } from "./stepRange";
+import { useWidth } from "./useWidth";
 
 const POINTS = 600;
 const HEIGHT = 224;
@@ -36,20 +37,7 @@ export function EvidenceChart({ run, finding }: { run: string; finding: number }
 }
 
 function Chart({ data, finding, number: badge }: { data: EvidenceResponse; finding: Finding; number: number }) {
-  const width = useSignal(0);
-  const plot = useRef<HTMLDivElement>(null);
-  useLayoutEffect(() => {
-    const element = plot.current;
-    if (!element) return;
-    const measure = () => {
-      width.value = element.clientWidth;
-    };
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
-
+  const [plot, width] = useWidth<HTMLDivElement>();
   const first = data.steps[0] as number;
   const last = data.steps[data.steps.length - 1] as number;
   const steps = shown.value ?? [first, Math.max(last, first + 1)];
@@ -191,29 +179,25 @@ export function healthyWords([low, high]: readonly [number, number], scale: Evid
 
 /** The shared cursor with the value there. */
 function Readout({ x, data }: { x: Scale; data: EvidenceResponse }) {
-  const line: ReadonlySignal<string> = useComputed(() => {
+  const line = useComputed(() => {
     const at = cursor.value === null ? Number.NaN : x.at(cursor.value);
     return at >= x.range[0] && at <= x.range[1] ? `transform: translateX(${at}px)` : "display: none";
+  });
+  const side = useComputed(() => {
+    const before = cursor.value !== null && x.at(cursor.value) < (x.range[0] + x.range[1]) / 2;
+    return before ? "left: 5px" : "right: 5px";
   });
   const text = useComputed(() => {
     if (cursor.value === null) return "";
     const i = upperBound(data.steps, cursor.value) - 1;
     return i < 0 ? "" : `${number(data.values[i])} at ${paint.formatStep(data.steps[i] as number)}`;
   });
-  const [left, right] = x.range;
   return (
-    <div
-      class="evidence-cursor"
-      style={{ top: MARGIN, height: HEIGHT }}
-      onPointerMove={(event) => {
-        const box = event.currentTarget.getBoundingClientRect();
-        const step = Math.round(x.invert(event.clientX - box.left));
-        if (event.clientX - box.left >= left && event.clientX - box.left <= right) cursor.value = step;
-      }}
-    >
+    <div class="evidence-cursor" style={{ top: MARGIN, height: HEIGHT }}>
       <div class="evidence-line" style={line}>
-        <span>{text}</span>
+        <span style={side}>{text}</span>
       </div>
+      <StepSurface label={data.title} scale={x} />
     </div>
   );
 }

@@ -240,9 +240,11 @@ export function drawClippedArrows(
   y: Scale,
   steps: Numbers,
   values: Numbers,
+  clipped: { clippedLow: boolean; clippedHigh: boolean },
   colour: string,
 ): void {
-  const outside = (v: number): number => (v > (y.domain[1] as number) ? 1 : v < (y.domain[0] as number) ? -1 : 0);
+  const outside = (v: number): number =>
+    clipped.clippedHigh && v > y.domain[1] ? 1 : clipped.clippedLow && v < y.domain[0] ? -1 : 0;
   context.fillStyle = colour;
   let lastArrow = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < values.length; i++) {

@@ -56,7 +56,7 @@ export function paintJudged(
   context: paint.Context,
   box: paint.Box,
   x: Scale,
-  { y }: Axes,
+  { y, range }: Axes,
   series: JudgedSeries,
   illFor: readonly [number, number] | null,
   colours: Palette,
@@ -87,7 +87,7 @@ export function paintJudged(
     drawLimit(context, box, at, limit, y.kind, colours);
   }
   const colour = limit === null ? colours.strong : colours.critical;
-  paint.drawClippedArrows(context, box, x, y, steps, values, colour);
+  paint.drawClippedArrows(context, box, x, y, steps, values, range, colour);
 }
 
 function within(inner: paint.Box, outer: paint.Box): paint.Box {

@@ -85,11 +85,9 @@ export const stepScale = computed<Scale | null>(() =>
   shown.value && plotWidth.value > 0 ? makeScale("linear", shown.value, [0, plotWidth.value]) : null,
 );
 
-/** Zooms to the steps between two positions in the plot, in either order; a stretch too narrow to hold a step is ignored. */
-export function zoomTo(a: number, b: number): void {
-  const scale = stepScale.value;
-  if (!scale) return;
-  const [low, high] = scale.domain as StepRange;
+/** Zooms to the steps between two positions, in either order; a stretch too narrow to hold two steps is ignored. */
+export function zoomBetween(scale: Scale, a: number, b: number): void {
+  const [low, high] = scale.domain;
   const from = Math.max(low, Math.round(scale.invert(Math.min(a, b))));
   const to = Math.min(high, Math.round(scale.invert(Math.max(a, b))));
   if (to > from) range.value = [from, to];

@@ -1,4 +1,120 @@
-/** The page of one layer. */
+/** The page of one layer: what it is, its series with their healthy bands, its distributions over steps. */
+
+import { formatStep } from "../charts/paint";
+import { SEVERITY_WORDS } from "../lib/findings";
+import { moveLayer } from "../state/actions";
+import { fetched } from "../state/resources";
+import { findings, layer, model, run } from "../state/store";
+import { SeverityIcon } from "./Icons";
+import { LayerFacts } from "./LayerFacts";
+import { LayerPanel } from "./LayerPanel";
+
+const POINTS = 500;
+
 export function Layer() {
-  return <section class="card" aria-label="Layer" />;
+  const name = layer.value;
+  if (run.value === null || name === null) return null;
+  const { data, error } = fetched("layer", { run: run.value, layer: name, points: POINTS }, { lane: "layer" }).value;
+  return (
+    <>
+      <section class="card layer-head" aria-label={`Layer ${name}`}>
+        <Breadcrumb name={name} />
+        <div class="layer-title">
+          <h1>{name}</h1>
+          <Findings name={name} />
+        </div>
+        {data && <LayerFacts data={data} />}
+      </section>
+      {data && data.panels.length > 0 && (
+        <section class="card layer-panels" aria-label="Series and distributions">
+          {data.panels.map((panel) => (
+            <LayerPanel key={panel.id} panel={panel} layer={name} />
+          ))}
+        </section>
+      )}
+      {data && data.panels.length === 0 && <p class="card chart-note">Nothing was recorded of this layer.</p>}
+      {!data && <p class="card chart-note">{error ?? "Reading the layer's records"}</p>}
+    </>
+  );
+}
+
+function Breadcrumb({ name }: { name: string }) {
+  const parents = name.split(".").slice(0, -1);
+  const layers = model.value.data?.layers ?? [];
+  const at = layers.findIndex((item) => item.name === name);
+  return (
+    <nav class="breadcrumb" aria-label="Breadcrumb">
+      <button
+        type="button"
+        class="link"
+        onClick={() => {
+          layer.value = null;
+        }}
+      >
+        <svg width="8" height="10" viewBox="0 0 8 10" aria-hidden="true">
+          <path d="M6 1 2 5l4 4" fill="none" stroke="currentColor" stroke-width="1.6" />
+        </svg>
+        {run.value}
+      </button>
+      {joinNumbers(parents).map((part, i) => (
+        <span key={i} class="crumb">
+          {part}
+        </span>
+      ))}
+      <span class="layer-moves">
+        <span>Previous and next layer</span>
+        <Move by={-1} disabled={at <= 0} />
+        <Move by={1} disabled={at < 0 || at >= layers.length - 1} />
+      </span>
+    </nav>
+  );
+}
+
+/** `blocks`, `3`, `mlp` as `blocks.3`, `mlp`. */
+function joinNumbers(parts: readonly string[]): string[] {
+  const joined: string[] = [];
+  for (const part of parts) {
+    if (/^\d+$/.test(part) && joined.length > 0) joined[joined.length - 1] += `.${part}`;
+    else joined.push(part);
+  }
+  return joined;
+}
+
+function Move({ by, disabled }: { by: 1 | -1; disabled: boolean }) {
+  return (
+    <button
+      type="button"
+      disabled={disabled}
+      aria-label={by < 0 ? "Previous layer" : "Next layer"}
+      onClick={() => moveLayer(by)}
+    >
+      <kbd>{by < 0 ? "[" : "]"}</kbd>
+    </button>
+  );
+}
+
+/** What was found here, in order of onset. */
+function Findings({ name }: { name: string }) {
+  const here = findings.value
+    .filter(
+      (item) =>
+        item.layer === name || item.layers.includes(name) || (item.layer !== null && name.startsWith(`${item.layer}.`)),
+    )
+    .sort((a, b) => a.first_step - b.first_step);
+  const worst =
+    here.find((item) => item.severity === "critical") ?? here.find((item) => item.severity === "warning") ?? here[0];
+  if (!worst) return <span class="secondary">no finding</span>;
+  return (
+    <>
+      <span class={`verdict-label ${worst.severity}`}>
+        <SeverityIcon severity={worst.severity} />
+        {SEVERITY_WORDS[worst.severity]}
+      </span>
+      <span class="secondary">
+        {here
+          .map((item, i) => `${item.rule} from ${i === 0 ? "step " : ""}${formatStep(item.first_step)}`)
+          .join(", then ")}
+      </span>
+    </>
+  );
 }

@@ -1,7 +1,7 @@
 /** Canvas, gutters, marks and cursor of the heatmap, and what pointer and keys do on it. */
 
 import { batch, type Signal, useComputed, useSignal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { CursorLine } from "../charts/CursorLine";
 import { useCanvas } from "../charts/canvas";
 import { columnAt, nearestColumn } from "../charts/columns";
@@ -9,7 +9,9 @@ import { type Row, totalHeight } from "../charts/fold";
 import { paintCells } from "../charts/heatmap";
 import { rampsOf } from "../charts/ramps";
 import { StepAxis } from "../charts/StepAxis";
-import { columns, cursorAt, plotWidth, stepAt, stepScale, zoomTo } from "../charts/stepRange";
+import { DRAG } from "../charts/StepSurface";
+import { columns, cursorAt, plotWidth, stepAt, stepScale, zoomBetween } from "../charts/stepRange";
+import { useWidth } from "../charts/useWidth";
 import { palette } from "../lib/palette";
 import { cursor, layer, range, theme } from "../state/store";
 import { LayersNames, LayersWorst } from "./LayersGutters";
@@ -17,26 +19,9 @@ import { LayersOnsets, LayersOutline, OnsetLines } from "./LayersMarks";
 import { blocks, cells, names, rows, shownStatistic, toggle, worstLayer } from "./LayersModel";
 import { type Hover, LayersTooltip } from "./LayersTooltip";
 
-/** Keeps the shared width of the plots in step with an element's. */
-export function usePlotWidth() {
-  const element = useRef<HTMLDivElement>(null);
-  useLayoutEffect(() => {
-    const plot = element.current;
-    if (!plot) return;
-    const measure = () => {
-      if (plot.clientWidth > 0) plotWidth.value = plot.clientWidth;
-    };
-    measure();
-    const observer = new ResizeObserver(measure);
-    observer.observe(plot);
-    return () => observer.disconnect();
-  }, []);
-  return element;
-}
-
 export function LayersHeatmap({ busy }: { busy: boolean }) {
   const hover = useSignal<Hover | null>(null);
-  const plot = usePlotWidth();
+  const [plot] = useWidth<HTMLDivElement>(plotWidth);
   const height = totalHeight(blocks.value);
   return (
     <div class="heatmap" aria-busy={busy}>
@@ -79,8 +64,6 @@ function CursorDot({ hover }: { hover: Signal<Hover | null> }) {
   return <i class="cursor-dot" style={style} />;
 }
 
-/** A shorter drag is a click. */
-const DRAG = 4;
 /** While zoomed, a click waits this long for the second one of a double-click. */
 const DOUBLE_CLICK = 260;
 
@@ -109,7 +92,10 @@ function Interaction({ hover }: { hover: Signal<Hover | null> }) {
     const dragged = drag.value;
     drag.value = null;
     if (!dragged) return;
-    if (Math.abs(dragged.to - dragged.from) > DRAG) return zoomTo(dragged.from, dragged.to);
+    if (Math.abs(dragged.to - dragged.from) > DRAG) {
+      if (stepScale.value) zoomBetween(stepScale.value, dragged.from, dragged.to);
+      return;
+    }
     const row = rows.value[rowAt(place(event).y)];
     if (!row) return;
     window.clearTimeout(pendingClick.current);

@@ -4,9 +4,10 @@ import { useComputed } from "@preact/signals";
 import type { Row } from "../charts/fold";
 import { spread } from "../charts/marks";
 import { plotWidth, stepScale } from "../charts/stepRange";
+import { selectFinding } from "../state/actions";
 import { currentFinding, finding } from "../state/store";
 import { Badge } from "./Icons";
-import { choose, chosenLayers, onsets, rows } from "./LayersModel";
+import { chosenLayers, onsets, rows } from "./LayersModel";
 
 const GAP = 18;
 
@@ -40,7 +41,7 @@ export function LayersOnsets({ headings = true }: { headings?: boolean }) {
             title={mark.title}
             aria-label={`Choose finding ${mark.title}`}
             aria-pressed={mark.index === finding.value}
-            onClick={() => choose(mark)}
+            onClick={() => selectFinding(mark.index)}
           >
             <Badge severity={mark.severity} number={mark.index + 1} size={16} />
           </button>

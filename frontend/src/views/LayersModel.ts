@@ -8,7 +8,7 @@ import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
 import type { Mark } from "../charts/marks";
 import { type Judge, makeJudge } from "../charts/ramp";
 import { columns, heatmap } from "../charts/stepRange";
-import { currentFinding, findingKey, findings, folds, keyOf, model } from "../state/store";
+import { currentFinding, findings, folds, model } from "../state/store";
 
 /** More groups than this, and a finding is about the network rather than about places in it. */
 const PLACES = 6;
@@ -107,8 +107,3 @@ export const onsets = computed<Mark[]>(() =>
     }))
     .sort((a, b) => a.step - b.step || a.index - b.index),
 );
-
-export function choose(mark: Mark): void {
-  const finding = findings.value[mark.index];
-  if (finding) findingKey.value = keyOf(finding);
-}

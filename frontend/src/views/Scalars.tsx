@@ -4,16 +4,16 @@ import type { ScalarChart } from "../api/types";
 import { CursorLine } from "../charts/CursorLine";
 import { nonFiniteSpans } from "../charts/paint";
 import { StepAxis } from "../charts/StepAxis";
-import { pickedScalars, standardScalars, stepScale } from "../charts/stepRange";
+import { StepSurface } from "../charts/StepSurface";
+import { pickedScalars, plotWidth, standardScalars, stepScale } from "../charts/stepRange";
+import { useWidth } from "../charts/useWidth";
 import { model, runReport, tags } from "../state/store";
-import { usePlotWidth } from "./LayersHeatmap";
 import { LayersOnsets, OnsetLines } from "./LayersMarks";
 import { ScalarsChart } from "./ScalarsChart";
 import { ScalarsPicker } from "./ScalarsPicker";
-import { ScalarsSurface } from "./ScalarsSurface";
 
 export function Scalars() {
-  const plot = usePlotWidth();
+  const [plot] = useWidth<HTMLDivElement>(plotWidth);
   if (!runReport.value) return null;
   const standard = standardScalars.value.data?.charts ?? [];
   const picked = tags.value.length > 0 ? (pickedScalars.value.data?.charts ?? []) : [];
@@ -27,7 +27,7 @@ export function Scalars() {
       <div class="scalars-body">
         <div class="scalars-plot" ref={plot}>
           <OnsetLines />
-          <ScalarsSurface />
+          <StepSurface label="Scalar charts, values stand beside each" scale={stepScale.value} />
         </div>
         {standard.map((chart) => (
           <ScalarsChart key={chart.id} chart={chart} stretches={stretches} />

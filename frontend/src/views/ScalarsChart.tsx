@@ -50,7 +50,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
 
   const canvas = useCanvas((context, width, _, ratio) => {
     const x = stepScale.value;
-    if (!x || !y) return;
+    if (!x || !y || !range) return;
     const colours = palette(theme.value);
     const box = { left: GUTTER.left, right: width - GUTTER.right, top: MARGIN, bottom: MARGIN + height };
     const at = makeScale("linear", x.domain, [box.left, box.right]);
@@ -70,7 +70,16 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
       for (const series of chart.series) drawSeries(context, at, y, series, colours);
     });
     for (const series of chart.series) {
-      paint.drawClippedArrows(context, box, at, y, series.steps, series.mean ?? series.values, lineOf(series, colours));
+      paint.drawClippedArrows(
+        context,
+        box,
+        at,
+        y,
+        series.steps,
+        series.mean ?? series.values,
+        range,
+        lineOf(series, colours),
+      );
     }
   });
 
