@@ -154,8 +154,8 @@ class History:
         self._stacked = None
 
     def _bad(self, values: Floats) -> bool:
-        width = values.shape[1]  # an older record may have fewer columns than the layout
-        columns = [at for c in (schema.NAN_COUNT, schema.INF_COUNT) if (at := self._columns.get(c, width)) < width]
+        columns = [self._columns[c] for c in (schema.NAN_COUNT, schema.INF_COUNT) if c in self._columns]
+        columns = [c for c in columns if c < values.shape[1]]  # an older record may have fewer than the layout
         return bool(np.nansum(values[:, columns]) > 0) if columns else False
 
     def __len__(self) -> int:
