@@ -13,7 +13,12 @@ from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.layers import Layered, Part, layered, prefix_of
-from tb_nnhealth.plugin.scalars import drawn_scale
+from tb_nnhealth.plugin.limits import limits
+from tb_nnhealth.plugin.scalars import Drawn, drawn_scale, losses
+
+LOSS_UNIT = "unit of the loss"
+"""The unit in which rules judge a loss as it was logged."""
+UNLIMITED = {"limit": None, "direction": None}
 
 
 def evidence(run: Run, finding: Mapping[str, Any], *, limit: int = 400) -> dict[str, Any] | None:
@@ -35,6 +40,7 @@ def _of_layers(run: Run, table: Layered, finding: Mapping[str, Any], limit: int)
     column = columns.of(part.steps)
     shown = _shown(values, finding["evidence"]["direction"], column, len(columns))
     kept = shown >= 0
+    same = _judges(run, finding, table.statistic.id)
     low, high = reduce.extremes(values, column, len(columns))
     others = _others(part, [i for i in range(len(part.layers)) if i not in own], columns)
     return {
@@ -45,7 +51,8 @@ def _of_layers(run: Run, table: Layered, finding: Mapping[str, Any], limit: int)
         "values_f32": f32(values[shown[kept]]),
         "low_f32": f32(low[kept]),
         "high_f32": f32(high[kept]),
-        **_judged(finding, table.band),
+        **(_limited(finding) if same else UNLIMITED),
+        "healthy": (finding["evidence"]["healthy"] if same else None) or [json_number(edge) for edge in table.band],
         "others": None if others is None else {name: f32(band[kept]) for name, band in others.items()},
     }
 
@@ -95,31 +102,44 @@ def _others(part: Part, others: list[int], columns: reduce.Columns) -> dict[str,
 
 
 def _of_scalar(run: Run, finding: Mapping[str, Any], limit: int) -> dict[str, Any] | None:
-    named = (finding["evidence"].get("tag"), finding["evidence"]["statistic"], finding["subject"])
-    tag = next((name for name in named if isinstance(name, str) and name in run.scalars), None)
-    if tag is None or not len(run.scalars[tag]):
+    """The scalar, or the criterion's loss, that the finding is about."""
+    judged = finding["evidence"]
+    drawn = next((s for name in (finding["subject"], judged["statistic"]) for s in _named(run, name)), None)
+    if drawn is None:
         return None
-    series = run.scalars[tag]
-    columns = reduce.columns([series.steps], limit)
-    column = columns.of(series.steps)
-    shown = _shown(series.values, finding["evidence"]["direction"], column, len(columns))
+    columns = reduce.columns([drawn.steps], limit)
+    column = columns.of(drawn.steps)
+    shown = _shown(drawn.values, judged["direction"], column, len(columns))
     kept = shown >= 0
-    low, high = reduce.extremes(series.values, column, len(columns))
-    about_tag = tag == finding["evidence"]["statistic"] or finding["evidence"].get("tag") == tag
+    low, high = reduce.extremes(drawn.values, column, len(columns))
+    same = judged["unit"] == LOSS_UNIT or judged["statistic"] == drawn.tag
     return {
-        "title": tag,
-        "unit": finding["evidence"]["unit"] if about_tag else "",
-        "scale": drawn_scale(series.values),
-        "steps": ints(series.steps[shown[kept]]),
-        "values_f32": f32(series.values[shown[kept]]),
+        "title": drawn.tag,
+        "unit": judged["unit"] if same else "",
+        "scale": drawn_scale(drawn.values),
+        "steps": ints(drawn.steps[shown[kept]]),
+        "values_f32": f32(drawn.values[shown[kept]]),
         "low_f32": f32(low[kept]),
         "high_f32": f32(high[kept]),
-        **(_judged(finding, None) if about_tag else {"healthy": None, "limit": None, "direction": None}),
+        **(_limited(finding) if same else UNLIMITED),
+        "healthy": judged["healthy"] if same else None,
         "others": None,
     }
 
 
-def _judged(finding: Mapping[str, Any], band: tuple[float, float] | None) -> dict[str, Any]:
-    judged = finding["evidence"]
-    healthy = judged["healthy"] or (None if band is None else [json_number(edge) for edge in band])
-    return {"healthy": healthy, "limit": judged["limit"], "direction": judged["direction"]}
+def _named(run: Run, name: str) -> list[Drawn]:
+    series = run.scalars.get(name)
+    if series is not None and len(series):
+        return [Drawn(name, "value", series.steps, series.values)]
+    return [drawn for drawn in losses(run) if drawn.tag == name]
+
+
+def _limited(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {"limit": finding["evidence"]["limit"], "direction": finding["evidence"]["direction"]}
+
+
+def _judges(run: Run, finding: Mapping[str, Any], statistic: str) -> bool:
+    """Whether the finding's limit is one on ``statistic`` itself, and not on something derived from it."""
+    named = finding["evidence"]["statistic"].replace("_", "-").replace(" ", "-")
+    drawn = ((entry["rule"], entry["value"]) for entry in limits(run, statistic))
+    return named == statistic or (finding["rule"], finding["evidence"]["limit"]) in drawn

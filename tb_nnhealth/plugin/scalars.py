@@ -16,7 +16,8 @@ from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.heatmap import within
 from tb_nnhealth.plugin.noise import smoothed
-from tb_nnhealth.rules.tags import Metric, main_loss, role, series_of
+from tb_nnhealth.rules.losses import LossCurve, criterion_loss, scalar_loss, training_loss
+from tb_nnhealth.rules.tags import Metric, role, series_of
 
 Role = Literal["train", "val", "value"]
 ChartScale = Literal["log", "linear"]
@@ -62,15 +63,26 @@ def _standard(run: Run) -> list[tuple[str, str, list[Drawn], ChartScale | None]]
 
 
 def losses(run: Run) -> list[Drawn]:
-    """The loss of the whole model in training and validation; what is not logged, from the criterion's own values.
-
-    Where no loss stands for the whole model, all that are logged.
-    """
-    train, val = main_loss(run, "train"), main_loss(run, "val")
-    found = [_logged(run, entry[0]) for entry in (train, val) if entry is not None]
-    if train is None:
-        found = [*_recorded(run, schema.LOSS, "loss"), *found]
+    """The training loss as the rules see it, and the validation loss; all losses where none is that of the model."""
+    train, val = training_loss(run), scalar_loss(run, "val")
+    found = [_curve(train, "train")] if train is not None else _criteria(run)
+    if val is not None:
+        found.append(_curve(val, "val"))
     return found or _of_metric(run, "loss")
+
+
+def _criteria(run: Run) -> list[Drawn]:
+    """The loss of each watch's criterion."""
+    curves = [(prefix, criterion_loss(history)) for prefix, history in run.histories()]
+    return [
+        Drawn(f"{prefix}{curve.subject}", "train", curve.steps, curve.values)
+        for prefix, curve in curves
+        if curve is not None
+    ]
+
+
+def _curve(curve: LossCurve, phase: Role) -> Drawn:
+    return Drawn(curve.subject, phase, curve.steps, curve.values)
 
 
 def _of_metric(run: Run, metric: Metric) -> list[Drawn]:
@@ -86,26 +98,17 @@ def _logged(run: Run, tag: str) -> Drawn:
     return Drawn(tag, phase, series.steps, series.values)
 
 
-def _recorded(run: Run, kind: str, title: str) -> list[Drawn]:
-    """The mean of each row of ``kind``, named by watch and subject where there are several."""
-    drawn = []
-    for prefix, history in run.histories():
-        table = history.table(kind, schema.MEAN)
-        for i, subject in enumerate(table.subjects):
-            measured = ~np.isnan(table.values[:, i])
-            if measured.any():
-                values = table.values[measured, i].astype(np.float64)
-                name = f"{title} {prefix}{subject if len(table) > 1 else ''}".rstrip(" .")
-                drawn.append(Drawn(name, "train" if kind == schema.LOSS else "value", table.steps[measured], values))
-    return drawn
-
-
 def _learning_rates(run: Run) -> list[Drawn]:
     """What the optimizers used, group by group, equal ones once; the logged scalar where nothing was watched."""
     found: list[Drawn] = []
-    for series in _recorded(run, schema.LEARNING_RATE, "learning rate"):
-        if not any(np.array_equal(series.values, other.values) for other in found):
-            found.append(series)
+    for prefix, history in run.histories():
+        table = history.table(schema.LEARNING_RATE, schema.MEAN)
+        for i, group in enumerate(table.subjects):
+            measured = ~np.isnan(table.values[:, i])
+            values = table.values[measured, i].astype(np.float64)
+            name = f"learning rate {prefix}{group if len(table) > 1 else ''}".rstrip(" .")
+            if len(values) and not any(np.array_equal(values, other.values) for other in found):
+                found.append(Drawn(name, "value", table.steps[measured], values))
     return found[:SERIES_MOST] or _of_metric(run, "lr")
 
 

@@ -14,8 +14,8 @@ from tb_nnhealth.rules.synthetic import Network
 
 def finding(**fields: Any) -> dict[str, Any]:
     judged = {
-        "statistic": "update_ratio", "unit": "per step", "value": 1.0, "limit": 0.1, "direction": "above", "healthy": None,
-        **fields.pop("evidence", {}),
+        "statistic": "update_ratio", "unit": "per step", "value": 1.0, "limit": 0.1, "direction": "above",
+        "healthy": None, **fields.pop("evidence", {}),
     }  # fmt: skip
     return {
         "rule": "update-ratio-too-high", "subject": "layers.2.weight", "statistic_id": "update-ratio",
@@ -85,7 +85,9 @@ def test_a_run_wide_finding_shows_the_worst_layer(run: Run) -> None:
 def test_a_second_watch_is_told_by_its_prefix() -> None:
     calm, ill = Network(steps=30), Network(steps=30).scale(schema.UPDATE, "layers.2.weight", 500.0)
     run = Run("gan", watches={"model": calm.run().watches["model"], "critic": ill.run().watches["model"]})
-    found = evidence(run, finding(subject="critic.layers.2.weight", layer="critic.layers.2", layers=["critic.layers.2"]))
+    found = evidence(
+        run, finding(subject="critic.layers.2.weight", layer="critic.layers.2", layers=["critic.layers.2"])
+    )
     assert found is not None
     assert decode(found["values_f32"]).min() > 0.1
 
@@ -109,6 +111,32 @@ def test_a_limit_on_another_number_is_not_drawn_on_the_scalar() -> None:
     found = evidence(run, asked)
     assert found is not None
     assert (found["limit"], found["healthy"], found["direction"]) == (None, None, None)
+
+
+def test_a_limit_on_something_derived_is_not_drawn_on_the_statistic(run: Run) -> None:
+    asked = finding(rule="vanishing-gradients", statistic_id="gradient-norm", evidence={"statistic": "depth_share"})
+    found = evidence(run, asked)
+    assert found is not None
+    assert (found["limit"], found["direction"]) == (None, None)
+    assert found["healthy"][0] < decode(found["values_f32"]).min() < found["healthy"][1]
+
+
+def test_a_loss_is_judged_in_its_own_unit() -> None:
+    run = Run("plain", scalars={"val/loss": Series([(i, 0.0, float(i)) for i in range(50)])})
+    asked = finding(
+        subject="val/loss", statistic_id=None, layer=None, layers=[],
+        evidence={"statistic": "validation loss", "unit": "unit of the loss", "limit": 20.0},
+    )  # fmt: skip
+    found = evidence(run, asked)
+    assert found is not None
+    assert (found["limit"], found["direction"]) == (20.0, "above")
+
+
+def test_the_criterions_loss_stands_in_for_a_scalar() -> None:
+    asked = finding(subject="loss", statistic_id=None, layer=None, layers=[], evidence={"statistic": "training loss"})
+    found = evidence(Network(steps=50).run(), asked)
+    assert found is not None
+    assert len(found["steps"]) == 50
 
 
 def test_a_finding_about_nothing_recorded_has_no_series(run: Run) -> None:

@@ -1,0 +1,215 @@
+"""The plugin inside TensorBoard's own WSGI application, over event files read by TensorBoard."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_logs import write_log, write_scalars
+from tensorboard.backend import application
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.plugins import base_plugin
+from werkzeug.test import Client
+
+from tb_nnhealth import schema
+from tb_nnhealth.plugin import plugin as plugins
+from tb_nnhealth.plugin.loader import Loader
+from tb_nnhealth.plugin.plugin import HealthPlugin
+from tb_nnhealth.rules.synthetic import Network
+
+ROOT = "/data/plugin/nnhealth/"
+KEEP_ALL = {schema.PLUGIN_NAME: 0}
+
+
+def serve(logdir: Path) -> Client:
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=KEEP_ALL)
+    multiplexer.AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
+    context = base_plugin.TBContext(data_provider=provider, logdir=str(logdir), flags=argparse.Namespace())
+    plugin = Loader().load(context)
+    return Client(application.TensorBoardWSGI([plugin], data_provider=provider))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    logdir = tmp_path_factory.mktemp("logs")
+    network = Network(steps=120).loss(2 * np.exp(-np.arange(120) / 40) + 0.3)
+    network.set(schema.ACTIVATION, "layers.3", nan_count=np.where(np.arange(120) > 80, 5.0, 0.0))
+    write_log(logdir / "ill", network)
+    write_log(logdir / "odd <b>run</b> ü", Network(steps=20))
+    write_scalars(logdir / "plain", **{"loss/train": [(i, 2.0 - i / 100) for i in range(100)]})
+    return serve(logdir)
+
+
+def get(client: Client, route: str, **query: Any) -> Any:
+    response = client.get(ROOT + route, query_string=query)
+    assert response.status_code == 200, response.get_data(as_text=True)
+    assert response.content_type == "application/json"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    return json.loads(response.get_data(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def refusal(client: Client, route: str, status: int, query: Any = None) -> str:
+    response = client.get(ROOT + route, query_string=query)
+    text = response.get_data(as_text=True)
+    assert response.status_code == status, text
+    assert response.content_type.startswith("text/plain")
+    assert "Traceback" not in text
+    return text
+
+
+def test_the_runs_stand_in_tensorboards_order(client: Client) -> None:
+    found = get(client, "runs")
+    assert [row["run"] for row in found["runs"]] == ["ill", "odd <b>run</b> ü", "plain"]
+    assert [row["has_records"] for row in found["runs"]] == [True, True, False]
+    assert [row["steps"] for row in found["runs"]] == [119, 19, 99]
+    assert all(row["error"] is None for row in found["runs"])
+    assert found["pending"] == 0
+    assert len(found["runs"][0]["loss"]["steps"]) <= 64
+    assert "/" not in found["logdir"]
+
+
+def test_the_report_is_that_of_the_command_line(client: Client) -> None:
+    found = get(client, "report", run="ill")
+    assert found["run"]["run"] == "ill"
+    assert found["run"]["layers"] == 6
+    assert found["problems"] == []
+    assert {finding["rule"] for finding in found["run"]["findings"]} >= {"non-finite"}
+
+
+def test_each_finding_has_evidence_or_says_that_it_has_none(client: Client) -> None:
+    for i, _ in enumerate(get(client, "report", run="ill")["run"]["findings"]):
+        assert client.get(ROOT + "evidence", query_string={"run": "ill", "finding": i}).status_code in (200, 404)
+
+
+def test_every_statistic_of_the_model_has_a_heatmap(client: Client) -> None:
+    statistics = get(client, "model", run="ill")["statistics"]
+    assert len(statistics) > 4
+    for statistic in statistics:
+        found = get(client, "heatmap", run="ill", statistic=statistic["id"], columns=10)
+        assert len(found["steps"]) == 10
+        assert found["healthy"] == statistic["healthy"]
+
+
+def test_all_records_are_kept_where_the_loader_asked_for_it(client: Client) -> None:
+    assert get(client, "heatmap", run="ill", statistic="update-ratio")["records"] == 120
+
+
+def test_layer_and_scalars(client: Client) -> None:
+    found = get(client, "layer", run="ill", layer="layers.3")
+    assert found["panels"][0]["distribution"] is not None
+    assert [c["id"] for c in get(client, "scalars", run="plain")["charts"]] == ["loss"]
+    assert get(client, "scalars", run="plain", tag="loss/train")["charts"][0]["series"][0]["steps"][-1] == 99
+
+
+def test_a_run_without_records_has_no_model_and_no_fault(client: Client) -> None:
+    assert get(client, "model", run="plain")["layers"] == []
+    assert get(client, "heatmap", run="plain", statistic="update-ratio")["layers"] == []
+
+
+@pytest.mark.parametrize(
+    ("route", "query", "status", "told"),
+    [
+        ("report", "", 400, "expected a parameter 'run'"),
+        ("report", {"run": "../ill"}, 404, "no run '../ill'"),
+        ("heatmap", {"run": "ill"}, 400, "'statistic'"),
+        ("heatmap", {"run": "ill", "statistic": "speed"}, 400, "update-ratio"),
+        ("heatmap", {"run": "ill", "statistic": "update-ratio", "columns": "many"}, 400, "found 'many'"),
+        ("heatmap", {"run": "ill", "statistic": "update-ratio", "from": "9", "to": "3"}, 400, "from=9, to=3"),
+        ("evidence", {"run": "ill"}, 400, "'finding'"),
+        ("evidence", {"run": "ill", "finding": "99"}, 404, "none numbered 99"),
+        ("evidence", {"run": "ill", "finding": "-1"}, 404, "none numbered -1"),
+        ("scalars", {"run": "ill", "tag": "no/such"}, 404, "no scalar 'no/such'"),
+        ("scalars", {"run": "ill", "tag": [str(i) for i in range(51)]}, 400, "at most 50 tags"),
+        ("layer", {"run": "ill", "layer": "layers.99"}, 404, "no layer 'layers.99'"),
+        ("layer", {"run": "ill"}, 400, "'layer'"),
+        ("report", {"run": "x" * 9000}, 400, "8192 bytes"),
+    ],
+)
+def test_bad_requests_are_told_in_one_sentence(client: Client, route: str, query: Any, status: int, told: str) -> None:
+    assert told in refusal(client, route, status, query)
+
+
+def test_numbers_out_of_bounds_are_moved_into_them(client: Client) -> None:
+    query = {"run": "ill", "statistic": "update-ratio"}
+    assert len(get(client, "heatmap", **query, columns=10**9)["steps"]) == 120
+    assert len(get(client, "heatmap", **query, columns=-5)["steps"]) == 1
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_only_get_is_answered(client: Client, method: str) -> None:
+    assert getattr(client, method)(ROOT + "runs").status_code == 405
+
+
+def test_a_fault_of_ours_is_a_sentence_and_no_traceback(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(run: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(plugins, "model", fail)
+    text = refusal(client, "model", 500, {"run": "ill"})
+    assert "secret" not in text
+
+
+def test_the_frontend_is_served_with_its_own_types(
+    client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(plugins, "STATIC", tmp_path)
+    assert "npm run build" in refusal(client, "index.js", 404)
+    (tmp_path / "index.js").write_text("export function render() {}")
+    (tmp_path / "index.css").write_text("body {}")
+    (tmp_path / "secret.txt").write_text("secret")
+    assert client.get(ROOT + "index.js").content_type.startswith("application/javascript")
+    assert client.get(ROOT + "index.css").content_type.startswith("text/css")
+    for path in ("secret.txt", "../plugin.py", "%2e%2e/plugin.py", "index.js/../secret.txt"):
+        assert client.get(ROOT + path).status_code == 404
+
+
+def test_the_tab_is_there_for_records_and_for_plain_scalars(
+    client: Client, tmp_path: Path, log: Callable[..., Path]
+) -> None:
+    def enabled(client: Client) -> bool:
+        listing = json.loads(client.get("/data/plugins_listing").get_data())
+        entry = listing[schema.PLUGIN_NAME]
+        assert entry["tab_name"] == "NN Health"
+        assert entry["loading_mechanism"]["module_path"] == f"{ROOT}index.js"
+        return bool(entry["enabled"])
+
+    assert enabled(client)
+    write_scalars(tmp_path / "scalars" / "a", loss=[(0, 1.0)])
+    assert enabled(serve(tmp_path / "scalars"))
+    assert enabled(serve(log(watched=Network(steps=3))))
+    (tmp_path / "empty").mkdir()
+    assert not enabled(serve(tmp_path / "empty"))
+
+
+def test_tensorboard_finds_the_loader() -> None:
+    entries = importlib.metadata.entry_points(group="tensorboard_plugins", name=schema.PLUGIN_NAME)
+    assert [entry.load() for entry in entries] == [Loader]
+
+
+def test_all_records_are_asked_for_unless_the_user_says_otherwise() -> None:
+    flags = argparse.Namespace(samples_per_plugin={"images": 3})
+    Loader().fix_flags(flags)
+    assert flags.samples_per_plugin == {"images": 3, schema.PLUGIN_NAME: 0}
+    flags.samples_per_plugin[schema.PLUGIN_NAME] = 7
+    Loader().fix_flags(flags)
+    assert flags.samples_per_plugin[schema.PLUGIN_NAME] == 7
+
+
+@pytest.mark.parametrize("given", [None, "text", 3])
+def test_the_flag_hook_never_raises(given: Any) -> None:
+    Loader().fix_flags(argparse.Namespace(samples_per_plugin=given))
+    Loader().fix_flags(argparse.Namespace())
+
+
+def test_a_plugin_without_a_provider_still_describes_itself() -> None:
+    plugin = HealthPlugin(base_plugin.TBContext())
+    assert plugin.frontend_metadata().tab_name == "NN Health"
+    assert plugin.is_active() is False

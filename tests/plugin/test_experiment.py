@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.plugin import experiment as experiments
+from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
+from tb_nnhealth.rules.synthetic import Network
+
+
+class Runs:
+    """A source of given runs, each made anew by its function when it is first asked for."""
+
+    def __init__(self, **make: Callable[[], Run]) -> None:
+        self.make, self.made = make, dict[str, Run]()
+        self.asked: list[str] = []
+        self.refreshes = 0
+        self.problems: list[Problem] = []
+
+    def runs(self) -> list[str]:
+        return list(self.make)
+
+    def refresh(self) -> None:
+        self.refreshes += 1
+
+    def run(self, name: str) -> Run:
+        self.asked.append(name)
+        if name not in self.made:
+            self.made[name] = self.make[name]()
+            self.made[name].name = name
+        return self.made[name]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request looks at the log anew."""
+    monkeypatch.setattr(experiments, "REFRESH_SECONDS", 0.0)
+
+
+def healthy() -> Run:
+    return Network(steps=20).run()
+
+
+def broken() -> Run:
+    raise OSError("disk on fire")
+
+
+def judged_count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    judged: list[str] = []
+    original = experiments.judge
+
+    def counting(run: Run) -> object:
+        judged.append(run.name)
+        return original(run)
+
+    monkeypatch.setattr(experiments, "judge", counting)
+    return judged
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_is_judged_again_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = judged_count(monkeypatch)
+    source = Runs(a=healthy)
+    experiment = Experiment(source)
+    for _ in range(3):
+        experiment.rows(10)
+    assert judged == ["a"]
+    history = source.made["a"].watches["model"]
+    history.append(20, 20.0, history._records.values[-1])
+    with experiment.open("a") as (run, report):
+        assert run is source.made["a"]
+        assert report["steps"] == 20
+    assert judged == ["a", "a"]
+
+
+def test_the_log_is_looked_at_once_for_many_requests() -> None:
+    source = Runs(a=healthy)
+    experiment = Experiment(source)
+    for _ in range(5):
+        with experiment.open("a"):
+            pass
+    assert source.refreshes == 1
+    assert source.asked == ["a"]
+
+
+def test_without_time_each_request_judges_one_run_more() -> None:
+    experiment = Experiment(Runs(a=healthy, b=healthy, c=healthy))
+    pending = [[row["run"] for row in experiment.rows(0.0) if row["verdict"] == "pending"] for _ in range(4)]
+    assert pending == [["b", "c"], ["c"], [], []]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_new_runs_come_before_those_that_grew() -> None:
+    source = Runs(a=healthy)
+    experiment = Experiment(source)
+    experiment.rows(0.0)
+    source.make["b"] = healthy
+    experiment.rows(0.0)
+    assert source.asked == ["a", "b"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_fails_spoils_no_other() -> None:
+    source = Runs(a=broken, b=healthy)
+    experiment = Experiment(source)
+    failed, fine = experiment.rows(10)
+    assert "disk on fire" in failed["error"]
+    assert failed["verdict"] == "no-data"
+    assert fine["error"] is None
+    with pytest.raises(UnreadableRunError, match="disk on fire"), experiment.open("a"):
+        pass
+    source.make["a"] = healthy
+    assert experiment.rows(10)[0]["error"] is None
+
+
+def test_a_deleted_run_is_unknown(at_once: None) -> None:
+    source = Runs(a=healthy, b=healthy)
+    experiment = Experiment(source)
+    assert len(experiment.rows(10)) == 2
+    del source.make["a"]
+    with pytest.raises(UnknownRunError), experiment.open("a"):
+        pass
+    assert [row["run"] for row in experiment.rows(10)] == ["b"]
+
+
+def test_a_slow_run_holds_up_neither_the_list_nor_the_others() -> None:
+    entered, leave = threading.Event(), threading.Event()
+    experiment = Experiment(Runs(a=healthy, b=healthy))
+    experiment.rows(10)
+
+    def dawdle() -> None:
+        with experiment.open("a"):
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=dawdle)
+    thread.start()
+    try:
+        assert entered.wait(30)
+        with experiment.open("b"):
+            assert len(experiment.rows(0.05)) == 2
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_many_threads_judge_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = judged_count(monkeypatch)
+    names = [f"run{i}" for i in range(6)]
+    experiment = Experiment(Runs(**dict.fromkeys(names, healthy)))
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            experiment.rows(30)
+            for name in names:
+                with experiment.open(name) as (run, report):
+                    assert report["run"] == run.name == name
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(judged) == names
+
+
+def test_rows_stop_judging_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow() -> Run:
+        clock[0] += 10.0
+        return healthy()
+
+    clock = [time.monotonic()]
+    monkeypatch.setattr(experiments.time, "monotonic", lambda: clock[0])
+    rows = Experiment(Runs(a=slow, b=slow, c=slow)).rows(15.0)
+    assert [row["verdict"] == "pending" for row in rows] == [False, False, True]
+
+
+def test_scalar_tags_are_counted_over_all_runs() -> None:
+    experiment = Experiment(Runs(a=lambda: Network(steps=5).loss(_curve()).run(), b=healthy))
+    experiment.rows(10)
+    assert experiment.scalar_tags() == 1
+
+
+def _curve():  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    return np.linspace(2, 1, 5)
