@@ -105,8 +105,8 @@ export function moveLayer(by: number): void {
 }
 
 /** Shows the worst run where neither the address nor a person chose one. */
-export function chooseFirstRun(): void {
-  effect(() => {
+export function chooseFirstRun(): () => void {
+  return effect(() => {
     const first = isEmpty.value ? null : firstRun(runs.value.data?.runs ?? []);
     if (settled.value || !first) return;
     batch(() => {

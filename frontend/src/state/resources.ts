@@ -65,11 +65,6 @@ export function refetch(route: Route, parameters: Parameters = {}): void {
   if (entry) load(key, entry);
 }
 
-export function forgetAll(): void {
-  for (const entry of entries.values()) entry.abort?.abort();
-  entries.clear();
-}
-
 async function load(key: string, entry: Entry): Promise<void> {
   if (entry.lane) supersede(entry.lane, key);
   entry.abort?.abort();
