@@ -53,6 +53,9 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    remote = [logdir for logdir in args.logdirs if "://" in logdir]
+    if remote:
+        return failed(f"expected a local directory, found {remote[0]!r}; copy the event files first")
     source = FileSource(args.logdirs)
     try:
         source.refresh()

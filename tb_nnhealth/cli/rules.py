@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import groupby
 from typing import Any
 
 from tb_nnhealth.cli.errors import failed
@@ -37,9 +36,9 @@ def catalogue(rules: Sequence[Rule]) -> str:
     """A table of the rules under their groups: id, severity, what it finds."""
     lines: list[str] = []
     width = max((len(rule.id) for rule in rules), default=0)
-    for group, members in groupby(rules, key=lambda rule: rule.group):
+    for group in dict.fromkeys(rule.group for rule in rules):
         lines += ["", group.upper()]
-        lines += [f"  {rule.id:<{width}}  {rule.severity:<8}  {rule.ill}" for rule in members]
+        lines += [f"  {r.id:<{width}}  {r.severity:<8}  {r.ill}" for r in rules if r.group == group]
     lines += ["", f"{len(rules)} rules. `nnhealth rules RULE` prints the page of one."]
     return "\n".join(lines).lstrip("\n")
 
