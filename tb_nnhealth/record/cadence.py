@@ -12,6 +12,10 @@ OPENING = 10
 _LEAST_HISTOGRAM_EVERY, _MOST_HISTOGRAM_EVERY = 10, 100
 _HISTOGRAM_SHARE = 0.25
 """What histograms may cost on average, as a share of what the statistics do."""
+GRACE = 1.0
+"""Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at."""
+_GRACE_SPACING = 20
+"""Within the grace a step is measured whenever the run has grown by one part in this."""
 _RESERVE = 0.75
 """Share of the budget spent on measuring; the rest pays for the opening, the writer and the live rules."""
 _MOST_EVERY = 1_000_000
@@ -22,8 +26,8 @@ class Cadence:
 
     ``spend`` takes the time that our own hooks used in the current step; ``end`` closes the step. The bare step
     time is the median over recent steps of their wall time less ours, so that a pause (a validation, a checkpoint)
-    does not move it. With ``asynchronous``, where hooks only queue work for a device, the cost is at least what
-    measured steps take longer than others.
+    does not move it. A run may cost the greater of ``budget`` and of ``GRACE`` seconds. With ``asynchronous``, where
+    hooks only queue work for a device, the cost is at least what measured steps take longer than others.
     """
 
     def __init__(self, every: int | None, budget: float, *, asynchronous: bool = False) -> None:
@@ -40,6 +44,7 @@ class Cadence:
         self._walls: deque[float] = deque(maxlen=9)
         self._histogram_costs: deque[float] = deque(maxlen=5)
         self._records = 0
+        self._average = math.inf
         self._next = 0
         self._next_histogram = 0
 
@@ -89,16 +94,23 @@ class Cadence:
             self._next_histogram = self._records - 1 + self.histogram_every
         if self._costs:
             self._choose()
-        self._next = self.index + self.every
+        self._next = self.index + self.interval
 
     def _choose(self) -> None:
         cost = self.cost
         extra = max(0.0, _median(self._histogram_costs, 3 * cost) - cost)
         wanted = math.ceil(extra / (_HISTOGRAM_SHARE * cost)) if cost > 0 else 0
         self.histogram_every = min(max(wanted, _LEAST_HISTOGRAM_EVERY), _MOST_HISTOGRAM_EVERY)
+        self._average = cost + extra / self.histogram_every
         if self._given is None and self.bare > 0:
-            average = cost + extra / self.histogram_every
-            self.every = min(max(1, math.ceil(average / (_RESERVE * self._budget * self.bare))), _MOST_EVERY)
+            self.every = min(max(1, math.ceil(self._average / (_RESERVE * self._budget * self.bare))), _MOST_EVERY)
+
+    @property
+    def interval(self) -> int:
+        """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
+        if self._given is None and self._total_spent + self._average <= GRACE:
+            return min(self.every, max(1, self.index // _GRACE_SPACING))
+        return self.every
 
     @property
     def bare(self) -> float:
@@ -128,10 +140,11 @@ class Cadence:
             return f"every={self._given} was given."
         if self.index < OPENING or not self._costs or self.bare <= 0:
             return f"The first {OPENING} steps are always measured."
-        return (
+        told = (
             f"Measuring a step takes {1000 * self.cost:.2f} ms and a bare step {1000 * self.bare:.2f} ms, "
-            f"so one step in {self.every} is measured to stay within {self._budget:.1%}."
+            f"so one step in {self.every} is measured to stay within {self._budget:.1%}"
         )
+        return f"{told}; more often until measuring has cost {GRACE:g} s." if self.interval < self.every else f"{told}."
 
 
 def _median(values: Iterable[float], otherwise: float) -> float:
