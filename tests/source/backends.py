@@ -63,6 +63,14 @@ class ServerBackend:
         self._ingester._stdin_handle.close()  # what makes it exit
 
 
+def has_server() -> bool:
+    try:
+        server_ingester.get_server_binary()
+    except server_ingester.NoDataServerError:
+        return False
+    return True
+
+
 def _read(data_provider: Any, runs: Iterable[str], done: int) -> bool:
     listed = data_provider.list_scalars(
         context.RequestContext(),

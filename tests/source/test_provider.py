@@ -17,7 +17,7 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.source.files import FileSource
 from tb_nnhealth.source.provider import ProviderSource
 
-from .backends import DONE, KEEP_ALL, PythonBackend, ServerBackend
+from .backends import DONE, KEEP_ALL, PythonBackend, ServerBackend, has_server
 from .compare import assert_same_run
 
 Backend = PythonBackend | ServerBackend
@@ -27,6 +27,9 @@ Open = Callable[..., Backend]
 @pytest.fixture(params=[PythonBackend, ServerBackend], ids=["python", "server"])
 def open_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     opened: list[Backend] = []
+
+    if request.param is ServerBackend and not has_server():
+        pytest.skip("TensorBoard has no data server for this platform")
 
     def start(samples: dict[str, int] = KEEP_ALL) -> Backend:
         opened.append(request.param(str(tmp_path), samples))
