@@ -8,9 +8,9 @@ device, so the careful way is always taken and its results stay there until the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from tb_nnhealth.record.reduce_readable import Values
@@ -20,13 +20,13 @@ FIELDS = ("mean", "std", "rms", "min", "max", "zeros", "nan", "inf")
 ZEROS = FIELDS.index("zeros")
 LOW, HIGH = FIELDS.index("min"), FIELDS.index("max")
 
+_SMALL = 1 << 16
+"""Elements up to which numpy is quicker than torch, whose calls cost more and whose threads do not help yet."""
 _BLOCK = 2048
-"""Elements whose squares are summed in float32; beyond it blocks are summed in float64."""
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """Statistics of ``numel`` elements in the order of FIELDS: floats, or a float32 tensor (8,) on a device."""
 
     numel: int
@@ -78,37 +78,46 @@ def flatten(tensor: Any) -> Any:
 
 def _on_host(flat: Any) -> tuple[float, ...]:
     n = flat.numel()
-    low, high = (bound.item() for bound in torch.aminmax(flat))
-    top = max(-low, high)
+    array = flat.numpy()
+    low, high = _bounds(flat, array)
     if low == high and math.isfinite(low):
         return low, 0.0, abs(low), low, high, float(n * (low == 0)), 0.0, 0.0
-    moderate = 1e-15 if flat.dtype is torch.float32 else 1e-140
-    if not moderate < top < 1 / moderate:  # NaN, Inf, or squares that would leave the format's range
+    moderate = 1e-15 if array.dtype == np.float32 else 1e-140
+    if not moderate < max(-low, high) < 1 / moderate:  # NaN, Inf, or squares that would leave the format's range
         return tuple(careful(flat).tolist())
-    mean = flat.sum().item() / n
-    square = _sum_of_squares(flat) / n
+    mean = _sum(flat, array) / n
+    square = _sum_of_squares(flat, array) / n
     if mean * mean <= 0.5 * square:
         variance = square - mean * mean  # at most one bit is lost to cancellation
     else:
         centered = flat - mean
-        rest = centered.sum().item() / n
-        shift = float(torch.tensor(mean, dtype=flat.dtype))  # the mean as it was subtracted
-        variance = max(0.0, _sum_of_squares(centered) / n - rest * rest)
-        mean = shift + rest
-    zeros = n - torch.count_nonzero(flat).item() if low <= 0 <= high else 0
+        centered_array = centered.numpy()
+        rest = _sum(centered, centered_array) / n
+        variance = max(0.0, _sum_of_squares(centered, centered_array) / n - rest * rest)
+        mean = float(array.dtype.type(mean)) + rest  # the mean as it was subtracted, and what it missed
+    zeros = np.count_nonzero(array == 0) if low <= 0 <= high else 0
     return mean, math.sqrt(variance), math.sqrt(square), low, high, float(zeros), 0.0, 0.0
 
 
-def _sum_of_squares(flat: Any) -> float:
-    """Σx² by blocks: torch's float32 norm alone is off by 1e-4 at 10⁷ elements."""
-    whole = flat.numel() // _BLOCK * _BLOCK
-    total = 0.0
-    if whole:
-        norms = torch.linalg.vector_norm(flat[:whole].view(-1, _BLOCK), dim=1).double()
-        total = norms.dot(norms).item()
-    if whole < flat.numel():
-        total += torch.linalg.vector_norm(flat[whole:]).item() ** 2
-    return total
+def _bounds(flat: Any, array: Any) -> tuple[float, float]:
+    """Least and greatest element; NaN if there is one."""
+    if len(array) < _SMALL:
+        return float(np.minimum.reduce(array)), float(np.maximum.reduce(array))
+    low, high = torch.aminmax(flat)
+    return low.item(), high.item()
+
+
+def _sum(flat: Any, array: Any) -> float:
+    return float(np.add.reduce(array)) if len(array) < _SMALL else float(flat.sum().item())
+
+
+def _sum_of_squares(flat: Any, array: Any) -> float:
+    """Σx²; in float32 by blocks, since torch's norm alone is off by 1e-4 at 10⁷ elements."""
+    if len(array) < _SMALL:
+        return float(np.dot(array, array))
+    whole = len(array) // _BLOCK * _BLOCK
+    norms = torch.linalg.vector_norm(flat[:whole].view(-1, _BLOCK), dim=1).double()
+    return float(norms.dot(norms).item() + np.dot(array[whole:], array[whole:]))
 
 
 def careful(flat: Any) -> Any:

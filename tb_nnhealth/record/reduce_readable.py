@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,8 +16,7 @@ _is_functorch_wrapped = getattr(
 _NO_PYTHON_DISPATCH = torch.Tensor.__torch_dispatch__
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """``tensor``: detached, dense, float32 or float64; ``implicit_zeros``: what a sparse layout leaves out.
 
     ``dtype`` is that of the tensor as it was stored, with "(shard)" where it is this rank's part of one.
@@ -84,6 +82,8 @@ def readable(tensor: Any, *, integers: bool = False) -> Values | None:
         data = data.abs()
     elif not data.is_floating_point() and not integers:
         return None
+    if data.is_neg():
+        data = data.resolve_neg()
     if data.dtype not in _WIDE:
         data = data.to(torch.float32)
     return Values(data, implicit_zeros, dtype, shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -118,4 +119,5 @@ def saturation(module: Any, feeds: str, tensor: Any, reading: Reading) -> tuple[
         return 0.0, numel
     middle, reach = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
     outside = (tensor - middle).abs_() if middle else tensor.abs()
-    return torch.count_nonzero(outside.gt_(reach)) / numel, numel
+    far = outside > reach
+    return (np.count_nonzero(far.numpy()) if tensor.is_cpu else far.sum()) / numel, numel
