@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def blocks(steps: NDArray[np.int64], values: Values, count: int) -> tuple[NDArra
     if len(values) <= count:
         return steps, values
     edges = np.linspace(0, len(values), count + 1).astype(np.int64)
-    medians = [float(np.median(values[a:b])) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    medians = [float(np.median(values[a:b])) for a, b in pairwise(edges)]
     return steps[edges[:-1]], np.array(medians)
 
 

@@ -58,7 +58,8 @@ def scalar_loss(run: Run, phase: tags.Phase) -> LossCurve | None:
 
 def criterion_loss(history: History) -> LossCurve | None:
     """What the watched criterion returned, record by record; a record in which it was not called is left out."""
-    value, nan, inf = (history.table(schema.LOSS, name).values for name in (schema.MEAN, schema.NAN_COUNT, schema.INF_COUNT))
+    statistics = (schema.MEAN, schema.NAN_COUNT, schema.INF_COUNT)
+    value, nan, inf = (history.table(schema.LOSS, name).values for name in statistics)
     if not value.shape[1] or not len(history):
         return None
     values = value[:, 0].astype(np.float64)

@@ -20,36 +20,41 @@ Phase = Literal["train", "val"]
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _HYPERPARAMETER = re.compile(r"(?:^|[/_,\s-])[A-Za-z_]+=[^/]*")
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _PHASES: dict[str, Phase] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate", "eval", "evaluation", "test", "testing", "dev"), "val"),
-}  # type: ignore[arg-type]
+}
 _METRICS: dict[str, Metric] = {
     **dict.fromkeys(("loss", "losses"), "loss"),
     **dict.fromkeys(("acc", "accuracy"), "accuracy"),
     "error": "error",
     **dict.fromkeys(("perplexity", "ppl"), "perplexity"),
     **dict.fromkeys(("lr", "learningrate"), "lr"),
-}  # type: ignore[arg-type]
-_LOSS_FUNCTIONS = frozenset("ce xent crossentropy nll bce mse mae rmse huber hinge logits binary categorical".split())
-_PLAIN = frozenset(
+}
+_LOSS_FUNCTIONS = _words("ce xent crossentropy nll bce mse mae rmse huber hinge logits binary categorical")
+_PLAIN = _words(
     "epoch epochs step steps iter iteration iterations batch batches global avg average mean total overall full sum "
     "running smooth smoothed ema moving raw sparse with negative log likelihood objective metric metrics scalar "
-    "scalars stats main final per token sample".split()
+    "scalars stats main final per token sample"
 )
 """Words beside ``loss`` that leave it the loss of the whole model."""
-_NOT_THE_LOSS_ITSELF = frozenset(
+_NOT_THE_LOSS_ITSELF = _words(
     "scale scaler scaling weight weights coef coeff coefficient factor lambda alpha beta std var variance grad "
     "gradient norm count num time ratio diff difference delta gap change improvement best min max minimum maximum "
-    "lowest patience threshold target rate".split()
+    "lowest patience threshold target rate"
 )
-_REINFORCEMENT = frozenset(
+_REINFORCEMENT = _words(
     "reward rewards rew episode episodic ep rollout rollouts actor critic policy value vf pg qf dqn td entropy "
-    "advantage exploration".split()
+    "advantage exploration"
 )
 _TELLS_REINFORCEMENT = _REINFORCEMENT - {"value", "entropy", "ep", "td", "advantage", "pg"}
-_ADVERSARIAL = frozenset("generator discriminator gan gen disc dis adversarial adv critic g d".split())
-_TELLS_ADVERSARIAL = frozenset("generator discriminator gan adversarial critic".split())
+_ADVERSARIAL = _words("generator discriminator gan gen disc dis adversarial adv critic g d")
+_TELLS_ADVERSARIAL = _words("generator discriminator gan adversarial critic")
 
 
 @dataclass(frozen=True)
