@@ -13,6 +13,8 @@ export type Band = readonly [low: number, high: number];
 export interface RunsResponse {
   logdir: string;
   scalar_tags: number;
+  /** Runs that have never been judged yet: while it is not 0, ask again. */
+  pending: number;
   runs: RunSummary[];
 }
 
@@ -132,10 +134,13 @@ export interface Capture {
 }
 
 export interface ModelResponse {
-  first_step: number;
-  last_step: number;
+  /** Null without records. */
+  first_step: number | null;
+  last_step: number | null;
   statistics: StatisticInfo[];
   layers: LayerInfo[];
+  /** The model has so many parameters that only `layer` tells them. */
+  parameters_left_out?: boolean;
 }
 
 export interface StatisticInfo {
@@ -148,7 +153,9 @@ export interface StatisticInfo {
 }
 
 export interface LayerInfo {
+  /** "" is the model itself, where it holds parameters. */
   name: string;
+  /** "" for a module that only owns parameters, such as an attention block. */
   type: string;
   watch: string;
   parameters: ParameterInfo[];
@@ -171,12 +178,18 @@ export interface ParameterInfo {
 export interface HeatmapResponse {
   statistic: string;
   layers: string[];
+  /** How many layers found no room in the answer. */
+  layers_left_out?: number;
+  /** The band of these cells. */
+  healthy?: Band;
   /** First and last step of each column, both included. */
   steps: [number, number][];
   records: number;
   /** Shape (layers, columns), row-major; NaN means no record. */
   values: Float32Array;
   worst: ({ value: number; step: number } | null)[];
+  /** Cells to which the band does not apply: index of the layer, first and last step. */
+  neutral?: [layer: number, first: number, last: number][];
   /** Index of the layer, first and last step. */
   non_finite: [layer: number, first: number, last: number][];
 }
@@ -198,6 +211,7 @@ export interface EvidenceResponse {
 
 export interface ScalarsResponse {
   tags: string[];
+  tags_left_out?: number;
   charts: ScalarChart[];
 }
 
@@ -216,6 +230,9 @@ export interface ScalarSeries {
   mean: Float32Array | null;
   low: Float32Array | null;
   high: Float32Array | null;
+  /** Extremes within each point. */
+  min?: Float32Array | null;
+  max?: Float32Array | null;
 }
 
 export interface LayerResponse {
@@ -238,6 +255,7 @@ export interface LayerPanel {
   healthy: Band | null;
   limit: number | null;
   direction: Direction | null;
+  limits?: StatisticInfo["limits"];
   distribution: Distribution | null;
 }
 

@@ -48,7 +48,9 @@ export function pixelColumns(columns: Columns, x: Scale, width: number): { first
   const first = new Int32Array(width).fill(-1);
   const last = new Int32Array(width).fill(-1);
   for (let i = 0; i < columns.from.length; i++) {
-    const left = Math.round(x.at(columns.from[i] as number));
+    const begin = x.at(columns.from[i] as number);
+    // The last columns of all round to the pixel beyond the edge, and must not be lost there.
+    const left = begin < width ? Math.min(Math.round(begin), width - 1) : width;
     const right = Math.max(left + 1, Math.round(x.at(columns.to[i] as number)));
     for (let p = Math.max(0, left); p < Math.min(width, right); p++) {
       if (first[p] === -1) first[p] = i;

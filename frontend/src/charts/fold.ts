@@ -43,6 +43,9 @@ const GATHER = 48;
 /** A container with more groups than this shows one row for all of them. */
 const THIN_LIMIT = 100;
 
+/** The model itself, where it holds parameters, is a layer without a name. */
+export const displayName = (name: string): string => name || "(model)";
+
 /** Groups consecutive layers: by the entry of a repeated container (`blocks.3`), else by their first parent. */
 export function makeTree(names: readonly string[]): Node[] {
   const containers = repeatedContainers(names);

@@ -1,5 +1,6 @@
 /** The page of one layer: what it is, its series with their healthy bands, its distributions over steps. */
 
+import { displayName } from "../charts/fold";
 import { formatStep } from "../charts/paint";
 import { SEVERITY_WORDS } from "../lib/findings";
 import { moveLayer } from "../state/actions";
@@ -20,7 +21,7 @@ export function Layer() {
       <section class="card layer-head" aria-label={`Layer ${name}`}>
         <Breadcrumb name={name} />
         <div class="layer-title">
-          <h1>{name}</h1>
+          <h1>{displayName(name)}</h1>
           <Findings name={name} />
         </div>
         {data && <LayerFacts data={data} />}

@@ -49,11 +49,18 @@ function Subtitle() {
   const steps = shown.value;
   if (!count || !steps) return <p class="layers-subtitle" />;
   const text = [
-    `${count === 1 ? "1 layer" : `${count.toLocaleString("en-US")} layers, forward order`}`,
+    layersWords(count, heatmap.value.data?.layers_left_out ?? 0),
     `steps ${formatStep(steps[0])}–${formatStep(lastStep())}, ${perColumn()}`,
     range.value ? "double-click shows all" : "drag to zoom",
   ];
   return <p class="layers-subtitle">{text.join(" · ")}</p>;
+}
+
+function layersWords(count: number, leftOut: number): string {
+  if (count === 1) return "1 layer";
+  const shownCount = count.toLocaleString("en-US");
+  if (leftOut > 0) return `the first ${shownCount} of ${(count + leftOut).toLocaleString("en-US")} layers`;
+  return `${shownCount} layers, forward order`;
 }
 
 function lastStep(): number {

@@ -1,6 +1,6 @@
 /** Left of the heatmap the names of groups and layers, right of it each row's worst value and its step. */
 
-import type { Block, Row } from "../charts/fold";
+import { type Block, displayName, type Row } from "../charts/fold";
 import { formatStep } from "../charts/paint";
 import { colourOf, cssColour } from "../charts/ramp";
 import { rampsOf } from "../charts/ramps";
@@ -54,13 +54,13 @@ function LayerName({ row, alone }: { row: Row; alone: boolean }) {
       type="button"
       class={`layer-name ${alone ? "alone" : ""} ${chosenLayers.value.has(index) ? "chosen" : ""}`}
       style={{ top: row.y, height: row.height }}
-      title={name}
-      aria-label={`Open layer ${name}`}
+      title={displayName(name)}
+      aria-label={`Open layer ${displayName(name)}`}
       onClick={() => {
         layer.value = name;
       }}
     >
-      {alone ? name : row.label}
+      {displayName(alone ? name : row.label)}
     </button>
   );
 }

@@ -2,7 +2,7 @@
 
 import { computed, type ReadonlySignal } from "@preact/signals";
 import type { Finding, StatisticInfo } from "../api/types";
-import { rowDistances } from "../charts/columns";
+import { columnAt, rowDistances } from "../charts/columns";
 import { type Block, layersUnder, layOut, makeTree, type Row } from "../charts/fold";
 import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
 import type { Mark } from "../charts/marks";
@@ -26,7 +26,7 @@ export const judge = computed<Judge | null>(() => {
   const statistic = shownStatistic.value;
   if (!statistic) return null;
   const scale = statistic.scale === "linear" ? "symlog" : statistic.scale;
-  return makeJudge(scale, statistic.healthy ?? [0, 0]);
+  return makeJudge(scale, heatmap.value.data?.healthy ?? statistic.healthy ?? [0, 0]);
 });
 
 const subjectsOf = (finding: Finding): string[] =>
@@ -52,11 +52,23 @@ export const blocks: ReadonlySignal<Block[]> = computed(() =>
 );
 export const rows: ReadonlySignal<Row[]> = computed(() => blocks.value.flatMap((block) => block.rows));
 
-/** Distances from the band of every layer's cells, shape (layers, columns). */
+/** Distances from the band of every layer's cells, shape (layers, columns); 0 where the band does not apply. */
 const layerDistances = computed(() => {
-  const judging = judge.value;
-  return judging && heatmap.value.data ? heatmap.value.data.values.map((value) => judging.distance(value)) : null;
+  const [judging, data] = [judge.value, heatmap.value.data];
+  if (!judging || !data) return null;
+  const distances = data.values.map((value) => judging.distance(value));
+  const count = data.steps.length;
+  for (const [layer, first, last] of data.neutral ?? []) {
+    const [from, to] = [columnAt(columns.value, first), columnAt(columns.value, last)];
+    if (from >= 0) distances.fill(0, layer * count + from, layer * count + Math.max(from, to) + 1);
+  }
+  return distances;
 });
+
+/** Whether the band does not apply to a layer at some step of a column. */
+export function isNeutral(layer: number, first: number, last: number): boolean {
+  return heatmap.value.data?.neutral?.some(([at, from, to]) => at === layer && from <= last && to >= first) ?? false;
+}
 
 export const nonFinite = computed(() => nonFiniteByLayer(heatmap.value.data?.non_finite ?? []));
 

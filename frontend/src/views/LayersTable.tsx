@@ -1,5 +1,6 @@
 /** The heatmap in words, for screen readers: every row's worst value and where it was not finite. */
 
+import { displayName } from "../charts/fold";
 import { describe } from "../charts/ramp";
 import { heatmap } from "../charts/stepRange";
 import { number, steps } from "../lib/format";
@@ -34,7 +35,7 @@ export function LayersTable() {
             const worst = data.worst[layer];
             return (
               <tr key={layer}>
-                <th scope="row">{names.value[layer]}</th>
+                <th scope="row">{displayName(names.value[layer] ?? "")}</th>
                 <td>{worst ? number(worst.value) : "no record"}</td>
                 <td>{worst ? worst.step : ""}</td>
                 <td>{worst ? describe(judging, worst.value) : ""}</td>

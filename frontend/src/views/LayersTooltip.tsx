@@ -2,6 +2,7 @@
 
 import { type ReadonlySignal, useComputed } from "@preact/signals";
 import { columnAt } from "../charts/columns";
+import { displayName } from "../charts/fold";
 import { isNonFinite } from "../charts/heatmap";
 import { formatStep } from "../charts/paint";
 import { colourOf, cssColour, describe } from "../charts/ramp";
@@ -9,7 +10,7 @@ import { rampsOf } from "../charts/ramps";
 import { columns, heatmap, plotWidth } from "../charts/stepRange";
 import { number, steps } from "../lib/format";
 import { cursor, theme } from "../state/store";
-import { judge, names, nonFinite, rows, worstLayer } from "./LayersModel";
+import { isNeutral, judge, names, nonFinite, rows, worstLayer } from "./LayersModel";
 
 /** Row under the cursor (-1 between rows) and position within the plot. */
 export interface Hover {
@@ -36,18 +37,19 @@ function reading(rowIndex: number): Reading | null {
   const index = nonFiniteHere[0] ?? worstLayer(row, Math.max(0, column));
   const others = row.layers.length > 1 ? `, worst of ${row.layers.length}` : "";
   const base = {
-    name: `${names.value[index] ?? ""}${others}`,
+    name: `${displayName(names.value[index] ?? "")}${others}`,
     when: first === last ? `step ${formatStep(first)}` : `worst of steps ${steps(first, last)}`,
   };
   if (nonFiniteHere.length > 0) return { ...base, colour: null, value: "non-finite", words: "NaN or infinite values" };
   const value = column < 0 ? Number.NaN : (data.values[index * data.steps.length + column] as number);
-  const distance = judging.distance(value);
+  const neutral = isNeutral(index, first, last);
+  const distance = neutral && !Number.isNaN(value) ? 0 : judging.distance(value);
   if (Number.isNaN(distance)) return { ...base, colour: "transparent", value: "", words: "no record" };
   return {
     ...base,
     colour: cssColour(colourOf(rampsOf(theme.value), distance)),
     value: number(value),
-    words: describe(judging, value),
+    words: neutral ? "not judged here: frozen, or held down by the learning rate" : describe(judging, value),
   };
 }
 

@@ -33,14 +33,14 @@ export function Scalars() {
           <ScalarsChart key={chart.id} chart={chart} stretches={stretches} />
         ))}
         {picked
-          .filter((chart) => tags.value.includes(chart.id))
+          .filter((chart) => tags.value.includes(chart.title))
           .map((chart) => (
             <ScalarsChart
               key={`picked ${chart.id}`}
               chart={chart}
               stretches={stretches}
               onRemove={() => {
-                tags.value = tags.value.filter((tag) => tag !== chart.id);
+                tags.value = tags.value.filter((tag) => tag !== chart.title);
               }}
             />
           ))}

@@ -116,6 +116,7 @@ function drawSeries(context: paint.Context, x: Scale, y: Scale, series: ScalarSe
   const { steps, values, mean, low, high } = series;
   const colour = lineOf(series, colours);
   if (low && high) paint.drawArea(context, x, y, steps, low, high, colours.noise);
+  if (series.min && series.max) paint.drawArea(context, x, y, steps, series.min, series.max, colours.context);
   if (mean) {
     paint.drawLine(context, x, y, steps, values, { colour: colours.context, width: 1 });
     paint.drawLine(context, x, y, steps, mean, { colour, width: 2 });
