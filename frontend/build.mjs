@@ -46,7 +46,6 @@ const settings = {
   jsxImportSource: "preact",
   metafile: true,
   legalComments: "none",
-  charset: "utf8",
   logLevel: "warning",
 };
 

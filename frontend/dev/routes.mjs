@@ -54,7 +54,7 @@ function manyRuns(count) {
 
 function runs(scenario) {
   const answer = fixture("runs");
-  if (scenario === "empty") return { logdir: "/home/ada/runs", scalar_tags: 0, runs: [] };
+  if (scenario === "empty") return { logdir: "/home/ada/runs", scalar_tags: 0, pending: 0, runs: [] };
   if (scenario === "many") answer.runs = manyRuns(3000);
   if (scenario === "sweep") answer.runs = manyRuns(200);
   if (scenario === "pending")

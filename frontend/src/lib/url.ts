@@ -43,20 +43,22 @@ function decode(text: string): string {
 
 /** The hash of a place. `run` is always in it, empty for the overview, so that a bare `#nnhealth` is told apart. */
 export function formatHash(place: Place): string {
-  const values: [string, string][] = [
+  const values: [string, string | null][] = [
     ["run", place.run ?? ""],
-    ["finding", place.finding ?? ""],
-    ["statistic", place.statistic ?? ""],
-    ["steps", place.range ? `${place.range[0]}-${place.range[1]}` : ""],
-    ["layer", place.layer ?? ""],
-    ["ticked", list(place.ticked)],
-    ["tags", list(place.tags)],
-    ["folds", list(place.folds.map(([group, open]) => `${open ? "+" : "-"}${group}`))],
-    ["filter", place.filter],
-    ["sort", place.sort === NOWHERE.sort ? "" : place.sort],
+    ["finding", place.finding],
+    ["statistic", place.statistic],
+    ["steps", place.range && `${place.range[0]}-${place.range[1]}`],
+    ["layer", place.layer],
+    ["ticked", list(place.ticked) || null],
+    ["tags", list(place.tags) || null],
+    ["folds", list(place.folds.map(([group, open]) => `${open ? "+" : "-"}${group}`)) || null],
+    ["filter", place.filter || null],
+    ["sort", place.sort === NOWHERE.sort ? null : place.sort],
   ];
-  const kept = values.filter(([name, value]) => value || name === "run");
-  return `#${[PLUGIN, ...kept.map(([name, value]) => `${PREFIX}${name}=${encodeURIComponent(value)}`)].join("&")}`;
+  const kept = values.flatMap(([name, value]) =>
+    value === null ? [] : `${PREFIX}${name}=${encodeURIComponent(value)}`,
+  );
+  return `#${[PLUGIN, ...kept].join("&")}`;
 }
 
 /** The place of a hash; null where it is another tab's, or says nothing of ours. */
@@ -75,7 +77,7 @@ export function parseHash(hash: string): Place | null {
     finding: text("finding"),
     statistic: text("statistic"),
     range: steps && Number(steps[1]) < Number(steps[2]) ? [Number(steps[1]), Number(steps[2])] : null,
-    layer: text("layer"),
+    layer: values.get("layer") ?? null, // "" is the model itself
     ticked: unlist(text("ticked") ?? ""),
     tags: unlist(text("tags") ?? ""),
     folds: unlist(text("folds") ?? "").map((item) => [item.slice(1), item.startsWith("+")] as const),

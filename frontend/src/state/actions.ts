@@ -10,10 +10,10 @@ import {
   findingOrder,
   findings,
   folds,
-  isEmpty,
   keyOf,
   layer,
   model,
+  outlook,
   overviewRows,
   range,
   row,
@@ -104,11 +104,16 @@ export function moveLayer(by: number): void {
   if (next && at >= 0) layer.value = next.name;
 }
 
+/** So many runs are judged before a healthy one is shown first: an ill one may be among the next. */
+const PATIENCE = 8;
+
 /** Shows the worst run where neither the address nor a person chose one. */
 export function chooseFirstRun(): () => void {
   return effect(() => {
-    const first = isEmpty.value ? null : firstRun(runs.value.data?.runs ?? []);
+    const { runs: all, pending } = runs.value.data ?? { runs: [], pending: 0 };
+    const first = outlook.value === "runs" ? firstRun(all) : null;
     if (settled.value || !first) return;
+    if (!first.worst && pending > 0 && all.length - pending < PATIENCE) return;
     batch(() => {
       run.value = first.run;
       settled.value = true;

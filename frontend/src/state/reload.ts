@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals";
 import { refetch, reloads } from "./resources";
-import { report, run, runs, visible } from "./store";
+import { runs, visible } from "./store";
 
 interface Message {
   type: string;
@@ -25,7 +25,8 @@ export function listenForReload(onReload: () => void): void {
   window.parent.postMessage("experimental.bootstrap", "*", [port2]);
 }
 
-const POLL_MS = 1500;
+/** The server judges for about a second before it answers. */
+const POLL_MS = 100;
 
 export function followReloads(): void {
   let missed = false;
@@ -44,16 +45,8 @@ export function followReloads(): void {
   window.addEventListener("resize", measure);
 
   effect(() => {
-    const pending = runs.value.data?.runs.some((item) => item.verdict === "pending");
-    if (!pending || runs.value.status === "loading" || !visible.value) return undefined;
+    if (!runs.value.data?.pending || runs.value.status === "loading" || !visible.value) return undefined;
     const timer = setTimeout(() => refetch("runs"), POLL_MS);
-    return () => clearTimeout(timer);
-  });
-  effect(() => {
-    const name = run.value;
-    const { status, data } = report.value;
-    if (name === null || status === "loading" || data?.run.verdict !== "pending" || !visible.value) return undefined;
-    const timer = setTimeout(() => refetch("report", { run: name }), POLL_MS);
     return () => clearTimeout(timer);
   });
 }

@@ -59,11 +59,16 @@ export const overviewRows = computed(() =>
   segment.value === null ? listed.value : listed.value.filter((item) => item.verdict === segment.value),
 );
 
-/** Whether there is nothing but an invitation to show: no run has health records, and nobody asked for the rest. */
-export const isEmpty = computed(() => {
+/**
+ * What the runs amount to. "empty": no run has health records, nothing wrong is seen in their scalars and nobody asked
+ * for the rest, so there is but an invitation to show; "judging": that is not known yet.
+ */
+export const outlook = computed<"unknown" | "judging" | "empty" | "runs">(() => {
   const all = runs.value.data?.runs;
-  if (!all) return false;
-  return !all.length || !(scalarsAnyway.value || all.some((item) => item.has_records || item.verdict === "pending"));
+  if (!all) return "unknown";
+  if (!all.length) return "empty";
+  if (scalarsAnyway.value || all.some((item) => item.has_records || item.worst)) return "runs";
+  return all.some((item) => item.verdict === "pending") ? "judging" : "empty";
 });
 
 const NONE: Resource<never> = { status: "idle", data: null, error: null };

@@ -2,7 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 import { onKey } from "../lib/keyboard";
-import { isEmpty, layer, run, runs, settled } from "../state/store";
+import { layer, outlook, run, runs, settled } from "../state/store";
 import { Help } from "./Help";
 import { Overview } from "./Overview";
 import { LayerPage, RunPage } from "./RunPage";
@@ -35,9 +35,17 @@ function Page() {
       </main>
     );
   }
-  if (isEmpty.value) return <Empty runs={data} />;
+  if (outlook.value === "empty") return <Empty runs={data} />;
   const name = run.value;
-  if (name === null) return settled.value ? <Overview runs={data} /> : null;
+  if (name === null && settled.value) return <Overview runs={data} />;
+  if (name === null || outlook.value === "judging") {
+    const judged = data.runs.length - data.pending;
+    return (
+      <main class="page">
+        <Loading what={`Judging runs, ${judged} of ${data.runs.length} so far`} />
+      </main>
+    );
+  }
   if (layer.value !== null) return <LayerPage />;
   return (
     <div class="with-runs">

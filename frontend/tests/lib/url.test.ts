@@ -26,6 +26,11 @@ describe("the hash", () => {
     expect(parseHash(formatHash(NOWHERE))).toEqual(NOWHERE);
   });
 
+  it("tells the model itself, a layer without a name, from no layer", () => {
+    expect(parseHash(formatHash({ ...PLACE, layer: "" }))?.layer).toBe("");
+    expect(parseHash(formatHash({ ...PLACE, layer: null }))?.layer).toBeNull();
+  });
+
   it("is no place of ours on another tab, or after TensorBoard dropped it", () => {
     expect(parseHash("#scalars&p.nnhealth.run=a")).toBeNull();
     expect(parseHash("#nnhealth")).toBeNull();

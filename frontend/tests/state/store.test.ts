@@ -32,13 +32,42 @@ it("shows the worst run where nobody chose one, and chooses only once", async ()
 });
 
 it("invites where no run has records, until asked for the rest", async () => {
-  for (const row of server.runs.runs) row.has_records = false;
+  for (const row of server.runs.runs) Object.assign(row, { has_records: false, worst: null });
   reloads.value++;
   await settle();
   stops.push(actions.chooseFirstRun());
-  expect([store.isEmpty.value, store.run.value]).toEqual([true, null]);
+  expect([store.outlook.value, store.run.value]).toEqual(["empty", null]);
   store.scalarsAnyway.value = true;
-  expect([store.isEmpty.value, store.run.value]).toEqual([false, "gpt-small/lr3e-3"]);
+  expect([store.outlook.value, store.run.value]).toEqual(["runs", "gpt-small/lr3e-3"]);
+});
+
+it("shows a run whose scalars look ill, though none has records, and waits while that is unknown", async () => {
+  for (const row of server.runs.runs) Object.assign(row, { has_records: false, worst: null, verdict: "pending" });
+  reloads.value++;
+  await settle();
+  stops.push(actions.chooseFirstRun());
+  expect([store.outlook.value, store.run.value]).toEqual(["judging", null]);
+  const worst = { rule: "overfitting", subject: "loss/val", severity: "warning", first_step: 8 };
+  Object.assign(server.runs.runs[4] ?? {}, { verdict: "warning", worst });
+  reloads.value++;
+  await settle();
+  expect([store.outlook.value, store.run.value]).toEqual(["runs", "resnet18/bs1024"]);
+});
+
+it("does not show a healthy run first while the next may be ill", async () => {
+  const [ill, ...rest] = server.runs.runs.splice(0, 3);
+  Object.assign(server.runs, {
+    pending: rest.length,
+    runs: [server.runs.runs.at(-2), ...rest.map((row) => ({ ...row, verdict: "pending", worst: null }))],
+  });
+  reloads.value++;
+  await settle();
+  stops.push(actions.chooseFirstRun());
+  expect([store.outlook.value, store.run.value]).toEqual(["runs", null]);
+  Object.assign(server.runs.runs[1] ?? {}, ill);
+  reloads.value++;
+  await settle();
+  expect(store.run.value).toBe(ill?.run);
 });
 
 it("keeps the chosen finding through a reload that puts another before it", async () => {
