@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from tb_nnhealth.rules.base import Rule
 from tb_nnhealth.rules.dead_units import RULE as DEAD_UNITS
+from tb_nnhealth.rules.exploding_activations import RULE as EXPLODING_ACTIVATIONS
+from tb_nnhealth.rules.exploding_gradients import RULE as EXPLODING_GRADIENTS
+from tb_nnhealth.rules.frozen_parameters import RULE as FROZEN_PARAMETERS
 from tb_nnhealth.rules.initial_loss_off import RULE as INITIAL_LOSS_OFF
 from tb_nnhealth.rules.loss_diverging import RULE as LOSS_DIVERGING
 from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
+from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
 from tb_nnhealth.rules.non_finite import RULE as NON_FINITE
+from tb_nnhealth.rules.optimizer_misses_parameters import RULE as OPTIMIZER_MISSES_PARAMETERS
 from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
 from tb_nnhealth.rules.saturated_units import RULE as SATURATED_UNITS
 from tb_nnhealth.rules.shim_error import RULE as SHIM_ERROR
 from tb_nnhealth.rules.softmax_before_cross_entropy import RULE as SOFTMAX_BEFORE_CROSS_ENTROPY
+from tb_nnhealth.rules.symmetric_units import RULE as SYMMETRIC_UNITS
 from tb_nnhealth.rules.unnormalized_input import RULE as UNNORMALIZED_INPUT
+from tb_nnhealth.rules.update_ratio_too_high import RULE as UPDATE_RATIO_TOO_HIGH
+from tb_nnhealth.rules.update_ratio_too_low import RULE as UPDATE_RATIO_TOO_LOW
+from tb_nnhealth.rules.vanishing_activations import RULE as VANISHING_ACTIVATIONS
+from tb_nnhealth.rules.vanishing_gradients import RULE as VANISHING_GRADIENTS
 from tb_nnhealth.rules.wrong_mode import RULE as WRONG_MODE
 
 RULES: tuple[Rule, ...] = (
+    VANISHING_GRADIENTS,
+    EXPLODING_GRADIENTS,
+    NO_GRADIENT,
+    UPDATE_RATIO_TOO_HIGH,
+    UPDATE_RATIO_TOO_LOW,
+    FROZEN_PARAMETERS,
+    OPTIMIZER_MISSES_PARAMETERS,
     DEAD_UNITS,
     SATURATED_UNITS,
+    VANISHING_ACTIVATIONS,
+    EXPLODING_ACTIVATIONS,
+    SYMMETRIC_UNITS,
     NON_FINITE,
     INITIAL_LOSS_OFF,
     LOSS_NOT_DECREASING,

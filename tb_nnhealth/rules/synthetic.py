@@ -64,6 +64,10 @@ class Network:
             self.values[:, row, schema.STATISTICS.index(name)] *= factor
         return self
 
+    def get(self, kind: str, subject: str, statistic: str) -> Curve:
+        """One statistic of one row over the records, as it stands."""
+        return self.values[:, self._row(kind, subject), schema.STATISTICS.index(statistic)].astype(np.float64)
+
     def absent(self, kind: str, subject: str, since: int = 0) -> Network:
         """Makes one row unmeasured from a record on."""
         self.values[since:, self._row(kind, subject)] = np.nan

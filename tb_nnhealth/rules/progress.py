@@ -1,0 +1,116 @@
+"""How far the training loss has come, for rules that ask whether an oddity does harm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.losses import criterion_loss, training_loss
+from tb_nnhealth.rules.tags import moving_target
+
+OPENING = 5
+CLOSING = 20
+LEARNED = 0.5
+"""A loss below this share of where it began, or of what a constant answer would cost, has been learned from."""
+STUCK = 0.97
+ENOUGH = 30
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``start`` and ``now``: medians of the first and the last points; ``points``: how many there are.
+
+    ``naive``: what the best constant answer would cost, NaN where unknown; ``finite``: share of the last points
+    that are finite.
+    """
+
+    start: float
+    now: float
+    points: int
+    naive: float
+    finite: float
+
+    @property
+    def learned(self) -> bool:
+        """The loss has fallen so far that whatever was odd has not stopped the network from learning."""
+        return self.fell_below(LEARNED)
+
+    def fell_below(self, share: float) -> bool:
+        """The loss now is less than ``share`` of where it began, and of what a constant answer costs."""
+        floor = self.start if math.isnan(self.naive) else min(self.start, self.naive)
+        return self.finite > 0.9 and floor > 0 and self.points >= ENOUGH and self.now < share * floor
+
+    @property
+    def stuck(self) -> bool:
+        """The loss stands where it began, or above, and a constant answer would cost no more."""
+        high = math.isnan(self.naive) or self.now > 0.8 * self.naive
+        return self.points >= ENOUGH and self.start > 0 and high and not self.now < STUCK * self.start
+
+    @property
+    def diverged(self) -> bool:
+        return self.finite < 0.5 or (self.start > 0 and self.now > 2 * self.start)
+
+    @property
+    def fine_tuning(self) -> bool:
+        """The loss began well below that of a constant answer: the weights had been trained before."""
+        return self.start < LEARNED * self.naive
+
+
+def progress(run: Run, history: History) -> Progress | None:
+    """The progress of the loss that goes with ``history``; None where none was logged, or its level tells nothing."""
+    if moving_target(run):
+        return None
+    curve = criterion_loss(history) or training_loss(run)
+    if curve is None or not len(curve):
+        return None
+    finite = np.isfinite(curve.values)
+    if not finite.any():
+        return Progress(math.nan, math.nan, len(curve), naive_loss(history), 0.0)
+    values = curve.values[finite]
+    return Progress(
+        start=float(np.median(values[:OPENING])),
+        now=float(np.median(values[-CLOSING:])),
+        points=len(values),
+        naive=naive_loss(history),
+        finite=float(finite[-CLOSING:].mean()),
+    )
+
+
+def naive_loss(history: History) -> float:
+    """Cost of the best constant answer under the watched criterion, NaN where it is not known.
+
+    ln C for C balanced classes, the variance of the targets for a mean squared error.
+    """
+    criterion: Any = history.layout.criterion
+    if not criterion.type or criterion.reduction not in ("", "mean"):
+        return math.nan
+    if criterion.type in ("CrossEntropyLoss", "NLLLoss") and criterion.classes > 1:
+        return math.log(criterion.classes)
+    if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
+        return math.log(2)
+    if criterion.type == "MSELoss":
+        std = history.table(schema.TARGET, schema.STD).values
+        std = std[np.isfinite(std)]
+        return float(np.median(std)) ** 2 if std.size else math.nan
+    return math.nan
+
+
+def loss_scale(run: Run, history: History) -> tuple[float, bool]:
+    """What counts as a large change of the loss, and whether it is the cost of a constant answer.
+
+    Where that cost is not known, the greatest finite loss so far stands in; NaN where there is no loss, or one that
+    opponents or an environment move.
+    """
+    naive = naive_loss(history)
+    if not math.isnan(naive):
+        return naive, True
+    curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
+    if curve is None:
+        return math.nan, False
+    finite = np.abs(curve.values[np.isfinite(curve.values)])
+    return (float(finite.max()) or math.nan, False) if finite.size else (math.nan, False)
