@@ -1,12 +1,12 @@
 """Outputs of modules and their gradients, reduced as they pass during a measured step.
 
 One global forward hook, registered only for the measured step, looks each called module up by identity. Nothing lies
-on the modules, so copies, pickles and fused evaluation paths do not meet it.
+on the model's modules, so copies, pickles and fused evaluation paths do not meet it. The criterion, which may be called
+by keywords and beside a compiled model, bears a hook of its own for as long.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 import weakref
 from collections.abc import Callable
@@ -27,7 +27,6 @@ from tb_nnhealth.record.reduce_gather import CALLS, Gathered, tensors_in
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import Silence, UnitDimensions, saturation
 
-_SEES_KEYWORDS = "with_kwargs" in inspect.signature(register_module_forward_hook).parameters
 _graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 GRAPHS_READ = 2
 """Measured steps in which the autograd graph is read for what follows each module."""
@@ -67,7 +66,7 @@ class Activations:
     ) -> None:
         self._model = weakref.ref(model)
         self._catalog, self._batch, self._spend, self.fail = catalog, batch, spend, fail
-        self._hook: Any = None
+        self._handles: list[Any] = []
         self._silence: dict[tuple[str, str], Silence] = {}
         self._dimensions = UnitDimensions()
         self._graph: Graph[WatchedModule] | None = None
@@ -92,39 +91,34 @@ class Activations:
         self.evaluated_backward = False
         self._backward_seen = False
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
-        if self._hook is None:
-            self._hook = self._registered()
+        if not self._handles:
+            self._register()
 
-    def _registered(self) -> Any:
+    def _register(self) -> None:
         if not has_compiled_part(self._model()):
-            options = {"with_kwargs": True} if _SEES_KEYWORDS else {}
-            return register_module_forward_hook(_ForwardHook(self), **options)
+            self._handles.append(register_module_forward_hook(_ForwardHook(self)))
         criterion = self._criterion()
-        if criterion is None or has_compiled_part(criterion):
-            return None
-        return criterion.register_forward_hook(_ForwardHook(self), with_kwargs=True)
+        if not (criterion is None or isinstance(criterion, torch.jit.ScriptModule) or has_compiled_part(criterion)):
+            self._handles.append(criterion.register_forward_hook(_CriterionHook(self), with_kwargs=True))
 
     def close(self) -> None:
         """Takes the hook away and lets go of what was not written."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         self._outputs = {True: {}, False: {}}
         self._graph = None
         self.window += 1
 
-    def forwarded(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def forwarded(self, module: Any, args: Any, output: Any) -> None:
         """What the hook does for each call of any module."""
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing() or module is self._criterion():
             return
         start = perf_counter()
         try:
-            if module is self._criterion():
-                self._criterion_called(module, args, kwargs, output)
-            else:
-                entry = self._catalog.module(module)
-                if entry is not None:
-                    self._watched_called(entry, module, args, output)
+            entry = self._catalog.module(module)
+            if entry is not None:
+                self._watched_called(entry, module, args, output)
         finally:
             self._spend(perf_counter() - start)
 
@@ -184,10 +178,12 @@ class Activations:
             if tensor.requires_grad and tensor.grad_fn is not None:
                 tensor.register_hook(_GradientHook(self, gathered, dimension))
 
-    def _criterion_called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if torch.is_grad_enabled() and not in_backward():
+    def criterion_called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if module is self._criterion() and torch.is_grad_enabled() and not in_backward():
+            start = perf_counter()
             self._end_of_graph(output)
             self._batch.criterion_called(module, args, kwargs, output, training=self._training())
+            self._spend(perf_counter() - start)
 
     def _end_of_graph(self, output: Any) -> None:
         if self._graph is not None:
@@ -260,18 +256,32 @@ class _ForwardHook:
         self._activations = activations
         self._alive = True
 
-    def __call__(self, module: Any, args: Any, *rest: Any) -> None:
+    def __call__(self, module: Any, args: Any, output: Any) -> None:
         if torch.compiler.is_compiling():
             return
         if not self._alive:
             return
         try:
-            kwargs, output = rest if len(rest) == 2 else ({}, rest[0])
-            self._activations.forwarded(module, args, kwargs, output)
+            self._activations.forwarded(module, args, output)
         except Exception as error:
             self._alive = not self._activations.fail("calls of modules", error)
 
-    def __deepcopy__(self, memo: Any) -> _ForwardHook:
+
+class _CriterionHook:
+    """Lies on the criterion while a step is measured; returns None always."""
+
+    def __init__(self, activations: Activations) -> None:
+        self._activations = activations
+
+    def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        try:
+            self._activations.criterion_called(module, args, kwargs, output)
+        except Exception as error:
+            self._activations.fail(f"call of {type(module).__name__}", error)
+
+    def __deepcopy__(self, memo: Any) -> _CriterionHook:
         return self  # on a copied criterion; it knows the original by identity and ignores all others
 
     def __reduce__(self) -> Any:
