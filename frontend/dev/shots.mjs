@@ -1,6 +1,7 @@
-// Photographs every state of the tab, light and dark, from the mock server.
+// Photographs every state of the tab, light and dark, from the mock server, and asks axe about each.
 //   node dev/shots.mjs [--out DIR] [--only NAME] [--chromium PATH]
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
@@ -37,6 +38,22 @@ const SHOTS = [
   { name: "slow", path: "slow/", height: 800 },
 ];
 
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** Faults that axe finds in the tab's frame. */
+async function barriers(page) {
+  const frame = page.frames().find((item) => item.url().includes("plugin_entry"));
+  await frame.evaluate(axe);
+  const { violations } = await frame.evaluate(() => window.axe.run());
+  return violations.map(
+    (item) =>
+      `${item.id}: ${item.nodes
+        .slice(0, 3)
+        .map((node) => `${node.target} ${node.any[0]?.message ?? ""}`)
+        .join("; ")}`,
+  );
+}
+
 mkdirSync(options.out, { recursive: true });
 const server = await serve(0);
 const address = `http://127.0.0.1:${server.address().port}/`;
@@ -61,6 +78,7 @@ for (const theme of ["light", "dark"]) {
       );
     await page.goto(address + shot.path);
     await page.waitForTimeout(1200);
+    for (const barrier of await barriers(page)) say(barrier);
     await page.screenshot({ path: join(options.out, `${shot.name}-${theme}.png`) });
     await page.close();
   }

@@ -5,7 +5,7 @@ import type { RunSummary, Severity, Verdict } from "../api/types";
 export type RunSort = "severity" | "name" | "recency";
 export const RUN_SORTS: readonly RunSort[] = ["severity", "name", "recency"];
 
-const RANK: Record<Verdict, number> = { critical: 0, warning: 1, pending: 2, healthy: 3, "no-data": 4 };
+const RANK: Record<Verdict, number> = { critical: 0, warning: 1, healthy: 2, "no-data": 3, pending: 4 };
 const collator = new Intl.Collator("en", { numeric: true });
 
 export interface RunFilter {

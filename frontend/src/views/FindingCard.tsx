@@ -74,7 +74,7 @@ export function FindingCard({ run, finding, index }: { run: string; finding: Fin
               <References finding={finding} />
               {target && (
                 <button type="button" class="link" onClick={() => (layer.value = target)}>
-                  Open <code>{target}</code>
+                  Open layer <code>{target}</code>
                 </button>
               )}
             </div>

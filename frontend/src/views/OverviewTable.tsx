@@ -4,7 +4,7 @@ import { useRef } from "preact/hooks";
 import type { RunSummary, Verdict } from "../api/types";
 import { Sparkline } from "../charts/Sparkline";
 import { csv, download } from "../lib/export";
-import { age, number, RECENT, step } from "../lib/format";
+import { age, number, step } from "../lib/format";
 import { countVerdicts, type RunSort } from "../lib/runs";
 import { openRun, tickAll, toggleTick } from "../state/actions";
 import { listed, overviewRows, row, segment, sort, ticked } from "../state/store";
@@ -147,6 +147,7 @@ function Row({
   longest: number;
 }) {
   const { worst } = item;
+  const judged = item.verdict !== "pending";
   return (
     <tr
       class={current ? "current" : ""}
@@ -178,15 +179,14 @@ function Row({
       </td>
       <td>{worst && <Onset item={item} longest={longest} />}</td>
       <td>{item.loss && <Sparkline steps={item.loss.steps} values={item.loss.values} width={96} height={24} />}</td>
-      <td class="number">{loss(item.train_loss)}</td>
-      <td class="number">{loss(item.val_loss)}</td>
-      <td class="number">{step(item.steps)}</td>
-      <td class="number secondary">{isRunning(item) ? "now" : age(item.last_wall)}</td>
+      <td class="number">{judged && loss(item.train_loss)}</td>
+      <td class="number">{judged && loss(item.val_loss)}</td>
+      <td class="number">{judged && step(item.steps)}</td>
+      <td class="number secondary">{judged && age(item.last_wall)}</td>
     </tr>
   );
 }
 
-const isRunning = (item: RunSummary) => item.last_wall !== null && Date.now() / 1000 - item.last_wall < RECENT;
 const loss = (value: number | null) => (value !== null && !Number.isFinite(value) ? "non-finite" : number(value, 3));
 
 /** Where in the run its worst finding began; the line is as long as the run. */

@@ -19,7 +19,7 @@ export function Loading({ what }: { what: string }) {
       {slow && (
         <>
           <span class="bar" aria-hidden="true" />
-          <p>{what}</p>
+          <h1>{what}</h1>
         </>
       )}
     </div>

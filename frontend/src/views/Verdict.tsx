@@ -34,7 +34,7 @@ export function Verdict({ report }: { report: RunReport }) {
       <h1 aria-live="polite">
         <Pieces of={report.sentence} />
       </h1>
-      {report.closest && (
+      {report.closest && report.chain.length === 0 && (
         <p class="closest">
           Closest to a limit: <Prose text={report.closest} names={names(report.closest)} />.
         </p>
