@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tb_nnhealth.derive import BY_ID
+from tb_nnhealth.derive import BY_ID, Statistic
 from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.layers import Layered, Part, layered, prefix_of
-from tb_nnhealth.plugin.limits import limits
 from tb_nnhealth.plugin.scalars import Drawn, drawn_scale, losses
 
 LOSS_UNIT = "unit of the loss"
@@ -40,7 +39,7 @@ def _of_layers(run: Run, table: Layered, finding: Mapping[str, Any], limit: int)
     column = columns.of(part.steps)
     shown = _shown(values, finding["evidence"]["direction"], column, len(columns))
     kept = shown >= 0
-    same = _judges(run, finding, table.statistic.id)
+    same = _judges(finding, table.statistic)
     low, high = reduce.extremes(values, column, len(columns))
     others = _others(part, [i for i in range(len(part.layers)) if i not in own], columns)
     return {
@@ -138,8 +137,11 @@ def _limited(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {"limit": finding["evidence"]["limit"], "direction": finding["evidence"]["direction"]}
 
 
-def _judges(run: Run, finding: Mapping[str, Any], statistic: str) -> bool:
-    """Whether the finding's limit is one on ``statistic`` itself, and not on something derived from it."""
-    named = finding["evidence"]["statistic"].replace("_", "-").replace(" ", "-")
-    drawn = ((entry["rule"], entry["value"]) for entry in limits(run, statistic))
-    return named == statistic or (finding["rule"], finding["evidence"]["limit"]) in drawn
+def _judges(finding: Mapping[str, Any], statistic: Statistic) -> bool:
+    """Whether the finding's limit is one on ``statistic`` itself, and not on something derived from it.
+
+    The rule measured it under the same name, or in the same unit, which "1" says nothing of.
+    """
+    judged = finding["evidence"]
+    same_unit = judged["unit"] == statistic.unit != "1"
+    return bool(same_unit or judged["statistic"].replace("_", "-").replace(" ", "-") == statistic.id)

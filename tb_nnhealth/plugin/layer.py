@@ -63,7 +63,7 @@ def _panel(run: Run, panel: Panel, table: Layered, chosen: Layer, limit: int) ->
     if part is None or not len(part.steps):
         return None
     statistic = BY_ID[panel.statistic]
-    drawn = limits(run, panel.statistic)
+    drawn = limits(run, statistic)
     return {
         "id": panel.id,
         "title": panel.title,

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from tb_nnhealth.derive import Statistic
 from tb_nnhealth.findings import Direction
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import Options
 from tb_nnhealth.rules.registry import RULES
 
-DIRECTIONS: Mapping[str, Direction] = {"max": "above", "min": "below"}
-"""A rule's option of this name is the limit that fires it in this direction."""
 
+def limits(run: Run, statistic: Statistic) -> list[dict[str, Any]]:
+    """Rule, value and direction of each limit on ``statistic``.
 
-def limits(run: Run, statistic: str) -> list[dict[str, Any]]:
-    """Rule, value and direction of each limit on ``statistic`` (an id of ``derive.STATISTICS``)."""
+    A rule's limit is its first option that is called "max" or "min" or has the statistic's unit ("1" says nothing).
+    """
     given = _recorded(run)
     found = []
     for rule in RULES:
-        if rule.statistic != statistic or given.get(rule.id) is False:
+        if rule.statistic != statistic.id or given.get(rule.id) is False:
             continue
         options = Options(rule.options, given.get(rule.id))
-        found += [
-            {"rule": rule.id, "value": options[option.name], "direction": DIRECTIONS[option.name]}
-            for option in rule.options
-            if option.name in DIRECTIONS
-        ]
+        for option in rule.options:
+            if option.name in ("max", "min") or option.unit == statistic.unit != "1":
+                direction: Direction = "below" if option.name == "min" else "above"
+                found.append({"rule": rule.id, "value": options[option.name], "direction": direction})
+                break
     return found
 
 

@@ -46,7 +46,7 @@ def statistic_facts(run: Run, statistic: Statistic, band: tuple[float, float]) -
         "unit": statistic.unit,
         "scale": statistic.scale,
         "healthy": [json_number(edge) for edge in band],
-        "limits": limits(run, statistic.id),
+        "limits": limits(run, statistic),
     }
 
 

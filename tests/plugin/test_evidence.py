@@ -114,7 +114,7 @@ def test_a_limit_on_another_number_is_not_drawn_on_the_scalar() -> None:
 
 
 def test_a_limit_on_something_derived_is_not_drawn_on_the_statistic(run: Run) -> None:
-    asked = finding(rule="vanishing-gradients", statistic_id="gradient-norm", evidence={"statistic": "depth_share"})
+    asked = finding(rule="vanishing-gradients", statistic_id="gradient-norm", evidence={"unit": "1"})
     found = evidence(run, asked)
     assert found is not None
     assert (found["limit"], found["direction"]) == (None, None)
