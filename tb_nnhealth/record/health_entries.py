@@ -74,7 +74,7 @@ class LayoutNote(Entry):
         return encode.text(tag, self._step, self._wall, self.layout, self._health.first(tag))
 
     def written(self) -> Sequence[Entry]:
-        self._health.begun(schema.layout_tag(self.watch), self._step)
+        self._health.begun(schema.layout_tag(self.watch))
         self._health.laid_out(self)
         return ()
 
@@ -140,7 +140,7 @@ class HistogramRecord(Entry):
 
     def written(self) -> Sequence[Entry]:
         assert isinstance(self._counts, np.ndarray)
-        self._health.begun(schema.histograms_tag(self._watch), self._step)
+        self._health.begun(schema.histograms_tag(self._watch))
         self._health.judge.histograms(self._watch, self._step, self._wall, self._counts)
         return ()
 
@@ -161,7 +161,7 @@ class LevelRecord(Entry):
         return encode.stats(self._tag, self._step, self._wall, self._planes, self._health.first(self._tag))
 
     def written(self) -> Sequence[Entry]:
-        self._health.begun(self._tag, self._step)
+        self._health.begun(self._tag)
         return ()
 
 
@@ -182,7 +182,7 @@ class CaptureNote(Entry):
         return encode.text(tag, self._step, time.time(), payload, health.first(tag))
 
     def written(self) -> Sequence[Entry]:
-        self._health.begun(schema.CAPTURE_TAG, self._step)
+        self._health.begun(schema.CAPTURE_TAG)
         return self._health.captured(self._capture)
 
 
@@ -201,7 +201,7 @@ class FindingsNote(Entry):
         return encode.text(tag, self._step, time.time(), payload, health.first(tag))
 
     def written(self) -> Sequence[Entry]:
-        self._health.begun(schema.FINDINGS_TAG, self._step)
+        self._health.begun(schema.FINDINGS_TAG)
         self._health.found(self._findings)
         return ()
 

@@ -125,12 +125,13 @@ class HealthLog:
         return tag not in self._begun
 
     def next_step(self, tag: str, step: int) -> int:
-        """``step``, or what exceeds the last step of ``tag``: steps of a tag must increase."""
-        return max(step, self._steps.get(tag, -1) + 1)
+        """``step``, or what exceeds the last step given to ``tag``: steps of a tag must increase."""
+        self._steps[tag] = step = max(step, self._steps.get(tag, -1) + 1)
+        return step
 
-    def begun(self, tag: str, step: int) -> None:
+    def begun(self, tag: str) -> None:
+        """An event of ``tag`` stands in the present file."""
         self._begun.add(tag)
-        self._steps[tag] = step
 
     def started(self) -> None:
         self._started = True
@@ -140,7 +141,8 @@ class HealthLog:
         tag = schema.stats_tag(watch)
         if step <= self._steps.get(tag, -1):  # training restarted: what the levels gathered is obsolete
             self._levels.pop(watch, None)
-        self.begun(tag, step)
+        self._steps[tag] = step
+        self.begun(tag)
         self.judge.stats(watch, step, wall, values)
         coarser = self._levels.setdefault(watch, Levels()).add(values)
         return [LevelRecord(self, watch, level, step, wall, planes) for level, planes in coarser]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth import schema
+from tb_nnhealth.record.faults import ShimWarning
+
+
+@contextmanager
+def told(match: str | None = None) -> Iterator[Any]:
+    """What happens within warns of a fault of the shim that matches."""
+    with pytest.warns(ShimWarning, match=match) as warned:
+        yield warned
 
 
 def event_files(directory: Path) -> list[Path]:
@@ -19,9 +30,7 @@ def event_files(directory: Path) -> list[Path]:
 def events(path: Path) -> list[Any]:
     """The events of one file, or of all files below a directory, by TensorBoard's own reader."""
     paths = [path] if path.is_file() else event_files(path)
-    return [
-        event_pb2.Event.FromString(data) for each in paths for data in RawEventFileLoader(str(each)).Load()
-    ]
+    return [event_pb2.Event.FromString(data) for each in paths for data in RawEventFileLoader(str(each)).Load()]
 
 
 def values(path: Path, tag: str) -> list[tuple[int, float]]:

@@ -20,7 +20,6 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tb_nnhealth.record import event_file, rotation
 from tb_nnhealth.record.entries import Entry, Serialized
 from tb_nnhealth.record.event_file import EventFile
-from tb_nnhealth.record.faults import ShimWarning
 
 
 def event(step: int, size: int = 0) -> Entry:
@@ -138,7 +137,7 @@ def test_entries_may_be_made_on_the_writers_thread_and_may_fail(tmp_path: Path) 
     file = EventFile(str(tmp_path))
     for make in (made, fails, fails, lambda: None):
         file.put(Lazy(make))
-    with pytest.warns(ShimWarning, match="MemoryError: no room") as told:
+    with event_logs.told("MemoryError: no room") as told:
         assert file.flush()
     assert len(told) == 1
     assert steps(tmp_path) == [7]
@@ -169,7 +168,7 @@ def test_stalled_disk_never_blocks_the_caller_and_drops_the_oldest(
     begun = file._progress
     assert not file.flush(timeout=3600)  # would take an hour if it waited once more for the same stuck write
     assert file._progress == begun
-    with pytest.warns(ShimWarning, match="did not take all events"):
+    with event_logs.told("did not take all events"):
         assert not file.close(timeout=0.05)
     moving.set()
     assert eventually(lambda: file.path is None)
@@ -177,9 +176,7 @@ def test_stalled_disk_never_blocks_the_caller_and_drops_the_oldest(
     assert_accounted(file, 10_001)
 
 
-def test_full_disk_drops_counts_and_goes_on_in_a_new_file(
-    tmp_path: Path, faulty_write: Any, impatient: None
-) -> None:
+def test_full_disk_drops_counts_and_goes_on_in_a_new_file(tmp_path: Path, faulty_write: Any, impatient: None) -> None:
     full, real = threading.Event(), os.write
 
     def write(descriptor: int, data: Any) -> int:
@@ -194,7 +191,7 @@ def test_full_disk_drops_counts_and_goes_on_in_a_new_file(
     assert file.flush()
     full.set()
     faulty_write(write)
-    with pytest.warns(ShimWarning, match="No space left") as told:
+    with event_logs.told("No space left") as told:
         file.put(event(1))
         assert eventually(lambda: file.counts["event"].dropped == 1)
         file.put(event(2))  # waits for better times
@@ -219,7 +216,7 @@ def test_closing_on_a_full_disk_gives_up_at_once_and_counts(tmp_path: Path, faul
     file = EventFile(str(tmp_path))
     file.open()
     faulty_write(write)
-    with pytest.warns(ShimWarning, match="broken"):
+    with event_logs.told("broken"):
         for i in range(100):
             file.put(event(i))
         assert file.close()
@@ -241,7 +238,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_really_full_disk(tiny_disk: Path, impatient: None) -> None:
     file = EventFile(str(tiny_disk))
     file.open()
-    with pytest.warns(ShimWarning, match="No space left"):
+    with event_logs.told("No space left"):
         for i in range(1000):
             file.put(event(i, size=50))
         assert eventually(lambda: file.counts["event"].dropped > 0)
@@ -263,7 +260,7 @@ def test_removed_directory_is_made_again(tmp_path: Path) -> None:
     file.put(event(0))
     assert file.flush()
     shutil.rmtree(tmp_path / "a")
-    with pytest.warns(ShimWarning, match="was deleted"):
+    with event_logs.told("was deleted"):
         file.put(event(1))
         assert file.flush()
     assert steps(directory) == [1]
@@ -278,7 +275,7 @@ def test_directory_that_becomes_a_file_and_back(tmp_path: Path, impatient: None)
     file.flush()
     shutil.rmtree(directory)
     directory.write_text("in the way")
-    with pytest.warns(ShimWarning):
+    with event_logs.told():
         file.put(event(1))
         assert eventually(lambda: "FileExistsError" in " ".join(file.faults.messages))
     directory.unlink()
@@ -300,7 +297,7 @@ def test_what_must_be_kept_is_tried_again(tmp_path: Path, faulty_write: Any, imp
     faulty_write(write)
     kept = event(1)
     kept.keep = True
-    with pytest.warns(ShimWarning):
+    with event_logs.told():
         file.put(kept)
         file.put(event(2))
         assert eventually(lambda: file.counts["event"].written == 2)
@@ -311,7 +308,17 @@ def test_what_must_be_kept_is_tried_again(tmp_path: Path, faulty_write: Any, imp
 @pytest.mark.parametrize("fault", [OSError(errno.EIO, "disk"), MemoryError("memory"), RuntimeError("else")])
 @pytest.mark.parametrize(
     "function",
-    ["os.open", "os.write", "os.close", "os.makedirs", "os.fstat", "os.ftruncate", "frame", "encode.file_version", "thread"],
+    [
+        "os.open",
+        "os.write",
+        "os.close",
+        "os.makedirs",
+        "os.fstat",
+        "os.ftruncate",
+        "frame",
+        "encode.file_version",
+        "thread",
+    ],
 )
 def test_nth_call_of_anything_may_fail(
     function: str, fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None
@@ -367,7 +374,7 @@ def test_warnings_as_errors_do_not_raise(tmp_path: Path, faulty_write: Any, caps
 
 def test_construction_says_clearly_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="it is a file, not a directory.*choose another log_dir.*file'"):
+    with pytest.raises(OSError, match=r"it is a file, not a directory.*choose another log_dir.*file'"):
         EventFile(str(tmp_path / "file")).open()
     with pytest.raises(NotADirectoryError, match="Not a directory"):
         EventFile(str(tmp_path / "file" / "below")).open()

@@ -89,10 +89,20 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "add_mesh": lambda w: w.add_mesh("m", _image(1, 4, 3), colors=torch.zeros(1, 4, 3, dtype=torch.uint8)),
     "add_tensor": lambda w: w.add_tensor("t", torch.arange(6.0).reshape(2, 3), 5),
     "add_hparams": lambda w: w.add_hparams(
-        {"lr": 0.1, "name": "x", "flag": True, "none": None}, {"m": 1.5}, {"lr": [0.1, 0.2]}, run_name="trial", global_step=4
+        {"lr": 0.1, "name": "x", "flag": True, "none": None},
+        {"m": 1.5},
+        {"lr": [0.1, 0.2]},
+        run_name="trial",
+        global_step=4,
     ),
     "file_writer": lambda w: w.file_writer.add_summary(_summary(), 3),
-    "flush_and_close_and_add": lambda w: [w.add_scalar("x", 1, 1), w.flush(), w.close(), w.close(), w.add_scalar("x", 2, 2)],
+    "flush_and_close_and_add": lambda w: [
+        w.add_scalar("x", 1, 1),
+        w.flush(),
+        w.close(),
+        w.close(),
+        w.add_scalar("x", 2, 2),
+    ],
 }
 
 
@@ -129,7 +139,9 @@ def _events(directory: Path) -> dict[str, list[str]]:
 
 
 def test_every_method_is_tried() -> None:
-    methods = {name for name, _ in inspect.getmembers(TorchSummaryWriter, inspect.isfunction) if name.startswith("add_")}
+    methods = {
+        name for name, _ in inspect.getmembers(TorchSummaryWriter, inspect.isfunction) if name.startswith("add_")
+    }
     assert methods - {name for name in CALLS if name in methods} == {"add_onnx_graph"}  # needs the onnx package
 
 
