@@ -151,8 +151,9 @@ def _hit(weights: Weights, episode: Episode, felt: Floats, limit: float, loss: f
         limit=limit,
         direction="above",
         healthy=(0.01, 50),
-        message=f"The gradient of `{name}` has norm {short(gradient)} at step {episode.first_step}: moving the weights by 1 % would"
-        f" change the loss by up to {short(0.01 * onset * loss)}, to first order; a usual loss is {short(loss)}.",
+        message=f"The gradient of `{name}` has norm {short(gradient)} at step {episode.first_step}: moving the weights"
+        f" by 1 % would change the loss by up to {short(0.01 * onset * loss)}, to first order; a usual loss is"
+        f" {short(loss)}.",
         advice=ADVICE,
         more={"gradient_norm": gradient, "loss_scale": loss},
         rank=value,
@@ -168,10 +169,11 @@ def _with_depth(weights: Weights, limit: float, seen: Progress | None) -> list[H
         growth = np.exp(-slope * (len(weights.names) - 1)).astype(np.float32)[:, None]
     ill = (growth > limit) & (steady <= STEADY)[:, None]
     found = episodes(ill, np.isfinite(growth), weights.steps, window=20)
+    first, last = weights.names[0], weights.names[-1]
     return [
         hit(
             episode,
-            weights.names[0],
+            first,
             severity="info" if seen is not None and seen.learned else "warning",
             statistic="gradient_growth_towards_input",
             unit="1",
@@ -179,7 +181,7 @@ def _with_depth(weights: Weights, limit: float, seen: Progress | None) -> list[H
             limit=limit,
             direction="above",
             healthy=(0.01, 30),
-            message=f"From `{weights.names[-1]}` back to `{weights.names[0]}` the gradient grows {short(worst(growth, episode, 'above'))}-fold.",
+            message=f"From `{last}` back to `{first}` the gradient grows {short(worst(growth, episode, 'above'))}×.",
             advice=(ADVICE[1], "Add normalization layers or residual connections.", ADVICE[0]),
         )
         for episode in found

@@ -10,10 +10,11 @@ over by an old copy, a projection, an optimizer that steps on other tensors), or
 of the number format, as it is with bfloat16 weights and a usual learning rate, and rounding takes it away.
 
 ## How it is computed
-The root mean square of the weights after the step minus those before is 0 in `records` records running in which the
-gradient's is above 0 and the learning rate is above 0. A step that a gradient scaler skipped has no update and does
-not count. Whether rounding explains it: the learning rate (times the gradient, for plain gradient descent) is less
-than half the spacing of the format at the weights' size.
+The root mean square of the weights after the step minus those before is 0, or the weights' statistics before the next
+step are the same as before this one, in `records` records running in which the gradient's is above 0 and the learning
+rate is above 0. A step that a gradient scaler skipped has no update and does not count. Whether rounding explains it:
+the learning rate (times the gradient, for plain gradient descent) is less than half the spacing of the format at the
+weights' size.
 
 Critical for a weight matrix; a warning where rounding explains it; for information for vectors, such as a
 normalization's gains at 1 in bfloat16. A vector whose step is below the spacing of float32 is not told at all: it is
@@ -43,7 +44,7 @@ import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Run
+from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -60,12 +61,14 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.weights import Weights, weights_of
+from tb_nnhealth.rules.weights import Mask, Weights, aligned, weights_of
 from tb_nnhealth.rules.wording import short
 
 HALF_SPACING = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "float32": 2.0**-25, "float64": 2.0**-54}
 """Half the distance between neighbouring numbers of a format, relative to the number; the least over its binade."""
 HALF = ("bfloat16", "float16")
+SHOWING = 1e-5
+"""Update : weight ratio from which a step shows in the float32 statistics of the weights."""
 ADAM_EPS = 1e-8
 PLAIN = ("SGD", "ASGD")
 """Optimizers whose step is the gradient times the learning rate; that of others is about the learning rate."""
@@ -86,11 +89,26 @@ def check(case: Case) -> Outcome:
     judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0)
     if not judged.any():
         return NotApplicable("no step was made with a gradient and a learning rate above 0")
-    found = episodes(weights.update == 0, judged, weights.steps, window=records, share=1.0)
+    back = taken_back(history, weights)
+    found = episodes((weights.update == 0) | back, judged, weights.steps, window=records, share=1.0)
     optimizers = [o.type for o in history.layout.optimizers]
     hits = [_hit(weights, episode, optimizers, records) for episode in found]
     hits = [h for h in hits if h.severity != "info" or not h.more["lost"] or h.more["dtype"] in HALF]
     return Ill(hits) if hits else Passed()
+
+
+def taken_back(history: History, weights: Weights) -> Mask:
+    """Records whose step changed the weights, and after which they were as before it; shape (records, n).
+
+    The record before the next one tells: all its statistics of the weights are the same, though the update was large
+    enough to show in them.
+    """
+    same = np.ones(weights.weight.shape, bool)
+    for statistic in (schema.RMS, schema.MEAN, schema.STD, schema.MIN, schema.MAX):
+        values = aligned(history.table(schema.WEIGHT, statistic), weights.names)
+        same[:-1] &= values[1:] == values[:-1]
+    same[-1:] = same[-2:-1]
+    return np.asarray(same & (weights.ratio > SHOWING))
 
 
 def _expected_step(weights: Weights, episode: Episode, optimizer: str) -> float:
@@ -112,22 +130,27 @@ def _hit(weights: Weights, episode: Episode, optimizers: list[str], records: int
         weights, episode, optimizers[parameter.optimizer] if parameter.optimizer < len(optimizers) else ""
     )
     size = float(weights.weight[episode.fired, column])
-    spacing = HALF_SPACING.get(parameter.dtype, HALF_SPACING["float32"]) * size
-    lost = bool(step < 4 * spacing)
+    number_format = parameter.dtype if parameter.dtype in HALF_SPACING else "float32"
+    spacing = HALF_SPACING[number_format] * size
+    reverted = bool(weights.update[episode.fired, column] > 0)
+    lost = not reverted and bool(step < 4 * spacing)
     gradient = float(weights.gradient[episode.fired, column])
     severity: Severity = "info" if not weights.matrix[column] else "warning" if lost else "critical"
     why = (
-        f" A step of about {short(step)} on weights of {short(size)} is lost to rounding in {parameter.dtype or 'float32'}."
+        f" A step of about {short(step)} on weights of {short(size)} is lost to rounding in {number_format}."
         if lost
+        else " Each step is taken back before the next one."
+        if reverted
         else ""
     )
     rounding = (
         "Keep the weights in float32 and use torch.autocast for the arithmetic."
         if parameter.dtype in HALF
-        else f"Raise the learning rate: steps of {short(step)} are below the spacing of {parameter.dtype or 'float32'} at {short(size)}.",
+        else f"Raise the learning rate: {short(step)} is below the spacing of {number_format} at {short(size)}.",
     )
     writing = (
-        "Look for code that writes the weights after the step: a checkpoint, an average copied back, clipping, a custom optimizer.",
+        "Look for code that writes the weights after the step: a checkpoint, an average copied back, clipping,"
+        " a custom optimizer.",
         "Check that the optimizer was built from this model's parameters, after moving or wrapping it.",
     )
     return hit(
@@ -140,8 +163,8 @@ def _hit(weights: Weights, episode: Episode, optimizers: list[str], records: int
         limit=float(records),
         direction="above",
         healthy=(0.0, 0.0),
-        message=f"`{name}` has a gradient (root mean square {short(gradient)}) and a learning rate above 0, and has not changed"
-        f" in {episode.count} records.{why}",
+        message=f"`{name}` has a gradient (root mean square {short(gradient)}) and a learning rate above 0, and has not"
+        f" changed in {episode.count} records.{why}",
         advice=(*rounding, *writing) if lost else writing,
         more={"expected_step": step, "half_spacing": spacing, "dtype": parameter.dtype, "lost": lost},
         rank=(1e9 if weights.matrix[column] else 0.0) + float(np.log(weights.numel[column])),
@@ -153,6 +176,11 @@ def _still(name: str, since: int = 0, until: int = 200) -> Network:
     kept = network.get(schema.UPDATE, name, schema.RMS)
     kept[since:until] = 0.0
     return network.set(schema.UPDATE, name, rms=kept)
+
+
+def _taken_back(layer: int) -> Run:
+    network = Network()
+    return network.set(schema.WEIGHT, network.weight(layer), rms=0.2, mean=0.0, std=0.2, min=-0.6, max=0.6).run()
 
 
 def _rounded() -> Run:
@@ -178,6 +206,7 @@ def _skipped() -> Run:
 
 EXAMPLES = (
     Example("Written back after each step", lambda: _still("layers.2.weight").run(), True, "layers.2.weight", 0),
+    Example("Stepped, and written back before the next step", lambda: _taken_back(3), True, "layers.3.weight", 0),
     Example("From step 70 on", lambda: _still("layers.4.weight", since=70).run(), True, "layers.4.weight", 70),
     Example("Lost to rounding in bfloat16", _rounded, True, first_step=0),
     Example("Ten records: just enough", lambda: _still("layers.1.weight", 30, 40).run(), True, "layers.1.weight", 30),

@@ -128,8 +128,8 @@ def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records
         limit=float(records),
         direction="above",
         healthy=(0.0, 0.0),
-        message=f"`{name}` gets {'no gradient' if none else 'a gradient of exactly zero'} {since}: {episode.count} records,"
-        f" while other parameters of its optimizer do{whole}.",
+        message=f"`{name}` gets {'no gradient' if none else 'a gradient of exactly zero'} {since}:"
+        f" {episode.count} records, while other parameters of its optimizer do{whole}.",
         advice=(
             f"Search between `{name}` and the loss for .detach(), .data, torch.no_grad(), .item(), .numpy() or argmax."
             if none

@@ -134,10 +134,10 @@ def _hit(weights: Weights, i: int, records: int, severity: Severity, why: str, s
         limit=0.0,
         direction="above",
         healthy=(0.0, 0.0),
-        message=f"`{name}` receives gradients, is held by no optimizer and never changes; {percent(share)} of the trainable weights"
-        f" are like that. {why}.",
+        message=f"`{name}` receives gradients, is held by no optimizer and never changes; {percent(share)} of the"
+        f" trainable weights are like that. {why}.",
         advice=(
-            "Build the optimizer after the model is complete: optimizer = torch.optim.AdamW(model.parameters(), lr=...).",
+            "Build the optimizer when the model is complete: torch.optim.AdamW(model.parameters(), lr=...).",
             f'Or add them: optimizer.add_param_group({{"params": model.{top}.parameters()}}).',
             f"If they are meant to rest, freeze them: model.{top}.requires_grad_(False).",
         ),

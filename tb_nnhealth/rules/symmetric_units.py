@@ -115,7 +115,7 @@ def _in_succession(weights: Weights, copies: Mask) -> list[Episode]:
 
 
 def copied_share(history: History, weights: Weights) -> Floats:
-    """Share of copied units, shape (records, n); NaN where nobody looked, or where the copies are pruned rows of zeros."""
+    """Share of copied units, shape (records, n); NaN where nobody looked, or where the copies are pruned rows."""
     measured = aligned(history.table(schema.WEIGHT, schema.COPIED_SHARE), weights.names)
     low, high, zeros = (
         aligned(history.table(schema.WEIGHT, name), weights.names)
@@ -171,7 +171,7 @@ def _hit(weights: Weights, episode: Episode, copied: Floats, limit: float, seen:
         f" {max(1, units - round(value * units))} would.",
         advice=(
             'Initialize with random numbers: torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu").',
-            f"Look for nn.init.zeros_, nn.init.constant_, torch.zeros or torch.ones on `{name}`; only biases may start at zero.",
+            f"Look for nn.init.zeros_, nn.init.constant_, torch.zeros or torch.ones on `{name}`; biases may be zero.",
             "Where copies are wanted, as in growing a network, add a little noise to break the tie.",
         ),
         more={"units": units},

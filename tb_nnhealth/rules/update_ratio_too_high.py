@@ -123,7 +123,7 @@ def check(case: Case) -> Outcome:
 
 
 def relative_to_before(weights: Weights, scale: NDArray[np.float64]) -> Floats:
-    """‖Δw‖ over the least ‖w‖ of the last ``LOOK_BACK`` records, and over no less than ``scale``, as root mean squares."""
+    """‖Δw‖ over the least ‖w‖ of the last ``LOOK_BACK`` records, but no less than ``scale`` (root mean squares)."""
     least = weights.weight.astype(np.float64)
     for back in range(1, min(LOOK_BACK, len(weights.steps) - 1) + 1):
         least[back:] = np.fmin(least[back:], weights.weight[:-back])

@@ -108,7 +108,7 @@ def check(case: Case) -> Outcome:
 
 
 def full_rate(lr: Floats) -> NDArray[np.bool_]:
-    """Where the learning rate, shape (records, n), is neither 0 nor far below the greatest so far; unknown counts as full."""
+    """Where the learning rate, shape (records, n), is not 0 nor far below the greatest so far; unknown is full."""
     so_far = np.fmax.accumulate(lr, axis=0)
     return np.isnan(lr) | ((lr > 0) & (lr >= SCHEDULED * so_far))
 
@@ -117,7 +117,7 @@ def _harmless(seen: Progress | None) -> str:
     if seen is None:
         return ""
     if seen.fine_tuning:
-        return f" The loss began at {short(seen.start)}, far below a constant answer's: weights trained before need no more."
+        return f" The loss began at {short(seen.start)}, far below a constant answer's: trained weights need no more."
     if seen.learned:
         return f" The loss has fallen from {short(seen.start)} to {short(seen.now)} nonetheless."
     return ""
@@ -157,17 +157,18 @@ def _hit(weights: Weights, episode: Episode, ratio: Floats, limit: float, typica
         limit=limit,
         direction="below",
         healthy=(2e-4, 1e-2),
-        message=f"A step changes `{name}` by {short(usual)} of its norm{at_rate}; 1e-3 is usual, {short(limit)} the limit.{harmless}",
+        message=f"A step changes `{name}` by {short(usual)} of its norm{at_rate}; 1e-3 is usual,"
+        f" {short(limit)} the limit.{harmless}",
         advice=advice,
         more=more,
         rank=-float(np.log(usual)),
     )
 
 
-def _scaled(factor: float | Floats, *layers: int, **options: object) -> Network:
+def _scaled(factor: float | NDArray[np.float64], *layers: int, **options: object) -> Network:
     network = Network(**options)  # type: ignore[arg-type]
     for i in layers or range(network.depth):
-        network.scale(schema.UPDATE, network.weight(i), factor)  # type: ignore[arg-type]
+        network.scale(schema.UPDATE, network.weight(i), factor)
     return network
 
 

@@ -124,7 +124,7 @@ def check(case: Case) -> Outcome:
 
 
 def _share_of_data(history: History, names: Sequence[str], std: Floats) -> Floats:
-    """Share of each output's variance that its input brings about, the rest being the bias: shape of ``std``, 1 without bias."""
+    """Share of each output's variance that its input brings about, not the bias; shape of ``std``, 1 without bias."""
     biases = {p.module: p.name for p in history.layout.parameters if len(p.shape) == 1 and p.name.endswith("bias")}
     bias = aligned(history.table(schema.WEIGHT, schema.STD), [biases.get(name, "") for name in names])
     with np.errstate(divide="ignore", invalid="ignore"):

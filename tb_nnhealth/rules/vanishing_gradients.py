@@ -121,7 +121,7 @@ def share_of_later(gradient: Floats) -> Floats:
 
 
 def with_underflow(share: Floats, gradient: Floats) -> Floats:
-    """``share`` where gradients of exactly zero, in the layers before one that has almost vanished, count as that one's."""
+    """``share`` where gradients of exactly zero, before a layer whose own has almost vanished, count as that one's."""
     positive = np.isfinite(share)
     first = np.argmax(positive, axis=1)
     smallest = share[np.arange(len(share)), first]
@@ -157,7 +157,8 @@ def _hit(weights: Weights, episode: Episode, share: Floats, limit: float, seen: 
         message=f"`{name}` receives {short(usual)} of the gradient of the later layers{moves}{stuck}.",
         advice=(
             "Put ReLU, GELU or SiLU in the place of sigmoid and tanh between layers.",
-            "Initialize for the non-linearity: torch.nn.init.kaiming_normal_ (ReLU), xavier_normal_ (tanh), or tb_nnhealth.init.lsuv_.",
+            "Initialize for the non-linearity: torch.nn.init.kaiming_normal_ (ReLU), xavier_normal_ (tanh), or"
+            " tb_nnhealth.init.lsuv_.",
             "Add normalization layers or residual connections.",
         ),
         more={"update_ratio": ratio, "depth": int(np.sum(weights.position < weights.position[column]))},
