@@ -7,6 +7,7 @@ import { palette } from "../lib/palette";
 import { fetched } from "../state/resources";
 import { cursor, findings, theme } from "../state/store";
 import { Badge } from "../views/Icons";
+import { chosenNonFinite } from "../views/LayersModel";
 import { ChartMenu } from "./ChartMenu";
 import { useCanvas } from "./canvas";
 import { upperBound } from "./columns";
@@ -48,7 +49,17 @@ function Chart({ data, finding, number: badge }: { data: EvidenceResponse; findi
     const colours = palette(theme.value);
     const box = { left: LEFT, right: wide - 1, top: MARGIN, bottom };
     const scale = makeScale("linear", steps, [box.left, box.right]);
-    if (axes) paintJudged(context, box, scale, axes, data, [finding.first_step, finding.last_step], colours, ratio);
+    if (axes)
+      paintJudged(
+        context,
+        box,
+        scale,
+        axes,
+        { ...data, nonFinite: chosenNonFinite.value },
+        [finding.first_step, finding.last_step],
+        colours,
+        ratio,
+      );
     paint.drawStepAxis(context, box, scale, colours);
   });
 

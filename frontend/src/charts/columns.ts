@@ -84,6 +84,12 @@ export function rowDistances(
   return out;
 }
 
+/** How many steps a record stands for at the end of the axis. */
+export function typicalStep({ from, to }: Columns): number {
+  const last = from.length - 1;
+  return last < 0 ? 1 : (to[last] as number) - (from[last] as number);
+}
+
 /** Index of the first entry greater than `value` in a sorted array. */
 export function upperBound(sorted: ArrayLike<number>, value: number): number {
   let low = 0;

@@ -1,7 +1,7 @@
 /** Paints the cells of the heatmap: one image row for each row of layers, stretched into place. */
 
 import type { Palette } from "../lib/palette";
-import { type Columns, farther, pixelColumns } from "./columns";
+import { type Columns, farther, pixelColumns, typicalStep } from "./columns";
 import type { Row } from "./fold";
 import { type Context, denseHatch, hatch } from "./paint";
 import { colourOf, type Ramp } from "./ramp";
@@ -82,8 +82,7 @@ const LEAST_WIDTH = 2;
 
 function paintNonFinite(context: Context, cells: Cells, x: Scale, fill: CanvasPattern | string): void {
   if (cells.nonFinite.size === 0) return;
-  const { from, to } = cells.columns;
-  const typical = from.length > 0 ? (to[from.length - 1] as number) - (from[from.length - 1] as number) : 1;
+  const typical = typicalStep(cells.columns);
   context.fillStyle = fill;
   for (const { layers, y, height } of cells.rows) {
     for (const layer of layers) {

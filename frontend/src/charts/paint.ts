@@ -42,7 +42,10 @@ export function drawStepAxis(context: Context, box: Box, x: Scale, colours: Pale
     context.fillStyle = colours.axis;
     context.fillRect(crisp(at), box.bottom, 1, 5);
     context.fillStyle = colours.secondary;
-    context.fillText(formatStep(tick), at, box.bottom + 9);
+    // A label at the end must not be cut by the edge of the canvas.
+    const label = formatStep(tick);
+    const half = context.measureText(label).width / 2;
+    context.fillText(label, Math.min(at, context.canvas.clientWidth - half), box.bottom + 9);
   }
 }
 
@@ -123,7 +126,9 @@ export function drawArea(
   colour: string,
 ): void {
   context.fillStyle = colour;
-  const both = Float64Array.from(low, (v, i) => v + (high[i] as number));
+  // What a logarithmic axis cannot show is left out rather than drawn down to its foot.
+  const shown = (v: number): boolean => Number.isFinite(v) && (y.kind !== "log" || v > 0);
+  const both = Float64Array.from(low, (v, i) => (shown(v) && shown(high[i] as number) ? 1 : Number.NaN));
   for (const [first, end] of finiteRuns(both)) {
     context.beginPath();
     for (let i = first; i < end; i++) context.lineTo(x.at(steps[i] as number), bounded(y.at(high[i] as number), y));
@@ -230,6 +235,17 @@ export function nonFiniteSpans(steps: Numbers, values: Numbers, end: number): [n
     spans.push([from, i < values.length ? (steps[i] as number) : Math.max(end, from + 1)]);
   }
   return spans;
+}
+
+/** Overlapping spans as one: a hatch over a hatch would be darker. */
+export function mergeSpans(spans: readonly (readonly [number, number])[]): [number, number][] {
+  const merged: [number, number][] = [];
+  for (const [from, to] of [...spans].sort((a, b) => a[0] - b[0])) {
+    const last = merged[merged.length - 1];
+    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+    else merged.push([from, to]);
+  }
+  return merged;
 }
 
 /** Small triangles where a line leaves the box, pointing out of it. */

@@ -12,7 +12,7 @@ export interface Range {
 /** Share of the values that may be clipped at each end. */
 const TAIL = 0.02;
 /** What reaches no farther beyond the percentiles than this part of their span is shown in full. */
-const TOLERANCE = 0.75;
+const TOLERANCE = 1.5;
 
 export interface RangeOptions {
   /** Values the range must hold: limits, the ends of a band. */

@@ -15,6 +15,8 @@ export interface JudgedSeries {
   healthy: Band | null;
   limit: number | null;
   direction: Direction | null;
+  /** Spans of steps known not to be finite where the series has no points at all. */
+  nonFinite?: readonly (readonly [number, number])[];
   others?: { median: Float32Array; low: Float32Array; high: Float32Array } | null;
 }
 
@@ -65,8 +67,8 @@ export function paintJudged(
   const { steps, values, low, high, healthy, limit, direction, others } = series;
   paint.drawGrid(context, box, y, y.ticks(Math.max(2, Math.round((box.bottom - box.top) / 34))), colours);
   if (healthy) paint.drawBand(context, box, y, healthy, colours);
-  const spans = paint.nonFiniteSpans(steps, values, x.domain[1]);
-  paint.drawSpans(context, box, x, spans, paint.hatch(context, paint.openHatch(colours), ratio));
+  const spans = [...(series.nonFinite ?? []), ...paint.nonFiniteSpans(steps, values, x.domain[1])];
+  paint.drawSpans(context, box, x, paint.mergeSpans(spans), paint.hatch(context, paint.openHatch(colours), ratio));
   const clip = { ...box, top: box.top - 1.5, bottom: box.bottom + 1.5 };
   const line = (area: paint.Box, style: paint.LineStyle): void =>
     paint.clipTo(context, area, () => paint.drawLine(context, x, y, steps, values, style));

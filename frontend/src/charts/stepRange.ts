@@ -66,7 +66,7 @@ const extent = computed<StepRange | null>(() => {
     high = Math.max(high, last ?? high);
   };
   const known = model.value.data;
-  if (known && known.layers.length > 0) include(known.first_step, known.last_step);
+  if (known && known.layers.length > 0) include(known.first_step ?? undefined, known.last_step ?? undefined);
   for (const resource of [standardScalars.value, pickedScalars.value]) {
     for (const chart of resource.data?.charts ?? []) {
       for (const { steps } of chart.series) include(steps[0], steps[steps.length - 1]);

@@ -5,7 +5,7 @@ import { magnitudeScale, nonFiniteSteps, paintDistribution, paintZeros, usedBins
 import * as paint from "../charts/paint";
 import { rampsOf } from "../charts/ramps";
 import { formatLogTick, type Scale } from "../charts/scale";
-import { type Axes, paintJudged } from "../charts/series";
+import { type Axes, type JudgedSeries, paintJudged } from "../charts/series";
 import { type Palette, palette } from "../lib/palette";
 import { theme } from "../state/store";
 
@@ -29,7 +29,7 @@ export function paintPanel(
   width: number,
   x: Scale,
   axes: Axes | null,
-  panel: LayerPanel,
+  panel: LayerPanel & JudgedSeries,
   illFor: readonly [number, number] | null,
   ratio: number,
 ): void {

@@ -6,6 +6,7 @@ import type { LayerPanel as Panel } from "../api/types";
 import { ChartMenu } from "../charts/ChartMenu";
 import { useCanvas } from "../charts/canvas";
 import { upperBound } from "../charts/columns";
+import { nonFiniteSteps } from "../charts/distribution";
 import { formatStep } from "../charts/paint";
 import { StepSurface } from "../charts/StepSurface";
 import { makeScale, type Scale } from "../charts/scale";
@@ -31,9 +32,10 @@ export function LayerPanel({ panel, layer }: { panel: Panel; layer: string }) {
     .filter(({ finding }) => finding.statistic_id === panel.statistic && isAbout(finding, layer));
   const held = marks[0]?.finding;
   const illFor: [number, number] | null = held ? [held.first_step, held.last_step] : null;
+  const gaps = panel.distribution ? nonFiniteSteps(panel.distribution).all : [];
   const canvas = useCanvas((context, wide, _, ratio) => {
     const scale = makeScale("linear", steps, [LAYOUT.left, wide - LAYOUT.right]);
-    paintPanel(context, wide, scale, axes, panel, illFor, ratio);
+    paintPanel(context, wide, scale, axes, { ...panel, nonFinite: gaps }, illFor, ratio);
   });
   const height = panel.distribution ? LAYOUT.height : LAYOUT.seriesBottom + LAYOUT.axis;
   return (

@@ -56,11 +56,12 @@ export function LayersLegend() {
 }
 
 function LegendBar({ judging, scale }: { judging: Judge; scale: Scale }) {
-  const canvas = useCanvas((context) => {
+  const canvas = useCanvas((context, _, __, ratio) => {
     const ramp = rampsOf(theme.value);
-    for (let x = 0; x < WIDTH; x += 0.5) {
-      context.fillStyle = cssColour(colourOf(ramp, judging.distance(scale.invert(x + 0.25))));
-      context.fillRect(x, 0, 0.5, HEIGHT);
+    const pixel = 1 / ratio;
+    for (let x = 0; x < WIDTH; x += pixel) {
+      context.fillStyle = cssColour(colourOf(ramp, judging.distance(scale.invert(x + pixel / 2))));
+      context.fillRect(x, 0, pixel, HEIGHT);
     }
     context.strokeStyle = palette(theme.value).borderStrong;
     context.lineWidth = 1;

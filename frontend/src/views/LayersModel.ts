@@ -2,7 +2,7 @@
 
 import { computed, type ReadonlySignal } from "@preact/signals";
 import type { Finding, StatisticInfo } from "../api/types";
-import { columnAt, rowDistances } from "../charts/columns";
+import { columnAt, rowDistances, typicalStep } from "../charts/columns";
 import { type Block, layersUnder, layOut, makeTree, type Row } from "../charts/fold";
 import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
 import type { Mark } from "../charts/marks";
@@ -10,8 +10,8 @@ import { type Judge, makeJudge } from "../charts/ramp";
 import { columns, heatmap } from "../charts/stepRange";
 import { currentFinding, findings, folds, model } from "../state/store";
 
-/** More groups than this, and a finding is about the network rather than about places in it. */
-const PLACES = 6;
+/** Of a finding about layers in more groups than this, only the group that it names first is opened. */
+const PLACES = 3;
 
 export const names = computed<readonly string[]>(() => heatmap.value.data?.layers ?? []);
 const tree = computed(() => makeTree(names.value));
@@ -40,9 +40,10 @@ export const chosenLayers = computed(() =>
 const pointedAt = computed(() => {
   const marked = new Set<number>();
   for (const finding of findings.value) {
-    const layers = layersUnder(names.value, subjectsOf(finding));
-    const places = tree.value.filter((node) => node.layers.some((layer) => layers.has(layer))).length;
-    if (places <= PLACES) for (const layer of layers) marked.add(layer);
+    const all = layersUnder(names.value, subjectsOf(finding));
+    const places = tree.value.filter((node) => node.layers.some((layer) => all.has(layer))).length;
+    const layers = places <= PLACES ? all : layersUnder(names.value, finding.layer ? [finding.layer] : []);
+    if (layers.size < names.value.length) for (const layer of layers) marked.add(layer);
   }
   return marked;
 });
@@ -71,6 +72,15 @@ export function isNeutral(layer: number, first: number, last: number): boolean {
 }
 
 export const nonFinite = computed(() => nonFiniteByLayer(heatmap.value.data?.non_finite ?? []));
+
+/** Steps at which something in the layers of the chosen finding was not finite. */
+export const chosenNonFinite = computed(() => {
+  if (!currentFinding.value?.statistic_id) return [];
+  const step = typicalStep(columns.value);
+  return [...chosenLayers.value].flatMap((layer) =>
+    (nonFinite.value.get(layer) ?? []).map(([first, last]): [number, number] => [first, last + step]),
+  );
+});
 
 export const cells = computed<Cells | null>(() => {
   if (!layerDistances.value) return null;

@@ -28,16 +28,21 @@ interface Props {
 const isRate = (chart: ScalarChart): boolean => chart.id.includes("learning");
 const heightOf = (chart: ScalarChart): number => (chart.id === "loss" ? 104 : isRate(chart) ? 52 : 72);
 
+/** The moving average, where there are points enough for one and the series is a noisy one. */
+function meanOf(series: ScalarSeries): Float32Array | null {
+  return series.role === "train" && series.steps.length > RINGS ? series.mean : null;
+}
+
 function rangeOf(chart: ScalarChart, steps: readonly [number, number] | null): Range | null {
   const values: number[] = [];
   for (const series of chart.series) {
-    const line = series.mean ?? series.values;
+    const line = meanOf(series) ?? series.values;
     series.steps.forEach((step, i) => {
       if (!steps || (step >= steps[0] && step <= steps[1])) values.push(line[i] as number);
     });
   }
   const kind = chart.scale === "log" && values.some((value) => value > 0) ? "log" : "linear";
-  const include = isRate(chart) && kind === "linear" ? [0] : [];
+  const include = isRate(chart) && kind === "linear" ? [0] : chart.id === "accuracy" ? [0, 1] : [];
   return robustRange(kind, values, { include, ticks: isRate(chart) ? 3 : 4 });
 }
 
@@ -61,7 +66,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
       context,
       box,
       at,
-      merge([...stretches, ...own]),
+      paint.mergeSpans([...stretches, ...own]),
       paint.hatch(context, paint.openHatch(colours), ratio),
     );
     // A line two pixels wide must not lose half of its width on the edge of the box.
@@ -70,6 +75,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
       for (const series of chart.series) drawSeries(context, at, y, series, colours);
     });
     for (const series of chart.series) {
+      drawRings(context, at, y, series, colours);
       paint.drawClippedArrows(
         context,
         box,
@@ -109,13 +115,14 @@ function ticksOf(chart: ScalarChart, y: Scale): number[] {
 }
 
 function lineOf(series: ScalarSeries, colours: Palette): string {
-  return series.role === "val" ? colours.validation : series.mean ? colours.train : colours.strong;
+  return series.role === "val" ? colours.validation : meanOf(series) ? colours.train : colours.strong;
 }
 
 function drawSeries(context: paint.Context, x: Scale, y: Scale, series: ScalarSeries, colours: Palette): void {
-  const { steps, values, mean, low, high } = series;
+  const { steps, values, low, high } = series;
+  const mean = meanOf(series);
   const colour = lineOf(series, colours);
-  if (low && high) paint.drawArea(context, x, y, steps, low, high, colours.noise);
+  if (mean && low && high) paint.drawArea(context, x, y, steps, low, high, colours.noise);
   if (series.min && series.max) paint.drawArea(context, x, y, steps, series.min, series.max, colours.context);
   if (mean) {
     paint.drawLine(context, x, y, steps, values, { colour: colours.context, width: 1 });
@@ -123,42 +130,38 @@ function drawSeries(context: paint.Context, x: Scale, y: Scale, series: ScalarSe
     return;
   }
   paint.drawLine(context, x, y, steps, values, { colour, width: 1.5 });
-  if (series.role !== "val" || steps.length > RINGS) return;
+}
+
+/** A ring on each point of a series that has few. */
+function drawRings(context: paint.Context, x: Scale, y: Scale, series: ScalarSeries, colours: Palette): void {
+  if (series.steps.length > RINGS) return;
+  const inside = (v: number, [low, high]: readonly [number, number]): boolean => v >= low && v <= high;
   context.lineWidth = 1.5;
-  context.strokeStyle = colour;
+  context.strokeStyle = lineOf(series, colours);
   context.fillStyle = colours.surface;
-  steps.forEach((step, i) => {
-    if (!Number.isFinite(values[i])) return;
+  series.steps.forEach((step, i) => {
+    const value = series.values[i] as number;
+    if (!inside(step, x.domain) || !inside(value, y.domain)) return;
     context.beginPath();
-    context.arc(x.at(step), y.at(values[i] as number), 3, 0, 2 * Math.PI);
+    context.arc(x.at(step), y.at(value), 3, 0, 2 * Math.PI);
     context.fill();
     context.stroke();
   });
 }
 
-function merge(spans: readonly Span[]): Span[] {
-  const merged: [number, number][] = [];
-  for (const [from, to] of [...spans].sort((a, b) => a[0] - b[0])) {
-    const last = merged[merged.length - 1];
-    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
-    else merged.push([from, to]);
-  }
-  return merged;
-}
-
 function Legend({ chart }: { chart: ScalarChart }) {
-  const several = chart.series.length > 1 || chart.series.some((series) => series.mean);
+  const several = chart.series.length > 1 || chart.series.some(meanOf);
   if (!several) return chart.scale === "log" ? <span class="scalar-note">log scale</span> : null;
   return (
     <ul class="scalar-legend">
       {chart.series.map((series) => (
         <li key={series.tag} title={series.tag}>
-          <i class={`swatch ${series.role} ${series.mean ? "mean" : ""}`} />
+          <i class={`swatch ${series.role} ${meanOf(series) ? "mean" : ""}`} />
           {nameOf(series, chart)}
-          {series.mean ? ", mean" : ""}
+          {meanOf(series) ? ", mean" : ""}
         </li>
       ))}
-      {chart.series.some((series) => series.low && series.high) && (
+      {chart.series.some((series) => meanOf(series) && series.low && series.high) && (
         <li>
           <i class="swatch noise" />
           noise ±2σ
