@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from tb_nnhealth.record.entries import BoundedQueue, Entry, Kind, Tally
 from tb_nnhealth.record.faults import Faults, describe
-from tb_nnhealth.record.rotation import Companion, RotatingFile
+from tb_nnhealth.record.rotation import FAULTS, Companion, RotatingFile
 
 MOST_ENTRIES = 1 << 15
 MOST_BYTES = 256 << 20
@@ -168,9 +168,11 @@ class EventFile:
             if self._thread is not None:
                 begun = self._progress
                 self._flushers += 1
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._settled(target) or self._failing, timeout)
-                self._flushers -= 1
+                try:
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._settled(target) or self._failing, timeout)
+                finally:
+                    self._flushers -= 1
                 settled = self._settled(target)
                 self._stalled_at = begun if not settled and self._progress == begun else -1
                 return settled
@@ -200,10 +202,11 @@ class EventFile:
 
     def _run(self) -> None:
         while True:
-            closing = self._wait()
+            closing = False
             try:
+                closing = self._wait()
                 self._pump(closing)
-            except Exception as error:
+            except FAULTS as error:
                 self.faults.tell(f"writing events to {self.directory} failed: {describe(error)}", key="pump")
                 time.sleep(LINGER_SECONDS)
             if closing and self._end_close():

@@ -70,7 +70,9 @@ class HealthLog:
         if closing:
             return [CaptureNote(self, closed=True)]
         entries: list[Entry] = []
-        if time.monotonic() >= self._next_capture and self._capture_changed():
+        now = time.monotonic()
+        if now >= self._next_capture and self._capture_changed():
+            self._next_capture = now + CAPTURE_SECONDS
             entries.append(CaptureNote(self))
         if self.judge.seconds_to_due() == 0:
             entries += self.judged()
@@ -153,7 +155,6 @@ class HealthLog:
 
     def captured(self, capture: Any) -> Sequence[Entry]:
         self._capture_written = capture
-        self._next_capture = time.monotonic() + CAPTURE_SECONDS
         self.judge.capture(capture)
         return self.judged() if capture.closed else ()
 

@@ -54,16 +54,19 @@ class WatchStream:
 
         It is written before the next record, at its step: a reader takes a layout to be in force from its step on.
         """
-        layout_now = messages.Layout()
-        layout_now.CopyFrom(layout)
-        layout_now.watch = self.name
-        layout_now.rules_json = layout_now.rules_json or self._rules_json
-        self._order.used = True
-        if self._again:
-            self._places = self._order.merge(layout_now)
-        else:
-            self._order.note(layout_now)
-        self._pending = layout_now.SerializeToString()
+        try:
+            copy = messages.Layout()
+            copy.CopyFrom(layout)
+            copy.watch = self.name
+            copy.rules_json = copy.rules_json or self._rules_json
+            self._order.used = True
+            if self._again:
+                self._places = self._order.merge(copy)
+            else:
+                self._order.note(copy)
+            self._pending = copy.SerializeToString()
+        except Exception as error:
+            self.error(error)
 
     def stats(
         self,
@@ -77,12 +80,7 @@ class WatchStream:
         A callable runs on the writer's thread; None from it drops the record, counted. ``size`` is the memory that it
         holds until then, in bytes.
         """
-        if self.active:
-            self._put_layout(step)
-            size = values.nbytes if isinstance(values, np.ndarray) else size
-            self._recorder._file.put(
-                StatsRecord(self._recorder._health, self.name, step, self._table(values, np.nan), size)
-            )
+        self._put(StatsRecord, step, values, np.nan, size)
 
     def histograms(
         self,
@@ -92,18 +90,22 @@ class WatchStream:
         size: int = 0,
     ) -> None:
         """Records histograms, int32 of shape (rows, ``schema.HISTOGRAM_BINS``), as ``stats`` does statistics."""
-        if self.active:
-            self._put_layout(step)
-            size = counts.nbytes if isinstance(counts, np.ndarray) else size
-            self._recorder._file.put(
-                HistogramRecord(self._recorder._health, self.name, step, self._table(counts, 0), size)
-            )
+        self._put(HistogramRecord, step, counts, 0, size)
 
-    def _put_layout(self, step: int) -> None:
-        if self._pending is not None:
-            recorder = self._recorder
-            recorder._file.put(LayoutNote(recorder._health, self.name, step, self._pending))
-            self._pending = None
+    def _put(
+        self, kind: type[StatsRecord] | type[HistogramRecord], step: int, values: Any, missing: float, size: int
+    ) -> None:
+        if not self.active:
+            return
+        try:
+            file, health = self._recorder._file, self._recorder._health
+            if self._pending is not None:
+                file.put(LayoutNote(health, self.name, step, self._pending))
+                self._pending = None
+            size = values.nbytes if isinstance(values, np.ndarray) else size
+            file.put(kind(health, self.name, step, self._table(values, missing), size))
+        except Exception as error:
+            self.error(error)
 
     def _table(self, values: Any, missing: float) -> Any:
         """``values`` as the log orders its rows."""

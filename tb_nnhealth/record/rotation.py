@@ -23,6 +23,8 @@ WRITTEN_AT_ONCE = 1 << 20
 LONGEST_BACK_OFF = 8.0
 TRIES = 5
 """Of an entry that must be kept."""
+FAULTS = (Exception, SystemExit)
+"""What making an entry may raise; a SystemExit would end the thread unseen."""
 
 
 class Companion(Protocol):
@@ -125,7 +127,7 @@ class RotatingFile:
         """The entries that ``make`` returns, as produced; none where it raises."""
         try:
             made = make()
-        except Exception as error:
+        except FAULTS as error:
             self._faults.tell(f"what follows a record could not be made: {describe(error)}", key=f"follow {error!r}")
             return ()
         if made:
@@ -153,7 +155,7 @@ class RotatingFile:
             data = entry.encode()
             if data is not None:
                 return frame(data)
-        except Exception as error:
+        except FAULTS as error:
             message = f"a record for {self.directory} could not be made: {describe(error)}"
             self._faults.tell(message, key=f"encode {error!r}")
         self._drop(entry)

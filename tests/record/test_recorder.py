@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -506,3 +507,71 @@ def test_pickled_and_copied_recorders_do_nothing(tmp_path: Path) -> None:
     recorder.close()
     assert event_logs.record_steps(tmp_path) == [2]
     assert len(event_logs.event_files(tmp_path)) == 1
+
+
+# --- faults within ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [OSError("disk"), MemoryError("memory"), RuntimeError("else"), SystemExit("thread")])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "health_entries.encode.stats",
+        "health_entries.encode.text",
+        "health_entries.encode.session_start",
+        "health_entries.np.asarray",
+        "health_log.Levels.add",
+        "health_log.messages.Capture",
+        "health_log.LiveJudge.stats",
+        "health_log.LiveJudge.layout",
+        "health_log.LiveJudge.findings",
+        "health_log.LiveJudge.last_step",
+        "health_log.HealthLog.seconds_to_due",
+        "recorder.StatsRecord.__init__",
+        "recorder.LayoutNote.__init__",
+        "recorder.RowOrder.note",
+    ],
+)
+def test_nth_call_of_anything_may_fail_without_a_word_to_training(
+    function: str, fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tb_nnhealth.record.recorder  # noqa: F401 - the modules whose names are looked up below
+
+    path, _, name = function.rpartition(".")
+    first, *rest = path.split(".")
+    holder = sys.modules[f"tb_nnhealth.record.{first}"]
+    for part in rest:
+        holder = getattr(holder, part)
+    real = vars(holder)[name] if isinstance(holder, type) else getattr(holder, name)
+    if isinstance(fault, SystemExit) and first == "recorder":
+        pytest.skip("a SystemExit of the training thread's own is the user's")
+    for nth in (1, 2, 3, 20):
+        recorder = Recorder(tmp_path / str(nth))
+        calls = iter(range(1, 1_000_000))
+
+        def failing(*args: Any, _calls: Any = calls, _nth: int = nth, **kwargs: Any) -> Any:
+            mine = first == "recorder" or threading.current_thread() is not threading.main_thread()
+            if mine and next(_calls) == _nth:
+                raise fault
+            return (real.fget if isinstance(real, property) else real)(*args, **kwargs)
+
+        with warnings.catch_warnings(record=True) as told, monkeypatch.context() as patch:
+            warnings.simplefilter("always")
+            patch.setattr(holder, name, property(failing) if isinstance(real, property) else failing)
+            stream = recorder.open_watch()
+            for step in range(40):
+                if step in (0, 10):
+                    stream.layout(layout(*"ab"[: 1 + step // 10]))
+                stream.stats(step, table(*[1.0] * (1 + (step >= 10))))
+                if step % 10 == 5:
+                    recorder.flush(timeout=20)
+                    recorder.findings(timeout=20)
+            assert recorder.close(timeout=20)
+        for tally in recorder.counts.values():
+            assert tally.written + tally.dropped == tally.produced
+        assert recorder.counts["record"].produced >= 39
+        assert recorder.counts["record"].written >= 38
+        assert len(told) <= 1
+        found = event_logs.record_steps(tmp_path / str(nth))
+        assert len(found) == recorder.counts["record"].written
+        assert found == sorted(set(found))
