@@ -46,13 +46,11 @@ export const visible = signal(true);
 export const keyOf = (finding: { rule: string; subject: string }): string => `${finding.rule}@${finding.subject}`;
 
 export const runs = computed(() => fetched("runs").value);
+const sorted = computed(() => sortRuns(runs.value.data?.runs ?? [], sort.value));
 /** Runs that the filter lets through, sorted. */
 export const listed = computed(() => {
   const { matches } = runFilter(filter.value);
-  return sortRuns(
-    (runs.value.data?.runs ?? []).filter((item) => matches(item.run)),
-    sort.value,
-  );
+  return sorted.value.filter((item) => matches(item.run));
 });
 /** The same, of the chosen verdict: the rows of the overview. */
 export const overviewRows = computed(() =>

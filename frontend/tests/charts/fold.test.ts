@@ -110,6 +110,25 @@ describe("layOut", () => {
     expect(rowsOf(blocks).filter((row) => row.kind === "folded").length).toBeGreaterThanOrEqual(333);
   });
 
+  it("shows around what a finding points at only what matters, until asked for more", () => {
+    const many = gpt(100);
+    const marked = layersUnder(many, ["blocks.60.attn"]);
+    const blocks = layOut(makeTree(many), many, { ...none, marked });
+    expect(blocks.map((block) => block.node.label)).toEqual([
+      "embed",
+      "blocks",
+      "blocks.0–59",
+      "blocks.60",
+      "blocks.61–99",
+      "head",
+    ]);
+    const opened = layOut(makeTree(many), many, { marked, chosen: new Map([["blocks.0–blocks.59", true]]) });
+    expect(opened.filter((block) => /^blocks\.\d+$/.test(block.node.label))).toHaveLength(61);
+    for (const shown of [blocks, opened]) {
+      expect(rowsOf(shown).flatMap((row) => row.layers)).toEqual(many.map((_, i) => i));
+    }
+  });
+
   it("is never lower than its label", () => {
     for (const block of layOut(makeTree(["a.x", "b.x", ...gpt(12)]), ["a.x", "b.x", ...gpt(12)], none)) {
       expect(block.height).toBeGreaterThanOrEqual(14);
