@@ -24,6 +24,7 @@ from tb_nnhealth.record.layout_entries import WatchedModule
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, tensors_in
+from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import Silence, UnitDimensions, saturation
 
@@ -262,7 +263,8 @@ class _ForwardHook:
         if not self._alive:
             return
         try:
-            self._activations.forwarded(module, args, output)
+            with quiet():
+                self._activations.forwarded(module, args, output)
         except Exception as error:
             self._alive = not self._activations.fail("calls of modules", error)
 
@@ -277,7 +279,8 @@ class _CriterionHook:
         if torch.compiler.is_compiling():
             return
         try:
-            self._activations.criterion_called(module, args, kwargs, output)
+            with quiet():
+                self._activations.criterion_called(module, args, kwargs, output)
         except Exception as error:
             self._activations.fail(f"call of {type(module).__name__}", error)
 
@@ -301,7 +304,8 @@ class _GradientHook:
         if torch.compiler.is_compiling() or self._activations.window != self._window:
             return
         try:
-            self._activations.gradient_came(self._gathered, self._dimension, gradient)
+            with quiet():
+                self._activations.gradient_came(self._gathered, self._dimension, gradient)
         except Exception as error:
             self._activations.fail(f"gradient of the output of {self._gathered.entry.name}", error)
 

@@ -17,6 +17,7 @@ from tb_nnhealth.record.hooks_root import RootHook, admits_root_hook
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.reduce import scalar
+from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.step_parameters import Parameters
 
@@ -108,7 +109,8 @@ class Capture:
             return
         start = perf_counter()
         try:
-            self._batch.observe(inputs, targets, outputs, loss)
+            with quiet():
+                self._batch.observe(inputs, targets, outputs, loss)
         except Exception as error:
             self.fail("observe()", error)
         self._cadence.spend(perf_counter() - start)
@@ -116,7 +118,8 @@ class Capture:
     def root_called(self, model: Any, args: Any, kwargs: Any) -> None:
         """What the model's pre-hook does: counts evaluations, takes the inputs, begins steps that no optimizer ends."""
         try:
-            self._root_called(model, args, kwargs)
+            with quiet():
+                self._root_called(model, args, kwargs)
         except Exception as error:
             self.fail("model's call", error)
 
@@ -244,6 +247,7 @@ class _StepHook:
         capture = self._act.__self__  # type: ignore[attr-defined]
         closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
         try:
-            self._act(self._index, optimizer, closure)
+            with quiet():
+                self._act(self._index, optimizer, closure)
         except Exception as error:
             capture.fail("optimizer's step", error)
