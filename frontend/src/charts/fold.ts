@@ -127,7 +127,8 @@ export function layOut(tree: readonly Node[], names: readonly string[], options:
     if (open && node.children.length > 0) {
       block.height = LABEL;
       y += LABEL + ROW.gap;
-      for (const child of node.children) visit(child, depth + 1);
+      const quiet = !options.chosen.has(node.key);
+      for (const child of quiet ? gatherQuiet(node.children, options.marked) : node.children) visit(child, depth + 1);
       return;
     }
     block.rows = open ? openRows(node, names, y) : closedRows(node, names.length, y);
@@ -136,6 +137,35 @@ export function layOut(tree: readonly Node[], names: readonly string[], options:
   };
   for (const node of tree) visit(node, 0);
   return blocks;
+}
+
+/** Neighbouring groups that no finding points at, as one: a container that opened by itself shows only what matters. */
+function gatherQuiet(children: readonly Node[], marked: ReadonlySet<number>): Node[] {
+  const gathered: Node[] = [];
+  let run: Node[] = [];
+  const flush = () => {
+    const [first, last] = [run[0], run[run.length - 1]];
+    if (first && last && first !== last) {
+      const label = `${first.label}–${last.label.slice(last.label.lastIndexOf(".") + 1)}`;
+      gathered.push({
+        key: `${first.key}–${last.key}`,
+        label,
+        layers: run.flatMap((node) => node.layers),
+        children: run,
+      });
+    } else gathered.push(...run);
+    run = [];
+  };
+  for (const child of children) {
+    if (!child.layers.some((layer) => marked.has(layer))) {
+      run.push(child);
+      continue;
+    }
+    flush();
+    gathered.push(child);
+  }
+  flush();
+  return gathered;
 }
 
 function openRows(node: Node, names: readonly string[], y: number): Row[] {
