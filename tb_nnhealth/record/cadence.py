@@ -103,13 +103,15 @@ class Cadence:
         self.histogram_every = min(max(wanted, _LEAST_HISTOGRAM_EVERY), _MOST_HISTOGRAM_EVERY)
         self._average = cost + extra / self.histogram_every
         if self._given is None and self.bare > 0:
-            self.every = min(max(1, math.ceil(self._average / (_RESERVE * self._budget * self.bare))), _MOST_EVERY)
+            least = 2 if self._asynchronous else 1  # without steps to compare with, a device's cost would stay unseen
+            wanted = math.ceil(self._average / (_RESERVE * self._budget * self.bare))
+            self.every = min(max(least, wanted), _MOST_EVERY)
 
     @property
     def interval(self) -> int:
         """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
         if self._given is None and self._total_spent + self._average <= GRACE:
-            return min(self.every, max(1, self.index // _GRACE_SPACING))
+            return min(self.every, max(2 if self._asynchronous else 1, self.index // _GRACE_SPACING))
         return self.every
 
     @property

@@ -28,9 +28,7 @@ class Catalog:
     ``changed`` is True when a reader's layout is out of date.
     """
 
-    def __init__(
-        self, model: Any, optimizers: Sequence[Any], wanted: Any
-    ) -> None:
+    def __init__(self, model: Any, optimizers: Sequence[Any], wanted: Any) -> None:
         self._wanted = wanted
         self._model = weakref.ref(model)
         self._rows: dict[tuple[str, str], int] = {}

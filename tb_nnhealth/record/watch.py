@@ -12,6 +12,7 @@ import torch
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
+from tb_nnhealth.record.layout_entries import module_name
 from tb_nnhealth.record.layout_names import Selection, patterns
 from tb_nnhealth.record.step import Capture
 
@@ -50,6 +51,7 @@ class Watch:
         _check_criterion(criterion)
         _check_cadence(every, budget, step)
         selection = Selection(patterns("include", include), patterns("exclude", exclude))
+        _check_selection(model, selection)
         if rules is not None and not isinstance(rules, Mapping):
             raise TypeError(f"watch(): rules= expects a mapping from rule ids to options, found {rules!r}")
         self.name = schema.DEFAULT_WATCH if name is None else name
@@ -115,6 +117,15 @@ def _check_cadence(every: Any, budget: Any, step: Any) -> None:
         raise ValueError(f"watch(): budget= expects a share of the step time in (0, 1], found {budget}")
     if step is not None and not callable(step):
         raise TypeError(f"watch(): step= expects a callable that returns the step, found {step!r}")
+
+
+def _check_selection(model: Any, selection: Selection) -> None:
+    names = [module_name(name, model) for name, module in model.named_modules()]
+    if not any(name in selection for name in names):
+        there = ", ".join(names[1:9]) + (", ..." if len(names) > 9 else "")
+        raise ValueError(
+            f"watch(): include= and exclude= leave nothing of {type(model).__name__}; its modules are {there}"
+        )
 
 
 def _hookable_optimizers(model: Any, optimizer: Any) -> list[Any]:

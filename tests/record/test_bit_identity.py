@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from tb_nnhealth.record.watch import Watch
-
 from bit_identity_cases import CASES, STEPS, Result
 from memory_recorder import MemoryRecorder
+
+from tb_nnhealth.record.watch import Watch
 
 
 def bits(tensor: torch.Tensor) -> bytes:
@@ -31,7 +30,9 @@ def run(case: Callable[..., Result], watch: Callable[..., Any]) -> tuple[Result,
         "keys": [list(module.state_dict()) for module in result.modules],
         "values": [bits(value) for module in result.modules for value in module.state_dict().values()],
         "gradients": [
-            None if p.grad is None else bits(p.grad.to_dense()) for module in result.modules for p in module.parameters()
+            None if p.grad is None else bits(p.grad.to_dense())
+            for module in result.modules
+            for p in module.parameters()
         ],
         "modes": [m.training for module in result.modules for m in module.modules()],
     }

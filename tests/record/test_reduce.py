@@ -103,7 +103,8 @@ def test_way_without_branches_gives_the_same_as_a_device_would_compute_it(array:
 @given(st.lists(anything32, min_size=2, max_size=4))
 @settings(max_examples=100, deadline=None)
 def test_calls_are_pooled_as_one_tensor(parts: list[np.ndarray]) -> None:
-    assert_close(measured(*(torch.from_numpy(p.copy()) for p in parts)), twin(np.concatenate([p.ravel() for p in parts])))
+    joined = np.concatenate([part.ravel() for part in parts])
+    assert_close(measured(*(torch.from_numpy(part.copy()) for part in parts)), twin(joined))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])

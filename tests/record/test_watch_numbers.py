@@ -107,7 +107,8 @@ def test_layout_tells_what_was_watched() -> None:
     assert layout.optimizers[0].type == "SGD"
     assert layout.optimizers[0].foreign_parameters == 1
     assert [g.weight_decay for g in layout.optimizers[0].groups] == [0.1, 0.0]
-    assert (layout.criterion.type, layout.criterion.classes, layout.criterion.reduction) == ("CrossEntropyLoss", 5, "sum")
+    told = layout.criterion
+    assert (told.type, told.classes, told.reduction) == ("CrossEntropyLoss", 5, "sum")
     assert layout.batch_size == 3
     assert stream.value(schema.LEARNING_RATE, "0.1", schema.MEAN) == 0.5
     row = layout.rows[stream.row(schema.TARGET, "")]
@@ -239,8 +240,8 @@ def test_saturated_share_before_a_function(function: str) -> None:
         output = model(x)
         output.sum().backward()
         optimizer.step()
-    far = output.abs() > 0.97 if function == "tanh" else (output - 0.5).abs() > 0.47
-    assert stream.value(schema.ACTIVATION, "linear", schema.SATURATED_SHARE) == pytest.approx(far.double().mean().item())
+    far = (output.abs() > 0.97 if function == "tanh" else (output - 0.5).abs() > 0.47).double().mean().item()
+    assert stream.value(schema.ACTIVATION, "linear", schema.SATURATED_SHARE) == pytest.approx(far)
     assert stream.module("linear").nonlinearity == function
 
 

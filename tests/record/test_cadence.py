@@ -1,0 +1,121 @@
+"""Which steps are measured; time is simulated."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tb_nnhealth.record import cadence as cadence_module
+from tb_nnhealth.record.cadence import OPENING, Cadence
+
+
+def simulate(
+    cadence: Cadence, steps: int, bare: float = 0.1, cost: float = 0.05, pauses: dict[int, float] | None = None
+) -> tuple[list[int], float]:
+    """Steps that were measured, and the share of the bare time that all measuring took."""
+    now, measured, spent = 0.0, [], 0.0
+    for step in range(steps):
+        own = 0.0
+        if cadence.measured:
+            measured.append(step)
+            own = cost * (3 if cadence.counted else 1)
+        now += bare + own + (pauses or {}).get(step, 0.0)
+        spent += own
+        cadence.spend(own)
+        cadence.end(now, measured=cadence.measured)
+    return measured, spent / (bare * steps)
+
+
+def test_given_cadence_is_kept_to_the_step() -> None:
+    measured, _ = simulate(Cadence(7, 0.02), 50)
+    assert measured == [0, 7, 14, 21, 28, 35, 42, 49]
+
+
+def test_opening_is_measured_whole() -> None:
+    measured, _ = simulate(Cadence(None, 0.02), 200)
+    assert measured[:OPENING] == list(range(OPENING))
+
+
+@pytest.mark.parametrize("budget", [0.005, 0.02, 0.2])
+@pytest.mark.parametrize("cost", [0.0005, 0.02, 0.5])
+def test_cost_stays_within_the_budget(budget: float, cost: float) -> None:
+    steps = 40_000
+    measured, share = simulate(Cadence(None, budget), steps, cost=cost)
+    grace = cadence_module.GRACE / (0.1 * steps)
+    opening = (OPENING + 2) * cost * 3 / (0.1 * steps)
+    assert share <= budget + grace + opening
+    assert len(measured) * cost * 2 >= 0.2 * budget * 0.1 * steps or measured == list(range(steps))
+
+
+def test_cheap_measuring_is_done_at_every_step() -> None:
+    measured, _ = simulate(Cadence(None, 0.02), 100, cost=1e-5)
+    assert measured == list(range(100))
+
+
+def test_one_long_pause_changes_nothing() -> None:
+    steady, _ = simulate(Cadence(None, 0.02), 3000)
+    paused, _ = simulate(Cadence(None, 0.02), 3000, pauses={5: 60.0, 400: 600.0})
+    assert len(paused) == pytest.approx(len(steady), abs=1)
+    assert len(steady) > 60
+
+
+def test_cadence_follows_a_change_of_the_step_time() -> None:
+    cadence = Cadence(None, 0.02)
+    simulate(cadence, 3000, bare=0.1)
+    slow = cadence.every
+    simulate(cadence, 3000, bare=1.0)
+    assert cadence.every < slow
+
+
+def test_short_runs_are_measured_often_enough_to_be_judged() -> None:
+    measured, _ = simulate(Cadence(None, 0.02), 300, bare=0.001, cost=0.002)
+    assert len(measured) > 40
+
+
+def test_costly_histograms_become_rarer() -> None:
+    cadence = Cadence(1, 0.02)
+    now = 0.0
+    for _ in range(200):
+        own = 0.001 * (30 if cadence.counted else 1)
+        now += 0.01 + own
+        cadence.spend(own)
+        cadence.end(now, measured=True)
+    assert cadence.histogram_every == 100
+    assert Cadence(1, 0.02).histogram_every == 10
+
+
+def test_work_queued_on_a_device_is_seen_by_the_length_of_the_steps() -> None:
+    cadence = Cadence(None, 0.02, asynchronous=True)
+    now = 0.0
+    for _ in range(2000):
+        now += 0.1 + (0.05 if cadence.measured else 0.0) + 0.0001
+        cadence.spend(0.0001 if cadence.measured else 0.0)
+        cadence.end(now, measured=cadence.measured)
+    assert cadence.cost == pytest.approx(0.05, rel=0.01)
+    assert cadence.every >= math.ceil(0.05 / (0.02 * 0.1))
+
+
+def test_reason_is_one_sentence_with_the_numbers() -> None:
+    given, chosen = Cadence(5, 0.02), Cadence(None, 0.02)
+    assert given.reason == "every=5 was given."
+    assert chosen.reason == "The first 10 steps are always measured."
+    simulate(chosen, 5000)
+    assert f"one step in {chosen.every}" in chosen.reason
+    assert "50.00 ms" in chosen.reason
+    assert "2.0%" in chosen.reason
+
+
+def test_overhead_is_the_share_of_the_bare_time() -> None:
+    cadence = Cadence(1, 0.02)
+    _, share = simulate(cadence, 100)
+    assert cadence.overhead == pytest.approx(share, rel=0.05)
+    assert Cadence(1, 0.02).overhead == 0.0
+
+
+def test_step_that_was_not_measured_though_due_is_no_record() -> None:
+    cadence = Cadence(1, 0.02)
+    for now in range(5):
+        cadence.end(float(now), measured=False)
+    assert cadence.counted
+    assert cadence.cost == 0.0
