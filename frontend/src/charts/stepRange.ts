@@ -1,9 +1,9 @@
 /** The step axis that heatmap and scalar charts share, and the data they show on it. */
 
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
-import type { HeatmapResponse, ScalarsResponse } from "../api/types";
+import type { HeatmapResponse, ScalarChart, ScalarsResponse } from "../api/types";
 import { fetched, type Resource } from "../state/resources";
-import { cursor, model, range, run, runReport, type StepRange, statistic, tags } from "../state/store";
+import { cursor, model, range, run, runReport, type StepRange, statistic, tags, ticked } from "../state/store";
 import { type Columns, makeColumns } from "./columns";
 import { makeScale, type Scale } from "./scale";
 
@@ -51,6 +51,23 @@ export const pickedScalars: ReadonlySignal<Resource<ScalarsResponse>> = held(() 
   runReport.value === null || tags.value.length === 0
     ? IDLE
     : fetched("scalars", scalarParameters(tags.value), { lane: "picked" }).value,
+);
+
+/** More runs than this in one chart could not be told apart. */
+const COMPARED = 4;
+
+/** The same charts of the other ticked runs. */
+export const comparedScalars = computed<{ run: string; charts: ScalarChart[] }[]>(() =>
+  [...ticked.value]
+    .filter((name) => name !== run.value)
+    .slice(0, COMPARED)
+    .flatMap((name) => {
+      const answers = (tags.value.length > 0 ? [[], tags.value] : [[]]).map(
+        (picked) => fetched("scalars", { ...scalarParameters(picked), run: name }).value.data,
+      );
+      const charts = answers.flatMap((answer) => answer?.charts ?? []);
+      return charts.length > 0 ? [{ run: name, charts }] : [];
+    }),
 );
 
 const NO_COLUMNS = makeColumns([]);

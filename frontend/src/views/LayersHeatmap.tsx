@@ -94,6 +94,7 @@ function Interaction({ hover }: { hover: Signal<Hover | null> }) {
     if (!dragged) return;
     if (Math.abs(dragged.to - dragged.from) > DRAG) {
       if (stepScale.value) zoomBetween(stepScale.value, dragged.from, dragged.to);
+      hover.value = null; // the cell that was under the pointer has moved
       return;
     }
     const row = rows.value[rowAt(place(event).y)];

@@ -8,7 +8,7 @@ import { upperBound } from "../charts/columns";
 import * as paint from "../charts/paint";
 import { type Range, robustRange } from "../charts/range";
 import { formatTick, makeScale, type Scale } from "../charts/scale";
-import { GUTTER, shown, stepScale } from "../charts/stepRange";
+import { comparedScalars, GUTTER, shown, stepScale } from "../charts/stepRange";
 import { number } from "../lib/format";
 import { type Palette, palette } from "../lib/palette";
 import { cursor, theme } from "../state/store";
@@ -33,9 +33,35 @@ function meanOf(series: ScalarSeries): Float32Array | null {
   return series.role === "train" && series.steps.length > RINGS ? series.mean : null;
 }
 
-function rangeOf(chart: ScalarChart, steps: readonly [number, number] | null): Range | null {
+/** A series of another run in the same chart: its first, which is the training one where there are two. */
+interface Compared {
+  run: string;
+  series: ScalarSeries;
+  colour: (colours: Palette) => string;
+}
+
+const COMPARED_COLOURS: ((colours: Palette) => string)[] = [
+  (colours) => colours.accent,
+  (colours) => colours.link,
+  (colours) => colours.healthyFill,
+  (colours) => colours.warningBar,
+];
+
+function comparedIn(chart: ScalarChart): Compared[] {
+  return comparedScalars.value.flatMap(({ run, charts }, i) => {
+    const series = charts.find((other) => other.id === chart.id)?.series[0];
+    const colour = COMPARED_COLOURS[i];
+    return series && colour ? [{ run, series, colour }] : [];
+  });
+}
+
+function rangeOf(
+  chart: ScalarChart,
+  compared: readonly Compared[],
+  steps: readonly [number, number] | null,
+): Range | null {
   const values: number[] = [];
-  for (const series of chart.series) {
+  for (const series of [...chart.series, ...compared.map((other) => other.series)]) {
     const line = meanOf(series) ?? series.values;
     series.steps.forEach((step, i) => {
       if (!steps || (step >= steps[0] && step <= steps[1])) values.push(line[i] as number);
@@ -49,7 +75,11 @@ function rangeOf(chart: ScalarChart, steps: readonly [number, number] | null): R
 export function ScalarsChart({ chart, stretches, onRemove }: Props) {
   const height = heightOf(chart);
   const within = shown.value;
-  const range = useMemo(() => rangeOf(chart, within), [chart, within?.[0], within?.[1]]);
+  const compared = comparedIn(chart);
+  const range = useMemo(
+    () => rangeOf(chart, compared, within),
+    [chart, comparedScalars.value, within?.[0], within?.[1]],
+  );
   const kind = chart.scale === "log" && range && range.domain[0] > 0 ? "log" : "linear";
   const y = range ? makeScale(kind, range.domain, [MARGIN + height, MARGIN]) : null;
 
@@ -72,6 +102,10 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
     // A line two pixels wide must not lose half of its width on the edge of the box.
     const clip = { ...box, top: box.top - 1, bottom: box.bottom + 1 };
     paint.clipTo(context, clip, () => {
+      for (const { series, colour } of compared) {
+        const line = meanOf(series) ?? series.values;
+        paint.drawLine(context, at, y, series.steps, line, { colour: colour(colours), width: 1.3 });
+      }
       for (const series of chart.series) drawSeries(context, at, y, series, colours);
     });
     for (const series of chart.series) {
@@ -82,7 +116,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
         at,
         y,
         series.steps,
-        series.mean ?? series.values,
+        meanOf(series) ?? series.values,
         range,
         lineOf(series, colours),
       );
@@ -94,7 +128,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
       <canvas ref={canvas} class="fill" role="img" aria-label={describe(chart)} />
       <div class="scalar-name">
         <h3 title={chart.title}>{chart.title}</h3>
-        <Legend chart={chart} />
+        <Legend chart={chart} compared={compared} />
         {onRemove && (
           <button type="button" class="scalar-remove" aria-label={`Remove ${chart.title}`} onClick={onRemove}>
             remove
@@ -149,7 +183,7 @@ function drawRings(context: paint.Context, x: Scale, y: Scale, series: ScalarSer
   });
 }
 
-function Legend({ chart }: { chart: ScalarChart }) {
+function Legend({ chart, compared }: { chart: ScalarChart; compared: readonly Compared[] }) {
   const several = chart.series.length > 1 || chart.series.some(meanOf);
   if (!several) return chart.scale === "log" ? <span class="scalar-note">log scale</span> : null;
   return (
@@ -167,6 +201,12 @@ function Legend({ chart }: { chart: ScalarChart }) {
           noise ±2σ
         </li>
       )}
+      {compared.map(({ run, colour }) => (
+        <li key={run} title={run}>
+          <i class="swatch" style={{ borderColor: colour(palette(theme.value)) }} />
+          <span>{run}</span>
+        </li>
+      ))}
     </ul>
   );
 }
