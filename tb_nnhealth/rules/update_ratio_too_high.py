@@ -12,12 +12,14 @@ weights by about a thousandth per step.
 
 ## How it is computed
 For each weight matrix, the L2 norm of the change made by one optimizer step over the L2 norm of the weights (no unit,
-per step). Two conditions:
+per step). Three conditions:
 
-- **sustained**: the ratio exceeds `max` in half of 40 records. The first 20 steps are not counted, for Adam's first
+- **sustained**: the ratio exceeds `max` in half of 20 records. The first 20 steps are not counted, for Adam's first
   steps are large by construction.
 - **at once**: the change exceeds `jump` in three of five records, relative to the smallest norm that the weights had
   in the last 20 records, so that weights which have already been blown up cannot hide it.
+- **in the end**: steps above 1e-2 have made the weights more than `grown` times as large as they were at the start,
+  in three of five records, and the loss has not fallen to half.
 
 Weights that start at or near zero (a zero-initialized branch, LoRA's B) are measured against half the scale of
 default initialization, 1/√(3 fan-in), instead.
@@ -44,8 +46,9 @@ normalization layer, which grow until the steps are small in proportion. In all 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
@@ -54,6 +57,7 @@ from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
     Example,
+    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -65,6 +69,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.progress import Progress, progress
+from tb_nnhealth.rules.steps import AT_ONCE, carried_away, relative_to_before
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import Weights, weights_of
 from tb_nnhealth.rules.wording import round_rate, short
@@ -72,8 +77,10 @@ from tb_nnhealth.rules.wording import round_rate, short
 HEALTHY = (2e-4, 1e-2)
 TARGET = 3e-3
 """The ratio that the suggested learning rate aims at: the middle of 1e-3 and 1e-2."""
-LOOK_BACK = 20
-AT_ONCE = 5
+ADVICE = (
+    "Warm the learning rate up over the first few hundred steps.",
+    "Clip the gradients: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
+)
 WELL_LEARNED = 0.25
 """Share of its start below which the loss says that large steps did no harm."""
 SMALLEST_SCALE = 0.5
@@ -104,7 +111,14 @@ def check(case: Case) -> Outcome:
     window = int(case.options["window"])
     at_once = episodes(jump > jump_limit, moving, weights.steps, window=AT_ONCE, share=0.6)
     sustained = episodes(ratio > limit, settled, weights.steps, window=window)
-    if not at_once and not sustained:
+    seen = progress(case.run, history)
+    growth = np.asarray(weights.weight / np.fmax(weights.initial_rms, scale), np.float32)
+    driven = (
+        carried_away(weights, growth, case.options["grown"], HEALTHY[1])
+        if seen is not None and not seen.learned
+        else []
+    )
+    if not at_once and not sustained and not driven:
         near = closest(
             np.where(settled, ratio, np.nan),
             float(limit.min()),
@@ -114,22 +128,36 @@ def check(case: Case) -> Outcome:
             "update : weight ratio",
         )
         return Passed(near)
-    seen = progress(case.run, history)
-    hits = {}
+    hits = {episode.column: _driven_hit(weights, episode, growth, case.options["grown"], seen) for episode in driven}
     for found, values, limits in ((sustained, ratio, limit), (at_once, jump, jump_limit)):
         for episode in found:
             hits[episode.column] = _hit(weights, episode, values, float(limits[episode.column]), seen)
     return Ill(list(hits.values()))
 
 
-def relative_to_before(weights: Weights, scale: NDArray[np.float64]) -> Floats:
-    """‖Δw‖ over the least ‖w‖ of the last ``LOOK_BACK`` records, but no less than ``scale`` (root mean squares)."""
-    least = weights.weight.astype(np.float64)
-    for back in range(1, min(LOOK_BACK, len(weights.steps) - 1) + 1):
-        least[back:] = np.fmin(least[back:], weights.weight[:-back])
-    reference = np.fmax(least, scale)
-    with np.errstate(over="ignore"):
-        return np.asarray(weights.update / reference, np.float32)
+def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float, seen: Progress | None) -> Hit:
+    name = weights.names[episode.column]
+    value = worst(growth, episode, "above")
+    stretch = weights.ratio[episode.first : episode.last + 1, episode.column]
+    usual = float(np.nanmedian(stretch[stretch > 0]))
+    lr, first, more = _rate(weights, episode, usual)
+    by = f"at learning rate {short(lr)} " if np.isfinite(lr) else ""
+    return hit(
+        episode,
+        name,
+        severity="critical" if value > 2 * limit else _severity(0.0, seen),
+        statistic="weight_growth",
+        unit="1",
+        value=value,
+        limit=limit,
+        direction="above",
+        healthy=(0.5, 3),
+        message=f"Updates of {short(usual)} of the weights' norm per step {by}have made `{name}` {short(value)} times"
+        " as large as it was, and the loss has not been learned; 1e-3 per step is usual.",
+        advice=(first, *ADVICE),
+        more=more,
+        rank=value,
+    )
 
 
 def _severity(value: float, seen: Progress | None) -> Severity:
@@ -140,20 +168,12 @@ def _severity(value: float, seen: Progress | None) -> Severity:
     return "warning"
 
 
-def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen: Progress | None):  # type: ignore[no-untyped-def]
+def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen: Progress | None) -> Hit:
     name = weights.names[episode.column]
     value = worst(values, episode, "above")
     onset = float(values[episode.first, episode.column])
-    lr = float(weights.lr[episode.first, episode.column])
-    more: dict[str, float] = {"onset": onset}
-    if np.isfinite(lr) and lr > 0:
-        better = lr * TARGET / onset
-        more |= {"learning_rate": lr, "learning_rate_to_try": better}
-        cause = f"Learning rate {short(lr)} gives updates"
-        first = f"Lower the learning rate from {short(lr)} to about {round_rate(better)}."
-    else:
-        cause = "The optimizer makes updates"
-        first = f"Lower the learning rate about {short(onset / TARGET)}-fold."
+    lr, first, more = _rate(weights, episode, onset)
+    cause = f"Learning rate {short(lr)} gives updates" if np.isfinite(lr) else "The optimizer makes updates"
     outcome = ""
     if seen is not None and seen.learned:
         outcome = f" The loss has fallen from {short(seen.start)} to {short(seen.now)} nonetheless."
@@ -169,14 +189,20 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
         healthy=HEALTHY,
         message=f"{cause} of {short(onset)} of the weights' norm per step in `{name}` from step {episode.first_step}"
         f" (at most {short(value)}); 1e-3 is usual, {short(limit)} the limit.{outcome}",
-        advice=(
-            first,
-            "Warm the learning rate up over the first few hundred steps.",
-            "Clip the gradients: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
-        ),
+        advice=(first, *ADVICE),
         more=more,
         rank=value,
     )
+
+
+def _rate(weights: Weights, episode: Episode, ratio: float) -> tuple[float, str, dict[str, float]]:
+    """The learning rate at the onset (NaN where unknown), the advice that names a better one, and both as evidence."""
+    lr = float(weights.lr[episode.first, episode.column])
+    if not lr > 0:
+        return math.nan, f"Lower the learning rate about {short(ratio / TARGET)}-fold.", {"onset": ratio}
+    better = lr * TARGET / ratio
+    advice = f"Lower the learning rate from {short(lr)} to about {round_rate(better)}."
+    return lr, advice, {"onset": ratio, "learning_rate": lr, "learning_rate_to_try": better}
 
 
 def _network(factor: float | Floats, layer: int = 3, **options: object) -> Network:
@@ -216,6 +242,15 @@ def _blown_up() -> Run:
     return network.set(schema.LOSS, "", mean=2.31).run()
 
 
+def _carried_away(grown: float, loss: float) -> Run:
+    """Adam under a learning rate that rises slowly: never a large step in proportion, but the weights grow and grow."""
+    network, t = Network(lr=0.3), np.arange(200)
+    growth = 1 + (grown - 1) * np.clip((t - 50) / 100, 0, 1)
+    network.scale(schema.WEIGHT, network.weight(3), growth)
+    network.scale(schema.UPDATE, network.weight(3), 40 * growth)
+    return network.set(schema.LOSS, "", mean=np.linspace(2.3, loss, 200)).run()
+
+
 def _zero_initialized() -> Run:
     """LoRA's B under Adam: starts at zero, and its first steps are many times its own size."""
     network, t = Network(), np.arange(200)
@@ -245,6 +280,11 @@ EXAMPLES = (
         100,
     ),
     Example("Weights blown up within ten steps", _blown_up, True, "layers.4.weight", 2),
+    Example("Carried away in small steps", lambda: _carried_away(12.0, 2.2), True, "layers.3.weight", 59),
+    Example(
+        "Weights grow twelvefold, and the loss is learned", lambda: _carried_away(12.0, 0.3), False, outcome="Passed"
+    ),
+    Example("Weights grow fourfold", lambda: _carried_away(4.0, 2.2), False, outcome="Passed"),
     Example("Above the limit, but the loss falls: information only", _learned_nonetheless, True, "layers.3.weight", 30),
     Example("Just above the limit", lambda: _stands(_network(_from(60, 120.0))), True, "layers.3.weight"),
     Example("A usual learning rate", lambda: Network().run(), False, outcome="Passed"),
@@ -279,10 +319,17 @@ RULE = Rule(
         ),
         Option(
             "window",
-            40,
+            20,
             "records",
             "records of which half must exceed max",
             "longest transient of healthy trainings of ours",
+        ),
+        Option(
+            "grown",
+            5,
+            "1",
+            "growth of the weights since the start, while steps exceed 1e-2 and the loss is not learned",
+            "healthy trainings of ours that had not learned stay below 3, failing ones exceed 5.5",
         ),
         Option(
             "opening", 20, "steps", "first steps in which max is not applied", "Adam's bias correction at beta1 = 0.9"

@@ -1,0 +1,39 @@
+"""How far an optimizer's steps carry the weights from where they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import Floats
+from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.weights import Weights
+
+AT_ONCE = 5
+"""Records in which a change shows that is too large to wait for more."""
+LOOK_BACK = 20
+LEAVING = 2.0
+"""Growth from which weights that end up many times larger are said to have left their scale."""
+
+
+def relative_to_before(weights: Weights, scale: NDArray[np.float64]) -> Floats:
+    """‖Δw‖ over the least ‖w‖ of the last ``LOOK_BACK`` records, but no less than ``scale`` (root mean squares)."""
+    least = weights.weight.astype(np.float64)
+    for back in range(1, min(LOOK_BACK, len(weights.steps) - 1) + 1):
+        least[back:] = np.fmin(least[back:], weights.weight[:-back])
+    reference = np.fmax(least, scale)
+    with np.errstate(over="ignore"):
+        return np.asarray(weights.update / reference, np.float32)
+
+
+def carried_away(weights: Weights, growth: Floats, limit: float, quick_from: float) -> list[Episode]:
+    """Weights that steps above ``quick_from`` made ``limit`` times larger, from where they left their scale."""
+    quick = (growth > limit) & (weights.ratio > quick_from)
+    found = []
+    for episode in episodes(quick, np.isfinite(growth), weights.steps, window=AT_ONCE, share=0.6):
+        small = np.flatnonzero(~(growth[: episode.first, episode.column] > LEAVING))
+        first = min(int(small[-1]) + 1, episode.first) if len(small) else 0
+        found.append(replace(episode, first=first, first_step=int(weights.steps[first])))
+    return found
