@@ -129,8 +129,8 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
     if not (first > limit and output > OUTPUT_RMS):
         return Passed()
     message = (
-        f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output of 0 "
-        f"would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
+        f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output "
+        f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
     )
     return Ill([_hit(first, step, limit, "above", "warning", message, {"output_rms": output})])
 
@@ -138,15 +138,15 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
 def _above(first: float, guess: float, criterion: Any) -> str:
     of = f"{criterion.classes} classes" if criterion.classes > 2 else "two classes"
     return (
-        f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the untrained network is sure of wrong answers, "
-        "because its outputs are too large."
+        f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the untrained network is sure of "
+        "wrong answers, because its outputs are too large."
     )
 
 
 def _below(first: float, guess: float) -> str:
     return (
-        f"The first loss is {first:.3g}, where a guess costs {guess:.3g}: the network was trained before, or the answer "
-        "leaks into the input."
+        f"The first loss is {first:.3g}, where a guess costs {guess:.3g}: the network was trained before, or the "
+        "answer leaks into the input."
     )
 
 
@@ -166,10 +166,22 @@ def _hit(
         )
     )
     return Hit(
-        subject=losses.CRITERION, first_step=step, fired_step=step, last_step=step, count=1, active=False,
-        severity=severity, statistic="first loss", unit="unit of the loss", value=first, limit=limit,
-        direction=direction, message=message, advice=advice, more=more,
-    )  # fmt: skip
+        subject=losses.CRITERION,
+        first_step=step,
+        fired_step=step,
+        last_step=step,
+        count=1,
+        active=False,
+        severity=severity,
+        statistic="first loss",
+        unit="unit of the loss",
+        value=first,
+        limit=limit,
+        direction=direction,
+        message=message,
+        advice=advice,
+        more=more,
+    )
 
 
 def _first(loss: float, *, reduction: str = "mean", criterion: str = "CrossEntropyLoss", classes: int = 10) -> Run:
@@ -240,5 +252,4 @@ RULE = Rule(
         Example("no criterion watched", _unwatched, ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("exploding-gradients", "gradient-spike"),
 )

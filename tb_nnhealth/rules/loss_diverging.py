@@ -12,8 +12,8 @@ seldom mend it, and NaN often follows.
 The curve is reduced to at most 400 medians and smoothed by a running median over a twentieth of them. Its lowest
 level plus `rise` times the greater of the drop from the start and the first loss (in the loss's unit), and at least
 six sigma of the point-to-point noise above, is the limit. It fires where four fifths of the last twentieth of the
-points, at least five, lie above the limit and the loss is not falling again. Where the curve ends in NaN or infinity,
-three rising points above the limit are enough. The first step is the crossing of the limit.
+points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
+in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
 
 ## What to try
 1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
@@ -94,7 +94,8 @@ def check(case: Case) -> Outcome:
     limit = low + max(case.options["rise"] * max(start - low, abs(start)), SIGMAS * noise)
     above = (level > limit) & (np.arange(len(level)) > low_at)
     staying = above[-tail:].mean() >= STAYING and (values[-tail:] > limit).mean() >= STAYING
-    if not staying or (not broken and _coming_back(values, level, low_at, tail)):
+    back = not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)
+    if not staying or back:
         share = float((level[-1] - low) / (limit - low)) if limit > low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), found.subject, int(steps[-1]), "training loss"))
     crossing = int(np.flatnonzero(~above)[-1]) + 1
@@ -102,7 +103,7 @@ def check(case: Case) -> Outcome:
 
 
 def _start(run: Run, values: curves.Values) -> float:
-    """The first loss, or the cost of a constant answer where that is lower: a bad initialization is no level to keep."""
+    """The first loss, or the cost of a constant answer where that is lower: a bad start is no level to keep."""
     first = float(np.median(values[:3]))
     chance = [naive for history in run.watches.values() if np.isfinite(naive := naive_loss(history))]
     return min(first, chance[0]) if len(chance) == 1 else first
@@ -123,15 +124,25 @@ def _hit(
     now = float(np.median(values[-tail:]))
     then = " and is no longer finite" if broken else ""
     return Hit(
-        subject=subject, first_step=int(steps[crossing]), fired_step=int(steps[fired]), last_step=int(steps[-1]),
-        count=len(steps) - crossing, active=True, severity="critical", statistic="training loss", unit="unit of the loss",
-        value=now, limit=limit, direction="above",
+        subject=subject,
+        first_step=int(steps[crossing]),
+        fired_step=int(steps[fired]),
+        last_step=int(steps[-1]),
+        count=len(steps) - crossing,
+        active=True,
+        severity="critical",
+        statistic="training loss",
+        unit="unit of the loss",
+        value=now,
+        limit=limit,
+        direction="above",
         message=(
-            f"`{subject}` rose to {short(now)}{then}, after it had fallen to {short(low)} at step {int(steps[low_at]):,}; "
-            f"it has stayed above {short(limit)} since step {int(steps[crossing]):,}."
+            f"`{subject}` rose to {short(now)}{then}, after it had fallen to {short(low)} at step "
+            f"{int(steps[low_at]):,}; it has stayed above {short(limit)} since step {int(steps[crossing]):,}."
         ),
-        advice=ADVICE, more={"lowest": low, "lowest_step": int(steps[low_at])},
-    )  # fmt: skip
+        advice=ADVICE,
+        more={"lowest": low, "lowest_step": int(steps[low_at])},
+    )
 
 
 def _plain(values: NDArray[np.float64], noise: float = 0.03) -> Run:

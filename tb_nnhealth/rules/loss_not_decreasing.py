@@ -11,10 +11,10 @@ Nothing is being learned, and waiting does not change it. Every other number of 
 The median of the best later third of the curve is compared with that of the first 1, 3 and 10 points, tenth and
 third. The standard error of each comes from the point-to-point noise (MAD of differences / sqrt 2). It fires where no
 comparison shows a gain beyond three standard errors and `gain` (share of the first loss), the last four fifths have
-no falling trend (Mann-Kendall z above -2.5), and the noise is small enough that a gain of 10 % would have been seen.
-A constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
-squared error; a loss within 2 % of it, or above, without falling trend fires too. Points before the learning rate
-first exceeds 0 are left out.
+no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would have been seen. A
+constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
+squared error; a loss within 2 % of it, or above, fires too, unless it is below and falling. Points before the
+learning rate first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -64,11 +64,13 @@ from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_POINTS = 20
 SIGNIFICANT = 3.0
-FALLING = -2.5
+FALLING = -4.0
 """Mann-Kendall's z below which a curve is called falling."""
 RESOLVABLE = 0.10
 """A gain of this share of the first loss must have been visible above the noise."""
 AT_CHANCE = 0.98
+LEARNED = 0.9
+"""A loss that was once below this share of a constant answer's has been lower, whatever became of it."""
 PRETRAINED = 0.7
 """A first loss below this share of a constant answer's was learned before this run."""
 NOTHING_LEFT = 0.05
@@ -87,6 +89,11 @@ class Gain:
     falling: bool
     first: float
     last: float
+    """Median of the last two thirds."""
+    lowest: float
+    """Lowest median of a twentieth, anywhere."""
+    now: float
+    """Median of the last fifth, and two standard errors more."""
     noise: float
 
 
@@ -115,8 +122,9 @@ def check(case: Case) -> Outcome:
         return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")
     gain = measure(values, case.options["gain"])
     enough = len(values) >= case.options["points"]
-    at_chance = enough and gain.last >= AT_CHANCE * chance
-    if gain.falling or (gain.seen and not at_chance):
+    below = gain.lowest < LEARNED * chance or (gain.falling and gain.now < chance)
+    at_chance = enough and gain.last >= AT_CHANCE * chance and not below
+    if not at_chance and (gain.falling or gain.seen):
         return Passed()
     if not at_chance and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
@@ -124,7 +132,7 @@ def check(case: Case) -> Outcome:
 
 
 def measure(values: curves.Values, asked: float) -> Gain:
-    """How far ``values`` fell from the start; float64 of shape (n,), n at least 9. ``asked``: least gain that counts."""
+    """How far ``values``, float64 of shape (n,), n ≥ 9, fell from the start; ``asked``: least gain that counts."""
     n = len(values)
     noise = curves.noise(values)
     later = [curves.level(part, noise) for part in (values[n // 3 : 2 * n // 3], values[2 * n // 3 :])]
@@ -136,14 +144,27 @@ def measure(values: curves.Values, asked: float) -> Gain:
             start = curves.level(values[:count], noise)
             error = math.hypot(start.error, best.error)
             seen |= start.value - best.value > max(SIGNIFICANT * error, asked * scale)
+    width = max(5, n // 20)
+    _, parts = curves.blocks(np.arange(n), values, n // width)
+    lowest = float(parts.min())
+    opening = curves.level(values[:3], noise)
+    seen |= opening.value - lowest > max((SIGNIFICANT + 1) * opening.error, 2 * asked * scale)
     start = curves.level(values[: n // 3], noise)
     error = math.hypot(start.error, best.error)
     gain = (start.value - best.value) / scale
     _, tail = curves.blocks(np.arange(n - n // 5), values[n // 5 :], 80)
+    end = curves.level(values[-max(3, n // 5) :], noise)
     return Gain(
-        gain, gain + 2 * error / scale, seen, curves.trend(tail) < FALLING, float(np.median(values[:3])),
-        float(np.median(values[n // 3 :])), noise,
-    )  # fmt: skip
+        value=gain,
+        upper=gain + 2 * error / scale,
+        seen=seen,
+        falling=curves.trend(tail) < FALLING,
+        first=float(np.median(values[:3])),
+        last=float(np.median(values[n // 3 :])),
+        lowest=lowest,
+        now=end.value + 2 * end.error,
+        noise=noise,
+    )
 
 
 def _chance(run: Run) -> float:
@@ -171,18 +192,28 @@ def _hit(
         told += " The learning rate is 0."
     advice = (
         "Overfit one batch of a few samples first: if that fails, the fault is in the model or the loop.",
-        "Check that gradients arrive and weights move: backward, step, requires_grad, detach, the optimizer's parameters.",
+        "Check that gradients arrive and weights move: backward, step, requires_grad, the optimizer's parameters.",
         "Check that inputs and labels still belong together after shuffling and augmentation.",
         "Try learning rates ten times greater and ten times smaller.",
     )
     return Hit(
-        subject=subject, first_step=int(steps[0]), fired_step=int(steps[at]), last_step=int(steps[-1]), count=len(steps),
-        active=True, severity="warning" if math.isnan(chance) else "critical", statistic="gain of the loss since the start",
-        unit="share of the first loss", value=gain.value, limit=case.options["gain"], direction="below",
-        message=told, advice=(("Set a learning rate above 0.", *advice) if rate_is_zero else advice),
+        subject=subject,
+        first_step=int(steps[0]),
+        fired_step=int(steps[at]),
+        last_step=int(steps[-1]),
+        count=len(steps),
+        active=True,
+        severity="warning" if math.isnan(chance) else "critical",
+        statistic="gain of the loss since the start",
+        unit="share of the first loss",
+        value=gain.value,
+        limit=case.options["gain"],
+        direction="below",
+        message=told,
+        advice=(("Set a learning rate above 0.", *advice) if rate_is_zero else advice),
         more={"first_loss": gain.first, "loss": gain.last, "noise": gain.noise}
         | ({} if math.isnan(chance) else {"constant_answer": chance}),
-    )  # fmt: skip
+    )
 
 
 def _plain(curve: curves.Values, noise: float, tag: str = "train_loss", step: int = 1) -> Run:
@@ -198,7 +229,7 @@ def _watched(start: float, end: float, classes: int = 10) -> Run:
 
 
 _ONES = np.ones(200)
-_FALL = np.exp(-np.arange(200) / 40.0)
+_FALL: curves.Values = np.exp(-np.arange(200) / 40.0)
 
 
 def _warm_up_only() -> Run:

@@ -127,19 +127,31 @@ def _in_history(history: History, prefix: str, skips_allowed: float) -> Hit | No
     bad_at = np.flatnonzero(counting)
     step = int(steps[at])
     return Hit(
-        subject=origin.subject, first_step=step, fired_step=step, last_step=int(steps[bad_at[-1]]), count=len(bad_at),
-        active=bool(counting[-1]), severity=severity, statistic="non-finite elements", unit="elements",
-        value=origin.count, limit=0, direction="above", healthy=(0.0, 0.0),
+        subject=origin.subject,
+        first_step=step,
+        fired_step=step,
+        last_step=int(steps[bad_at[-1]]),
+        count=len(bad_at),
+        active=bool(counting[-1]),
+        severity=severity,
+        statistic="non-finite elements",
+        unit="elements",
+        value=origin.count,
+        limit=0,
+        direction="above",
+        healthy=(0.0, 0.0),
         message=_skipping(bad.skipped) if not bad.records.any() else origin.message + again,
-        advice=origin.advice, more=origin.more, rank=origin.count,
-    )  # fmt: skip
+        advice=origin.advice,
+        more=origin.more,
+        rank=origin.count,
+    )
 
 
 def _skipping(skipped: NDArray[np.bool_]) -> str:
     recent = skipped[-SKIPS_WATCHED:]
     return (
-        f"In {int(recent.sum())} of the last {len(recent)} records the gradients were not finite and the gradient scaler "
-        "skipped the step: its scale does not settle, and gradients overflow at any useful scale."
+        f"In {int(recent.sum())} of the last {len(recent)} records the gradients were not finite and the gradient "
+        "scaler skipped the step: its scale does not settle, and gradients overflow at any useful scale."
     )
 
 
@@ -168,16 +180,26 @@ def _in_scalar(tag: str, series: Series) -> Hit | None:
     again = " Later values are finite again." if finite_again else ""
     bad_at = np.flatnonzero(bad)
     return Hit(
-        subject=tag, first_step=int(steps[at]), fired_step=int(steps[at]), last_step=int(steps[bad_at[-1]]),
-        count=len(bad_at), active=bool(bad[-1]), severity="warning" if finite_again else "critical",
-        statistic="non-finite values", unit="points", value=len(bad_at), limit=0, direction="above", healthy=(0.0, 0.0),
+        subject=tag,
+        first_step=int(steps[at]),
+        fired_step=int(steps[at]),
+        last_step=int(steps[bad_at[-1]]),
+        count=len(bad_at),
+        active=bool(bad[-1]),
+        severity="warning" if finite_again else "critical",
+        statistic="non-finite values",
+        unit="points",
+        value=len(bad_at),
+        limit=0,
+        direction="above",
+        healthy=(0.0, 0.0),
         message=f"`{tag}` is {what} from step {int(steps[at]):,}.{last}{why}{again}",
         advice=(
             "Watch the model (writer.watch(model, optimizer, criterion=...)): the first bad tensor is then named.",
             "Lower the learning rate or clip gradients by norm, where the loss grew before.",
             "Check the loss for logarithms and roots of 0, divisions by 0, and the data for NaN.",
         ),
-    )  # fmt: skip
+    )
 
 
 def _layer_breaks(since: int = 50, until: int | None = None, every: int = 1) -> Run:

@@ -166,7 +166,7 @@ def _cause(history: History, at: int, row: int, fed: _Feed | None) -> tuple[str,
         return _loss_cause(layout.criterion.type, fed)
     if kind in (schema.ACTIVATION_GRADIENT, schema.GRADIENT):
         return (
-            "The loss is finite, so a derivative is not: sqrt, norm, log or a power at 0, or torch.where's masked branch.",
+            "The loss is finite, so a derivative is not: sqrt, norm, log or power at 0, a masked branch of where.",
             (EPSILON, "In torch.where, make the masked branch finite before the operation.", ANOMALY),
         )
     if kind == schema.UPDATE:

@@ -10,11 +10,10 @@ are wrong on new data. The best network is the one at the minimum, not the last.
 
 ## How it is computed
 The validation loss is smoothed by a running median. It fires where the median of its last points (a sixth, at least
-two) exceeds the minimum by `rise` (share of the minimum), by 5 % of the drop from its first value and by four
-standard errors of its point-to-point noise; where it rises as a trend since the minimum; where the training loss at
-the end lies below that at the minimum, or below half of the validation loss; and where validation lies above
-training. The curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's
-unit.
+two) exceeds the minimum by `rise` (share of the minimum), by 5 % of the drop from the first loss and by four standard
+errors of its point-to-point noise; where it rises as a trend since the minimum; where the training loss at the end
+lies below that at the minimum, or below half of the validation loss; and where validation lies above training. The
+curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -100,7 +99,8 @@ def check(case: Case) -> Outcome:
     val, train = validation.finite(), training.finite()
     if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS:
         return TooLittleData(f"{len(val)} points of the validation loss, {FEWEST_POINTS} are needed of each loss")
-    gone = departure(val.values, case.options["rise"])
+    untrained = float(np.median(train.values[:3]))
+    gone = departure(val.values, case.options["rise"], untrained)
     if not gone.end > gone.limit or not _rises(val.values, gone):
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
@@ -110,8 +110,11 @@ def check(case: Case) -> Outcome:
     return Ill([_hit(val, gone, then, now, _accuracy_still_best(case.run))])
 
 
-def departure(values: curves.Values, rise: float) -> Departure:
-    """How far ``values``, float64 of shape (n,), end above their minimum; ``rise``: share of the minimum that counts."""
+def departure(values: curves.Values, rise: float, untrained: float = -np.inf) -> Departure:
+    """How far ``values``, float64 of shape (n,), end above their minimum; ``rise``: share of the minimum that counts.
+
+    ``untrained``: the loss at the start of training, where known, beside which a rise must be more than a trifle.
+    """
     n = len(values)
     width = 1 if n < 12 else max(3, n // 15)
     level = curves.smooth(values, width)
@@ -119,7 +122,7 @@ def departure(values: curves.Values, rise: float) -> Departure:
     low_at = int(np.argmin(level))
     low, end, noise = float(level[low_at]), float(np.median(values[-tail:])), curves.noise(values)
     error = noise * np.sqrt(1 / tail + 1 / max(width, 1))
-    drop = max(0.0, float(np.median(values[:2])) - low)
+    drop = max(0.0, max(untrained, float(np.median(values[:2]))) - low)
     limit = low + max(rise * abs(low), DROP_SHARE * drop, STANDARD_ERRORS * error)
     above = np.flatnonzero(~((level > limit) & (np.arange(n) > low_at)))
     return Departure(low_at, low, end, limit, min(int(above[-1]) + 1, n - 1), tail)
@@ -171,18 +174,28 @@ def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overco
     best = int(steps[gone.low_at])
     told = (
         f"`{val.subject}` was lowest at step {best:,} ({short(gone.low)}) and has risen to {short(gone.end)} since, "
-        f"by {percent(gone.end / gone.low - 1) if gone.low > 0 else short(gone.end - gone.low)}, while the training loss "
-        f"went from {short(then)} to {short(now)}."
+        f"by {percent(gone.end / gone.low - 1) if gone.low > 0 else short(gone.end - gone.low)}, while the training "
+        f"loss went from {short(then)} to {short(now)}."
     )
     if overconfident:
         told += " The validation accuracy is as good as ever: the network grows overconfident rather than worse."
     return Hit(
-        subject=val.subject, first_step=int(steps[gone.crossing]),
-        fired_step=int(steps[min(len(steps) - 1, gone.crossing + gone.tail - 1)]), last_step=int(steps[-1]),
-        count=len(steps) - gone.crossing, active=True, severity="info" if overconfident else "warning",
-        statistic="validation loss", unit="unit of the loss", value=gone.end, limit=gone.limit, direction="above",
-        message=told, advice=ADVICE, more={"best": gone.low, "best_step": best, "training_loss": now},
-    )  # fmt: skip
+        subject=val.subject,
+        first_step=int(steps[gone.crossing]),
+        fired_step=int(steps[min(len(steps) - 1, gone.crossing + gone.tail - 1)]),
+        last_step=int(steps[-1]),
+        count=len(steps) - gone.crossing,
+        active=True,
+        severity="info" if overconfident else "warning",
+        statistic="validation loss",
+        unit="unit of the loss",
+        value=gone.end,
+        limit=gone.limit,
+        direction="above",
+        message=told,
+        advice=ADVICE,
+        more={"best": gone.low, "best_step": best, "training_loss": now},
+    )
 
 
 def _curves(

@@ -100,11 +100,20 @@ def check(case: Case) -> Outcome:
             told += " The loss has come down all the same."
         hits.append(
             hit(
-                episode, subject, severity=severity, statistic="saturated_share", unit="share of elements", value=value,
-                limit=float(limits[episode.column]), direction="above", healthy=(0.0, 0.5), message=told, advice=ADVICE,
+                episode,
+                subject,
+                severity=severity,
+                statistic="saturated_share",
+                unit="share of elements",
+                value=value,
+                limit=float(limits[episode.column]),
+                direction="above",
+                healthy=(0.0, 0.5),
+                message=told,
+                advice=ADVICE,
                 rank=value,
             )
-        )  # fmt: skip
+        )
     return Ill(hits)
 
 
@@ -159,6 +168,8 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "vanishing-gradients",
+        "exploding-gradients",
+        "initial-loss-off",
         "loss-not-decreasing",
         "update-ratio-too-low",
         "no-gradient",

@@ -106,8 +106,8 @@ def _sigmoid_twice(history: History) -> Outcome:
     if not within[seen].all() or not starts_at_half:
         return Passed()
     told = (
-        "The predictions given to BCEWithLogitsLoss never leave the interval from 0 to 1: they are probabilities already, "
-        "and it applies sigmoid again, so that no sample can be given less than 0.5 or more than 0.73."
+        "The predictions given to BCEWithLogitsLoss never leave the interval from 0 to 1: they are probabilities "
+        "already, and it applies sigmoid again, so that no sample can be given less than 0.5 or more than 0.73."
     )
     return Ill([_hit(history, within & seen, BINARY_RECORDS, 1.0, 1.0, "share of records", told)])
 
@@ -124,11 +124,22 @@ def _hit(
 ) -> Hit:
     steps, at = history.steps, np.flatnonzero(ill)
     return Hit(
-        subject="prediction", first_step=int(steps[at[0]]), fired_step=int(steps[at[min(needed, len(at)) - 1]]),
-        last_step=int(steps[at[-1]]), count=len(at), active=True, severity="critical",
-        statistic="predictions that are probabilities", unit=unit, value=value, limit=limit, direction="above",
-        healthy=(0.0, 0.5), message=message, advice=ADVICE,
-    )  # fmt: skip
+        subject="prediction",
+        first_step=int(steps[at[0]]),
+        fired_step=int(steps[at[min(needed, len(at)) - 1]]),
+        last_step=int(steps[at[-1]]),
+        count=len(at),
+        active=True,
+        severity="critical",
+        statistic="predictions that are probabilities",
+        unit=unit,
+        value=value,
+        limit=limit,
+        direction="above",
+        healthy=(0.0, 0.5),
+        message=message,
+        advice=ADVICE,
+    )
 
 
 def _predicting(share: float, std: float = 0.1, classes: int = 10) -> Run:

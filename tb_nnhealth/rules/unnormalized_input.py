@@ -135,11 +135,20 @@ def check(case: Case) -> Outcome:
             told += f" The normalization after `{undone}` undoes most of the harm."
         hits.append(
             hit(
-                episode, subject, severity="warning" if undone is None else "info", statistic=numbers.statistic, unit=numbers.unit,
-                value=numbers.value, limit=numbers.limit, direction=numbers.direction, healthy=numbers.healthy,
-                message=told, advice=ADVICE, more={"mean": numbers.mean, "std": numbers.std},
+                episode,
+                subject,
+                severity="warning" if undone is None else "info",
+                statistic=numbers.statistic,
+                unit=numbers.unit,
+                value=numbers.value,
+                limit=numbers.limit,
+                direction=numbers.direction,
+                healthy=numbers.healthy,
+                message=told,
+                advice=ADVICE,
+                more={"mean": numbers.mean, "std": numbers.std},
             )
-        )  # fmt: skip
+        )
     return Ill(hits)
 
 
@@ -214,7 +223,7 @@ def _normalized_inside(history: History, first: Any, scale: Scale) -> bool:
 
 
 def _given(mean: float, std: float, *, zeros: float = 0.0, answer: float | None = None, records: int = 200) -> Network:
-    """An input of the given mean and std; ``answer``: RMS of the first layer's output, else what its weights make of it."""
+    """An input of the given mean and std; ``answer``: RMS of the first layer's output, else what its weights make."""
     network = Network(steps=records)
     rms = math.hypot(mean, std)
     network.set(schema.INPUT, "", mean=mean, std=std, rms=rms, min=mean - 2 * std, max=mean + 2 * std, zero_share=zeros)

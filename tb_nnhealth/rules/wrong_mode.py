@@ -14,8 +14,9 @@ data leak into BatchNorm's running statistics.
 The mode of each Dropout and BatchNorm module called in a measured training step (1 train, 0 eval). It fires where all
 of them are at 0 in eight of ten records, if they had been at 1 before; or from the start, if a Dropout is among them
 or the BatchNorms' weights are all 1 and so were never trained. Evaluations: forwards without gradients between two
-records. It fires after two bursts in train mode, of two forwards or more and a mean of `forwards` per burst, in less
-than half of all intervals, with no forward in evaluation mode.
+records. It fires after two bursts in train mode, with no forward in evaluation mode: of any size where a validation
+loss or accuracy is logged, else of two forwards or more and a mean of `forwards`, in less than half of all intervals.
+Forwards without gradients in every step belong to the training.
 
 ## What to try
 1. Call `model.train()` at the head of each training epoch, `model.eval()` at the head of each validation, not once.
@@ -42,6 +43,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.messages import Module, Parameter
+from tb_nnhealth.rules import tags
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -66,6 +68,8 @@ BURSTS = 2
 FEWEST_FORWARDS = 2
 OFTEN = 0.5
 """Forwards without gradients in more than this share of the intervals belong to the training (a GAN's fakes)."""
+STEADY = 0.9
+"""So do forwards without gradients in (nearly) every step."""
 
 
 def check(case: Case) -> Outcome:
@@ -77,14 +81,18 @@ def check(case: Case) -> Outcome:
         return NotApplicable("the model has neither Dropout nor BatchNorm")
     if len(history) < WINDOW:
         return TooLittleData(f"{len(history)} records, {WINDOW} are needed")
-    hits = [*_training_in_evaluation_mode(history), *_evaluating_in_train_mode(history, case.options["forwards"])]
+    hits = [
+        *_training_in_evaluation_mode(history),
+        *_evaluating_in_train_mode(history, case.options["forwards"], _validated(case.run)),
+    ]
     return Ill(hits) if hits else Passed()
 
 
 def _training_in_evaluation_mode(history: History) -> list[Hit]:
     modes = history.table(schema.MODE, schema.MEAN)
     judged = np.isfinite(modes.values).any(axis=1)
-    all_off: NDArray[np.bool_] = judged & (np.nan_to_num(modes.values) == 0).all(axis=1)
+    off = np.nan_to_num(modes.values) == 0
+    all_off: NDArray[np.bool_] = np.asarray(judged & off.all(axis=1))
     found = episodes(all_off[:, None], judged[:, None], history.steps, window=WINDOW, share=SHARE)
     if not found:
         return []
@@ -127,28 +135,52 @@ def _deliberate(history: History) -> bool:
     return not initial or any(abs(rms - 1) > 1e-6 for rms in initial)
 
 
-def _evaluating_in_train_mode(history: History, forwards: float) -> list[Hit]:
+def _evaluating_in_train_mode(history: History, forwards: float, validated: bool) -> list[Hit]:
     counts = history.table(schema.EVALUATION, schema.MEAN)
     if set(counts.subjects) < {"train", "eval"}:
         return []
     in_train, in_eval = (_counts(counts.values[:, counts.subjects.index(name)]) for name in ("train", "eval"))
     in_train[0] = 0  # before the first step: a summary of the model, a search for a learning rate
-    bursts = np.flatnonzero(in_train >= FEWEST_FORWARDS)
-    if len(bursts) < BURSTS or in_eval.any() or (in_train > 0).mean() > OFTEN or in_train[bursts].mean() < forwards:
+    steps = history.steps
+    bursts = np.flatnonzero(in_train >= (1 if validated else FEWEST_FORWARDS))
+    steady = (in_train[1:] / np.diff(steps)).min(initial=np.inf) >= STEADY
+    often = not validated and (in_train > 0).mean() > OFTEN
+    if len(bursts) < BURSTS or in_eval.any() or steady or often:
         return []
-    steps, fired = history.steps, bursts[BURSTS - 1]
+    mean = float(in_train[bursts].mean())
+    if not validated and mean < forwards:
+        return []
     return [
         Hit(
-            subject="", first_step=int(steps[bursts[0]]), fired_step=int(steps[fired]), last_step=int(steps[bursts[-1]]),
-            count=len(bursts), active=True, severity="warning", statistic="forwards without gradients in train mode",
-            unit="per burst", value=float(in_train[bursts].mean()), limit=forwards, direction="above", healthy=(0.0, 0.0),
+            subject="",
+            first_step=int(steps[bursts[0]]),
+            fired_step=int(steps[bursts[BURSTS - 1]]),
+            last_step=int(steps[bursts[-1]]),
+            count=len(bursts),
+            active=True,
+            severity="warning",
+            statistic="forwards without gradients in train mode",
+            unit="per burst",
+            value=mean,
+            limit=1.0 if validated else forwards,
+            direction="above",
+            healthy=(0.0, 0.0),
             message=(
-                f"{len(bursts)} validations so far, of {in_train[bursts].mean():.0f} forwards without gradients each, ran "
-                "with the model in train mode, and none in evaluation mode: Dropout and BatchNorm were at work."
+                f"{len(bursts)} validations so far ({mean:.0f} forwards without gradients each) ran with the model in "
+                "train mode, and none in evaluation mode: Dropout and BatchNorm were at work."
             ),
             advice=("Call model.eval() before each validation, and model.train() after it.",),
         )
-    ]  # fmt: skip
+    ]
+
+
+def _validated(run: Run) -> bool:
+    """Whether the log holds a validation's loss or accuracy, of a training that has but one network."""
+    if tags.moving_target(run):
+        return False
+    series = [found[1]] if (found := tags.main_loss(run, "val")) else []
+    series += [series for _, series in tags.series_of(run, "accuracy", "val")]
+    return any(len(one) >= BURSTS for one in series)
 
 
 def _counts(values: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -177,11 +209,13 @@ def _modes(
 _SWITCHED = (np.arange(200) < 80).astype(np.float64)
 
 
-def _evaluating(train: int, evaluation: int, every: int = 40) -> Run:
-    """A validation of so many forwards, in train or evaluation mode, every so many steps."""
+def _evaluating(train: int, evaluation: int, every: int = 40, logged: bool = False) -> Run:
+    """A validation of so many forwards, in train or evaluation mode, every so many steps; its loss ``logged`` or not."""
     burst = (np.arange(200) % every == every - 1).astype(np.float64)
     network = _modes(1.0, 1.0)
     network.set(schema.EVALUATION, "train", mean=train * burst).set(schema.EVALUATION, "eval", mean=evaluation * burst)
+    if logged:
+        network.scalars["loss/val"] = [(int(step), 1.0) for step in network.at[burst > 0]]
     return network.run()
 
 
@@ -209,6 +243,19 @@ RULE = Rule(
         ),
         Example("untrained BatchNorms frozen", lambda: _modes(0.0, 0.0, only_norm=True).run(), ill=True, first_step=0),
         Example("validated in train mode", lambda: _evaluating(10, 0), ill=True, subject="", first_step=39),
+        Example(
+            "validated in one forward each, in train mode",
+            lambda: _evaluating(1, 0, logged=True),
+            ill=True,
+            subject="",
+            first_step=39,
+        ),
+        Example(
+            "a pseudo-label in every step",
+            lambda: _evaluating(1, 0, every=1, logged=True),
+            ill=False,
+            outcome="Passed",
+        ),
         Example(
             "pre-trained BatchNorms frozen",
             lambda: _modes(0.0, 0.0, gain=0.7, only_norm=True).run(),
