@@ -1,4 +1,4 @@
-"""Ill: the same transformer, whose learning rate warms up to three hundred times too much."""
+"""Ill: a character transformer under SGD, whose learning rate warms up to fifty times too much."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .data import characters
 from .loops import Progress, predict_characters, warm_up
 from .models import CharacterTransformer
 
-STEPS = 400
+STEPS = 200
 
 
 def train(writer: SummaryWriter, progress: Progress) -> None:
     text = characters()
     model = CharacterTransformer(len(text.alphabet))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.3)
-    predict_characters(writer, model, optimizer, text, steps=STEPS, progress=progress, learning_rate=warm_up(0.3, 400))
+    optimizer = torch.optim.SGD(model.parameters(), lr=5.0, momentum=0.9)
+    predict_characters(writer, model, optimizer, text, steps=STEPS, progress=progress, learning_rate=warm_up(5.0, 300))
