@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from tb_nnhealth.history import Problem, Run
 from tb_nnhealth.plugin import runs
@@ -17,6 +18,9 @@ from tb_nnhealth.source.base import Source
 
 REFRESH_SECONDS = 1.0
 """The log is looked at no more often than this: one click asks five routes."""
+
+RUNS_KEPT = 8
+"""Runs that stay in memory; a large one takes more than 100 MB."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,43 +33,49 @@ class UnknownRunError(Exception):
     """There is no run of this name (any more)."""
 
 
+class ForgetfulSource(Source, Protocol):
+    """A source that tells without reading whether a run has grown, and can let go of it."""
+
+    def grown_to(self, name: str) -> object: ...
+
+    def forget(self, name: str) -> None: ...
+
+
 class Judged:
-    """One run with its report and its row in the list. Whoever uses it holds ``lock``."""
+    """One run's report, its row in the list, and the run itself while it is kept. Whoever uses it holds ``lock``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lock = threading.Lock()
         self.run: Run | None = None
-        self.report: dict[str, Any] = {}
+        self.report: dict[str, Any] | None = None
         self.row: dict[str, Any] = runs.unjudged(name)
         self.tags: frozenset[str] = frozenset()
         self.looked_at = -1
         """Refresh of the source at which the report was last known to be true; -1 before the first."""
-        self._seen: object = None
+        self.grown_to: object = None
+        self.incomplete = False
+        """Whether something of the run could not be read; it is tried again then."""
+        self._state: object = None
 
-    def update(self, read: Callable[[str], Run], refresh: int) -> Run:
-        """Reads what is new and judges again where anything is.
+    def judge(self, run: Run) -> None:
+        """Makes report and row of ``run``, if anything of it has changed, and keeps it with them."""
+        state = _state(run)
+        if self.report is None or state != self._state:
+            self.report = build(run, judge(run))
+            self.row = runs.summary(run, self.report)
+            self.tags = frozenset(run.scalars)
+        self.run, self._state, self.incomplete = run, state, bool(run.problems)
 
-        Raises UnreadableRunError, and then tries again at the next refresh; other runs are not affected.
-        """
-        if self.run is not None and self.looked_at == refresh:
-            return self.run
-        self.looked_at = refresh
-        try:
-            run = read(self.name)
-            seen = _state(run)
-            if self.run is not run or seen != self._seen:
-                self.report = build(run, judge(run))
-                self.row = runs.summary(run, self.report)
-                self.tags = frozenset(run.scalars)
-        except Exception as error:
-            logger.exception("nnhealth: run %r could not be judged", self.name)
-            self.run = None
-            message = f"Run {self.name!r} could not be judged: {type(error).__name__}: {error}"
-            self.row = runs.unjudged(self.name, message)
-            raise UnreadableRunError(message) from error
-        self.run, self._seen = run, seen
-        return run
+    def forget(self) -> None:
+        """Lets go of the run; what was said of it stays."""
+        self.run = self._state = None
+
+    def failed(self, error: Exception) -> UnreadableRunError:
+        self.run = self.report = self._state = None
+        message = f"Run {self.name!r} could not be judged: {type(error).__name__}: {error}"
+        self.row = runs.unjudged(self.name, message)
+        return UnreadableRunError(message)
 
 
 def _state(run: Run) -> object:
@@ -74,17 +84,21 @@ def _state(run: Run) -> object:
         tuple((history, history.changes, len(history.layout.rows)) for history in run.watches.values()),
         tuple((series, series.changes) for series in run.scalars.values()),
         None if run.capture is None else run.capture.SerializeToString(),
-        len(run.problems),
     )
 
 
 class Experiment:
-    """The runs of one ``Source``, shared by the threads that serve requests."""
+    """The runs of one source, shared by the threads that serve requests.
 
-    def __init__(self, source: Source) -> None:
+    Reports of all runs stay in memory, of the runs themselves those opened lately.
+    """
+
+    def __init__(self, source: ForgetfulSource) -> None:
         self._source = source
         self._reading = threading.Lock()  # around every call of the source
         self._judged: dict[str, Judged] = {}
+        self._keeping = threading.Lock()
+        self._kept: OrderedDict[str, Judged] = OrderedDict()
         self._problems: list[Problem] = []
         self._refreshed_at = -float("inf")
         self._refresh = 0
@@ -111,10 +125,6 @@ class Experiment:
         self._refresh += 1
         self._refreshed_at = time.monotonic()
 
-    def _read(self, name: str) -> Run:
-        with self._reading:
-            return self._source.run(name)
-
     @property
     def problems(self) -> list[Problem]:
         """What could not be read, of no run in particular."""
@@ -131,7 +141,12 @@ class Experiment:
         if judged is None:
             raise UnknownRunError(name)
         with judged.lock:
-            yield judged.update(self._read, self._refresh), judged.report
+            self._keep(judged)
+            self._update(judged)
+            if judged.run is None:  # let go of since it was judged
+                judged.run = self._read(judged)
+            assert judged.report is not None
+            yield judged.run, judged.report
 
     def rows(self, seconds: float) -> list[dict[str, Any]]:
         """A row for each run, judging for about ``seconds``: new runs first, then those that grew.
@@ -148,7 +163,9 @@ class Experiment:
                 break
             if judged.lock.acquire(timeout=max(left, 0.0)):
                 try:
-                    judged.update(self._read, self._refresh)
+                    self._update(judged)
+                    if judged.name not in self._kept:
+                        (self._keep if len(self._kept) < RUNS_KEPT else self._drop)(judged)
                 except UnreadableRunError:
                     continue  # its row says so
                 finally:
@@ -158,3 +175,48 @@ class Experiment:
     def scalar_tags(self) -> int:
         """Different scalar tags of all runs read so far."""
         return len(frozenset().union(*(judged.tags for judged in list(self._judged.values()))))
+
+    def _update(self, judged: Judged) -> None:
+        """Reads and judges the run where it has grown since it was judged, or could not be read in full."""
+        if judged.report is not None and judged.looked_at == self._refresh:
+            return
+        judged.looked_at = self._refresh
+        with self._reading:
+            grown_to = self._source.grown_to(judged.name)
+        if judged.report is None or judged.incomplete or grown_to != judged.grown_to:
+            run = self._read(judged)
+            try:
+                judged.judge(run)
+            except Exception as error:
+                raise self._failed(judged, error) from error
+            judged.grown_to = grown_to
+
+    def _read(self, judged: Judged) -> Run:
+        try:
+            with self._reading:
+                return self._source.run(judged.name)
+        except Exception as error:
+            raise self._failed(judged, error) from error
+
+    def _failed(self, judged: Judged, error: Exception) -> UnreadableRunError:
+        logger.error("nnhealth: run %r could not be judged", judged.name, exc_info=error)
+        return judged.failed(error)
+
+    def _keep(self, judged: Judged) -> None:
+        """Keeps the run in memory, and lets go of those that nobody opened for the longest time."""
+        with self._keeping:
+            self._kept[judged.name] = judged
+            self._kept.move_to_end(judged.name)
+            surplus = [self._kept.popitem(last=False)[1] for _ in range(len(self._kept) - RUNS_KEPT)]
+        for old in surplus:
+            if old.lock.acquire(blocking=False):  # one that is busy is dropped with the next rows()
+                try:
+                    self._drop(old)
+                finally:
+                    old.lock.release()
+
+    def _drop(self, judged: Judged) -> None:
+        if judged.run is not None:
+            judged.forget()
+            with self._reading:
+                self._source.forget(judged.name)

@@ -79,6 +79,19 @@ class ProviderSource:
             )
         return run.update(self._health.get(name, {}), self._scalars.get(name, {}))
 
+    def grown_to(self, name: str) -> object:
+        """Differs whenever TensorBoard has new data of the run, as of the last ``refresh``."""
+        return tuple(
+            (tag, series.max_step, series.max_wall_time)
+            for listed in (self._health, self._scalars)
+            for tag, series in listed.get(name, {}).items()
+        )
+
+    def forget(self, name: str) -> None:
+        """Lets go of what was read of a run; it is read anew when it is asked for."""
+        if name in self._runs:
+            self._runs[name] = None
+
     def _list(self, what: str, ask: Callable[..., Any]) -> Any:
         try:
             return ask(context.RequestContext(), experiment_id=self._experiment_id)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.history import Problem, Run, Series
 from tb_nnhealth.plugin import experiment as experiments
 from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
 from tb_nnhealth.rules.synthetic import Network
@@ -20,6 +20,13 @@ class Runs:
         self.asked: list[str] = []
         self.refreshes = 0
         self.problems: list[Problem] = []
+        self.growth = dict.fromkeys(make, 0)
+
+    def grown_to(self, name: str) -> object:
+        return self.growth.get(name, 0)
+
+    def forget(self, name: str) -> None:
+        self.made.pop(name, None)
 
     def runs(self) -> list[str]:
         return list(self.make)
@@ -62,19 +69,56 @@ def judged_count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_run_is_judged_again_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_judged_again_only_when_it_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = judged_count(monkeypatch)
     source = Runs(a=healthy)
     experiment = Experiment(source)
     for _ in range(3):
         experiment.rows(10)
     assert judged == ["a"]
-    history = source.made["a"].watches["model"]
-    history.append(20, 20.0, history._records.values[-1])
-    with experiment.open("a") as (run, report):
-        assert run is source.made["a"]
-        assert report["steps"] == 20
+    source.growth["a"] += 1
+    source.made["a"] = Network(steps=30).run()
+    source.made["a"].name = "a"
+    with experiment.open("a") as (_, report):
+        assert report["steps"] == 29
+    assert experiment.rows(10)[0]["steps"] == 29
     assert judged == ["a", "a"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_only_runs_opened_lately_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "RUNS_KEPT", 2)
+    source = Runs(a=healthy, b=healthy, c=healthy)
+    experiment = Experiment(source)
+    assert len(experiment.rows(10)) == 3
+    assert source.made.keys() == {"a", "b"}
+    for name in "abca":
+        with experiment.open(name) as (run, report):
+            assert run.name == report["run"] == name
+    assert source.made.keys() == {"c", "a"}
+    experiment.rows(10)
+    assert source.made.keys() == {"c", "a"}
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_run_that_was_read_in_part_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def partial() -> Run:
+        run = healthy()
+        run.problems = [Problem("tag", "did not come")]
+        return run
+
+    judged = judged_count(monkeypatch)
+    source = Runs(a=partial)
+    experiment = Experiment(source)
+    experiment.rows(10)
+    experiment.rows(10)
+    assert judged == ["a"], "as long as nothing more could be read"
+    source.made["a"].scalars["loss"] = Series([(40, 0.0, 1.0)])
+    source.made["a"].problems = []
+    experiment.rows(10)
+    experiment.rows(10)
+    assert judged == ["a", "a"]
+    assert source.asked == ["a", "a", "a"]
 
 
 def test_the_log_is_looked_at_once_for_many_requests() -> None:
@@ -99,6 +143,7 @@ def test_new_runs_come_before_those_that_grew() -> None:
     experiment = Experiment(source)
     experiment.rows(0.0)
     source.make["b"] = healthy
+    source.growth["a"] += 1
     experiment.rows(0.0)
     assert source.asked == ["a", "b"]
 
@@ -150,7 +195,7 @@ def test_a_slow_run_holds_up_neither_the_list_nor_the_others() -> None:
 
 def test_many_threads_judge_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = judged_count(monkeypatch)
-    names = [f"run{i}" for i in range(6)]
+    names = [f"run{i}" for i in range(12)]
     experiment = Experiment(Runs(**dict.fromkeys(names, healthy)))
     errors: list[BaseException] = []
 
@@ -169,7 +214,7 @@ def test_many_threads_judge_each_run_once(monkeypatch: pytest.MonkeyPatch) -> No
     for thread in threads:
         thread.join()
     assert errors == []
-    assert sorted(judged) == names
+    assert sorted(judged) == sorted(names)
 
 
 def test_rows_stop_judging_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
