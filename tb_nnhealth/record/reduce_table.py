@@ -27,9 +27,6 @@ class Record:
         self._histograms: dict[int, Any] = {}
         self._gates: list[tuple[Any, list[int]]] = []
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
     def add(self, row: int, reading: Reading) -> None:
         self._rows.append(row)
         self._readings.append(reading)
@@ -44,6 +41,15 @@ class Record:
     def skip_if(self, flag: Any, rows: list[int]) -> None:
         """Leaves ``rows`` unmeasured where the 0-d tensor ``flag`` turns out to be non-zero."""
         self._gates.append((flag, rows))
+
+    @property
+    def size(self) -> int:
+        """Bytes that the readings hold, about."""
+        return 256 * (len(self._readings) + len(self._shares))
+
+    @property
+    def histogram_size(self) -> int:
+        return 8 * schema.HISTOGRAM_BINS * len(self._histograms)
 
     @property
     def has_histograms(self) -> bool:

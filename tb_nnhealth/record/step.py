@@ -53,6 +53,7 @@ class Capture:
         self._record = Record()
         self._stepped: set[int] = set()
         self._evaluations = {True: 0, False: 0}
+        self._sees_evaluations = False
         self._last_ungraded: bool | None = None
         self._forward_seen = False
         self._number = 0
@@ -63,6 +64,8 @@ class Capture:
             self._activations.listen_to(criterion)
         if not optimizers:
             self._activations.on_backward = self._backward_ended
+        for optimizer in optimizers:
+            weakref.finalize(optimizer, self._optimizer_gone).atexit = False
 
     def attach(self) -> None:
         """Registers the hooks and begins a step."""
@@ -75,9 +78,9 @@ class Capture:
             if optimizer is not None:
                 self._handles.append(optimizer.register_step_pre_hook(_StepHook(self._before, i)))
                 self._handles.append(optimizer.register_step_post_hook(_StepHook(self._after, i)))
-        self._root = RootHook(self)
         if admits_root_hook(model):
-            self._handles.append(model.register_forward_pre_hook(self._root, with_kwargs=True))
+            self._handles.append(model.register_forward_pre_hook(RootHook(self), with_kwargs=True))
+            self._sees_evaluations = True
         self._cadence.interrupt()
         self._begin()
 
@@ -90,6 +93,11 @@ class Capture:
         self._activations.close()
         self._parameters.close()
         self._stepped.clear()
+
+    def _optimizer_gone(self) -> None:
+        """Without an optimizer left no step would ever end."""
+        if not any(reference() is not None for reference in self._optimizers):
+            self.detach()
 
     def fail(self, probe: str, error: Exception) -> bool:
         """Reports a probe's first error; True when it has failed so often that it is to be given up."""
@@ -202,16 +210,16 @@ class Capture:
         self._activations.write(record)
         self._batch.write(record, evaluated_backward=self._activations.evaluated_backward)
         self._parameters.rest(record)
-        for training, subject in ((True, "train"), (False, "eval")):
+        for training, subject in ((True, "train"), (False, "eval")) if self._sees_evaluations else ():
             record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))
         self._evaluations = {True: 0, False: 0}
         catalog.assign([optimizer for optimizer in (ref() for ref in self._optimizers) if optimizer is not None])
         if catalog.changed:
             self._stream.layout(catalog.message())
         self._publish()
-        self._stream.stats(self._number, record.stats(catalog.rows))
+        self._stream.stats(self._number, record.stats(catalog.rows), size=record.size)
         if record.has_histograms and self._cadence.counted:
-            self._stream.histograms(self._number, record.histograms(catalog.rows))
+            self._stream.histograms(self._number, record.histograms(catalog.rows), size=record.histogram_size)
 
     def _publish(self) -> None:
         cadence, capture = self._cadence, self._stream.capture

@@ -27,13 +27,13 @@ class MemoryStream:
         kept.CopyFrom(layout)
         self.layouts.append(kept)
 
-    def stats(self, step: int, values: Any) -> None:
+    def stats(self, step: int, values: Any, *, size: int = 0) -> None:
         table = values() if callable(values) else values
         assert table.shape == (len(self.layouts[-1].rows), len(schema.STATISTICS))
         assert table.dtype == np.float32
         self.records.append((step, table))
 
-    def histograms(self, step: int, counts: Any) -> None:
+    def histograms(self, step: int, counts: Any, *, size: int = 0) -> None:
         table = counts() if callable(counts) else counts
         assert table.shape == (len(self.layouts[-1].rows), schema.HISTOGRAM_BINS)
         assert table.dtype == np.int32

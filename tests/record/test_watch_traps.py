@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ from torch.utils.checkpoint import checkpoint
 from tb_nnhealth import schema
 from tb_nnhealth.record import hooks
 from tb_nnhealth.record.watch import Watch
+
+
+@pytest.fixture(autouse=True)
+def _no_hook_is_left() -> Iterator[None]:
+    """A model that is collected takes its hooks along; one that waits for it would meddle with the next test."""
+    yield
+    gc.collect()
+    assert not torch_module._has_any_global_hook()
 
 
 def watched(model: nn.Module, optimizer: Any = None, **options: Any) -> tuple[Watch, MemoryStream]:
@@ -98,6 +107,16 @@ def test_model_is_collected_and_takes_the_hooks_with_it() -> None:
     assert not torch_module._global_forward_hooks
     assert not optimizer._optimizer_step_pre_hooks
     watch.remove()
+
+
+def test_hooks_go_with_the_last_optimizer() -> None:
+    model, optimizer = small()
+    watched(model, optimizer)
+    step(model, optimizer)
+    del optimizer
+    gc.collect()
+    assert not torch_module._global_forward_hooks
+    assert not model._forward_pre_hooks
 
 
 def test_dropped_handle_goes_on_watching() -> None:
@@ -178,7 +197,7 @@ def test_stream_that_raises_does_not_stop_the_training() -> None:
     model, optimizer = small()
     _, stream = watched(model, optimizer)
 
-    def broken(*args: Any) -> None:
+    def broken(*args: Any, **options: Any) -> None:
         raise OSError("no space left on device")
 
     stream.stats = broken  # type: ignore[method-assign]
@@ -353,6 +372,16 @@ def test_encoder_keeps_its_fused_path_in_evaluation() -> None:
         with torch.no_grad(), torch.profiler.profile() as profile:
             model(torch.randn(2, 3, 8))
         assert any("transformer_encoder_layer_fwd" in event.name for event in profile.events())
+
+
+def test_evaluations_that_cannot_be_seen_are_not_told() -> None:
+    """A hook on the layer itself would turn its fused path off, so none is there to count."""
+    model = nn.TransformerEncoderLayer(4, 1, 8, batch_first=True)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    _, stream = watched(model, optimizer)
+    step(model, optimizer, torch.ones(2, 3, 4))
+    assert stream.subjects(schema.EVALUATION) == []
+    assert stream.subjects(schema.INPUT)[0] == ""
 
 
 def test_outputs_of_every_kind_are_searched_for_tensors() -> None:
