@@ -76,4 +76,5 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _lower(title: str) -> str:
-    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+    """The title within a sentence; a word like NaN or ReLU keeps its capitals."""
+    return title[:1].lower() + title[1:] if title.split()[0][1:].islower() else title
