@@ -81,13 +81,13 @@ def test_a_healthy_run_says_so(watched, serve, logdir: Path, picture: Callable[.
 
 def test_every_statistic_of_the_map_can_be_chosen(watched, serve, logdir: Path) -> None:  # type: ignore[no-untyped-def]
     page = watched.open(f"{serve(logdir, '--load_fast=true')}#nnhealth")
-    chooser = tab(page).get_by_label("Statistic")
+    chooser = tab(page).get_by_label("Statistic", exact=True)
     expect(chooser).to_be_visible()
     options = chooser.locator("option").all_text_contents()
     assert len(options) >= 6
     for option in options:
         chooser.select_option(label=option)
-        expect(tab(page).get_by_role("table", name=option).first).to_be_attached()
+        expect(tab(page).get_by_role("table", name=f"{option} by layer")).to_be_attached()
     assert watched.faults == []
 
 

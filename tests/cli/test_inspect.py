@@ -72,6 +72,7 @@ def test_a_log_of_plain_scalars_is_judged(tmp_path: Path, capsys: pytest.Capture
     run = json.loads(capsys.readouterr().out)["runs"][0]
     assert run["verdict"] == "healthy"
     assert run["checks"]["passed"] > 0
+    assert [check for check in run["checks"]["outcomes"] if check["status"] == "error"] == []
 
 
 def test_an_event_file_can_be_named_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
