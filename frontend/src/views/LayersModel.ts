@@ -73,6 +73,11 @@ export function isNeutral(layer: number, first: number, last: number): boolean {
 
 export const nonFinite = computed(() => nonFiniteByLayer(heatmap.value.data?.non_finite ?? []));
 
+/** Cells drawn as a hatch. The share of non-finite values is itself a number that can be coloured. */
+export const hatched = computed(() =>
+  shownStatistic.value?.id === "non-finite" ? nonFiniteByLayer([]) : nonFinite.value,
+);
+
 /** Steps at which something in the layers of the chosen finding was not finite. */
 export const chosenNonFinite = computed(() => {
   if (!currentFinding.value?.statistic_id) return [];
@@ -87,7 +92,7 @@ export const cells = computed<Cells | null>(() => {
   const count = columns.value.from.length;
   const layersOfRows = rows.value.map((row) => row.layers);
   const distances = rowDistances(layerDistances.value, count, layersOfRows);
-  return { rows: rows.value, distances, columns: columns.value, nonFinite: nonFinite.value };
+  return { rows: rows.value, distances, columns: columns.value, nonFinite: hatched.value };
 });
 
 /** The layer of a row that is farthest from the band in a column, or by its worst value where no column is given. */

@@ -10,7 +10,7 @@ import { rampsOf } from "../charts/ramps";
 import { columns, heatmap, plotWidth } from "../charts/stepRange";
 import { number, steps } from "../lib/format";
 import { cursor, theme } from "../state/store";
-import { isNeutral, judge, names, nonFinite, rows, worstLayer } from "./LayersModel";
+import { hatched, isNeutral, judge, names, rows, worstLayer } from "./LayersModel";
 
 /** Row under the cursor (-1 between rows) and position within the plot. */
 export interface Hover {
@@ -33,7 +33,7 @@ function reading(rowIndex: number): Reading | null {
   if (!row || !data || !judging || step === null) return null;
   const column = columnAt(columns.value, step);
   const [first, last] = data.steps[column] ?? [step, step];
-  const nonFiniteHere = row.layers.filter((layer) => isNonFinite(nonFinite.value, [layer], first, last));
+  const nonFiniteHere = row.layers.filter((layer) => isNonFinite(hatched.value, [layer], first, last));
   const index = nonFiniteHere[0] ?? worstLayer(row, Math.max(0, column));
   const others = row.layers.length > 1 ? `, worst of ${row.layers.length}` : "";
   const base = {
