@@ -84,6 +84,7 @@ ADVICE = (
 )
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

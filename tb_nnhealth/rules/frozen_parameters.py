@@ -74,6 +74,7 @@ PLAIN = ("SGD", "ASGD")
 """Optimizers whose step is the gradient times the learning rate; that of others is about the learning rate."""
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

@@ -65,6 +65,7 @@ MOST = 0.5
 """Share of the trained elements from which the cut concerns the model as a whole."""
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

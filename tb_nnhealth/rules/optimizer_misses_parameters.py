@@ -67,6 +67,7 @@ from tb_nnhealth.rules.weights import Mask, Weights, aligned, weights_of
 from tb_nnhealth.rules.wording import percent
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

@@ -67,6 +67,7 @@ REST = 5
 """Records without any movement after which equal units count all the same."""
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

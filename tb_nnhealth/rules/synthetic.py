@@ -38,6 +38,7 @@ class Network:
     def __post_init__(self) -> None:
         self._noise = np.random.default_rng(self.seed)
         self.layout = self._layout()
+        self._places: dict[tuple[str, str], int] = {}
         self.at = np.arange(0, self.steps, self.every)
         shape = (len(self.at), len(self.layout.rows), len(schema.STATISTICS))
         self.values = np.full(shape, np.nan, np.float32)
@@ -113,10 +114,12 @@ class Network:
         return Run("example", watches={schema.DEFAULT_WATCH: history}, scalars=scalars)
 
     def _row(self, kind: str, subject: str) -> int:
-        for i, row in enumerate(self.layout.rows):
-            if (row.kind, row.subject) == (kind, subject):
-                return i
-        raise KeyError(f"no row of kind {kind!r} and subject {subject!r}")
+        if len(self._places) != len(self.layout.rows):
+            self._places = {(row.kind, row.subject): i for i, row in enumerate(self.layout.rows)}
+        try:
+            return self._places[kind, subject]
+        except KeyError:
+            raise KeyError(f"no row of kind {kind!r} and subject {subject!r}") from None
 
     def _fill(self, kind: str, subject: str) -> None:
         scale = {

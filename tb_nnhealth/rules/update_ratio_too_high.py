@@ -14,8 +14,8 @@ weights by about a thousandth per step.
 For each weight matrix, the L2 norm of the change made by one optimizer step over the L2 norm of the weights (no unit,
 per step). Three conditions:
 
-- **sustained**: the ratio exceeds `max` in half of 20 records. The first 20 steps are not counted, for Adam's first
-  steps are large by construction.
+- **sustained**: the ratio exceeds `max` in half of `window` records. The first `opening` steps are not counted, for
+  Adam's first steps are large by construction.
 - **at once**: the change exceeds `jump` in three of five records, relative to the smallest norm that the weights had
   in the last 20 records, so that weights which have already been blown up cannot hide it.
 - **in the end**: steps above 1e-2 have made the weights more than `grown` times as large as they were at the start,
@@ -87,6 +87,7 @@ SMALLEST_SCALE = 0.5
 """Share of the default initialization's scale below which weights count as starting from zero."""
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

@@ -70,6 +70,7 @@ UNKNOWN_FACTOR = 0.1
 """Share of the limit above which a ratio is no warning where nobody can tell learning from fine-tuning."""
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history

@@ -75,6 +75,7 @@ PER_LAYER = 0.9
 SHORTEST_CHAIN = 3
 
 
+@np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
     history = case.history
