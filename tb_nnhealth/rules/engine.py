@@ -79,6 +79,8 @@ def judge(run: Run, given: Mapping[str, Any] | None = None, rules: Sequence[Rule
 
 
 def _ask(rule: Rule, case: Case) -> Outcome:
+    if rule.scope == "watch" and case.history is None:
+        return CouldNotCheck(WATCH_LINE)
     try:
         return rule.check(case)
     except Exception as error:

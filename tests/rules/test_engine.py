@@ -156,9 +156,11 @@ def test_a_named_watch_prefixes_its_subjects():
     assert finding.subject == "G.layers.1"
 
 
-def test_a_log_without_watches_is_asked_once():
+def test_of_a_log_without_watches_only_rules_on_the_run_are_asked():
     asked: list[Case] = []
-    one = rule("a", Passed(), scope="run")
-    object.__setattr__(one, "check", lambda case: (asked.append(case), Passed())[1])
-    judge(Run("plain"), rules=[one])
+    of_run, of_watch = rule("a", Passed(), scope="run"), rule("b", Passed())
+    for one in (of_run, of_watch):
+        object.__setattr__(one, "check", lambda case: (asked.append(case), Passed())[1])
+    judgement = judge(Run("plain"), rules=[of_run, of_watch])
     assert [case.history for case in asked] == [None]
+    assert "writer.watch(model, optimizer)" in judgement.outcomes["b"].needs  # type: ignore[union-attr]
