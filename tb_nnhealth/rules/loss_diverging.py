@@ -94,8 +94,7 @@ def check(case: Case) -> Outcome:
     limit = low + max(case.options["rise"] * max(start - low, abs(start)), SIGMAS * noise)
     above = (level > limit) & (np.arange(len(level)) > low_at)
     staying = above[-tail:].mean() >= STAYING and (values[-tail:] > limit).mean() >= STAYING
-    back = not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)
-    if not staying or back:
+    if not staying or (not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)):
         share = float((level[-1] - low) / (limit - low)) if limit > low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), found.subject, int(steps[-1]), "training loss"))
     crossing = int(np.flatnonzero(~above)[-1]) + 1

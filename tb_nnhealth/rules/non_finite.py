@@ -270,6 +270,13 @@ RULE = Rule(
         Example("a log without a loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=(),
+    causes=(
+        "symmetric-units",
+        "update-ratio-too-low",
+        "frozen-parameters",
+        "no-gradient",
+        "loss-not-decreasing",
+        "constant-output",
+    ),
     statistic="non-finite",
 )

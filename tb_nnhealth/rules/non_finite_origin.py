@@ -71,28 +71,58 @@ def first_row(history: History, at: int, bad: NDArray[np.bool_]) -> int:
 
 def describe(history: History, at: int, row: int, prefix: str = "") -> Origin:
     """The finding's text for ``row``, bad in record ``at``; ``prefix`` is that of the watch's subjects."""
-    layout = history.layout
+    layout, record = history.layout, _Record(history, at)
     kind, name, dtype = layout.rows[row].kind, layout.rows[row].subject, layout.rows[row].dtype
-    nan, inf = _cell(history, at, row, schema.NAN_COUNT), _cell(history, at, row, schema.INF_COUNT)
+    nan, inf = (float(np.nan_to_num(record.cell(row, count))) for count in (schema.NAN_COUNT, schema.INF_COUNT))
     subject = prefix + (NAMED[kind] + (f".{name}" if name else "") if kind in NAMED else name)
-    fed = _fed_by(history, at, row)
-    cause, advice = _cause(history, at, row, fed)
-    what = "NaN" if np.nan_to_num(nan) > 0 else "Infinity"
+    fed = _fed_by(record, row)
+    cause, advice = _cause(record, row, fed)
     where = _where(kind, subject, _type_of(layout, name))
     fed_by = f", fed by `{prefix}{fed.name}` ({fed.span})" if fed is not None else ""
-    since = f"step {int(history.steps[at]):,}"
-    largest = _largest(history, at, row)
+    largest = record.largest(row)
+    what = "NaN" if nan > 0 else "Infinity"
     return Origin(
         subject,
-        f"{what} first appears in {where} at {since}{fed_by}. {cause}",
+        f"{what} first appears in {where} at step {int(history.steps[at]):,}{fed_by}. {cause}",
         advice,
-        float(np.nan_to_num(nan) + np.nan_to_num(inf)),
+        nan + inf,
         {
-            "tensor": kind, "dtype": dtype, "nan": float(np.nan_to_num(nan)), "inf": float(np.nan_to_num(inf)),
+            "tensor": kind,
+            "dtype": dtype,
+            "nan": nan,
+            "inf": inf,
             "fed_by": None if fed is None else prefix + fed.name,
             "largest_finite": None if np.isnan(largest) else largest,
         },
-    )  # fmt: skip
+    )
+
+
+class _Record:
+    """One record of a history; each statistic of a kind is read once, however many rows are asked for."""
+
+    def __init__(self, history: History, at: int) -> None:
+        self.history, self.at = history, at
+        self.layout = history.layout
+        self.place = {module.name: i for i, module in enumerate(history.layout.modules)}
+        self._read: dict[tuple[str, str], dict[int, float]] = {}
+
+    def cell(self, row: int, statistic: str) -> float:
+        kind = self.layout.rows[row].kind
+        if (kind, statistic) not in self._read:
+            values = self.history.table(kind, statistic).values[self.at].tolist()
+            self._read[kind, statistic] = dict(zip(self.history.rows(kind), values, strict=True))
+        return self._read[kind, statistic][row]
+
+    def bad(self, row: int) -> bool:
+        return bool(np.nansum([self.cell(row, name) for name in (schema.NAN_COUNT, schema.INF_COUNT)]) > 0)
+
+    def largest(self, row: int) -> float:
+        """Greatest magnitude of the finite elements."""
+        low, high = (self.cell(row, name) for name in (schema.MIN, schema.MAX))
+        return float(np.fmax(abs(low), abs(high)))
+
+    def module_place(self, row: int) -> int:
+        return self.place.get(self.layout.rows[row].subject, len(self.place))
 
 
 @dataclass(frozen=True)
@@ -106,40 +136,36 @@ class _Feed:
         return f"{self.low:.3g} to {self.high:.3g}"
 
 
-def _fed_by(history: History, at: int, row: int) -> _Feed | None:
+def _fed_by(record: _Record, row: int) -> _Feed | None:
     """The finite tensor that the bad one was computed from, as far as the order of the modules tells."""
-    rows = history.layout.rows
+    history, rows = record.history, record.layout.rows
     kind = rows[row].kind
-    place = {module.name: i for i, module in enumerate(history.layout.modules)}
-    measured = [
-        i
-        for i in history.rows(schema.ACTIVATION)
-        if np.isfinite(_cell(history, at, i, schema.MAX)) and not _bad(history, at, i)
-    ]
-    if kind == schema.ACTIVATION:
-        here = place.get(rows[row].subject, len(place))
-        before = [i for i in measured if place.get(rows[i].subject, len(place)) < here]
-        sources = sorted(before, key=lambda i: place.get(rows[i].subject, len(place)))[-1:]
-        sources = sources or history.rows(schema.INPUT)[:1]
-    elif kind == schema.PREDICTION:
-        sources = sorted(measured, key=lambda i: place.get(rows[i].subject, len(place)))[-1:]
-    elif kind == schema.LOSS:
-        sources = history.rows(schema.PREDICTION)[:1]
+    if kind in (schema.ACTIVATION, schema.PREDICTION):
+        here = record.module_place(row) if kind == schema.ACTIVATION else len(record.place)
+        before = [
+            i
+            for i in history.rows(schema.ACTIVATION)
+            if record.module_place(i) < here and np.isfinite(record.cell(i, schema.MAX)) and not record.bad(i)
+        ]
+        source = max(before, key=record.module_place, default=None)
+        inputs = history.rows(schema.INPUT)
+        if source is None and kind == schema.ACTIVATION and inputs:
+            source = inputs[0]
     else:
-        sources = []
-    if not sources or _bad(history, at, sources[0]):
+        source = next(iter(history.rows(schema.PREDICTION)), None) if kind == schema.LOSS else None
+    if source is None or record.bad(source):
         return None
-    low, high = (_cell(history, at, sources[0], name) for name in (schema.MIN, schema.MAX))
+    low, high = (record.cell(source, name) for name in (schema.MIN, schema.MAX))
     if np.isnan(low) or np.isnan(high):
         return None
-    return _Feed(rows[sources[0]].subject or NAMED.get(rows[sources[0]].kind, ""), low, high)
+    return _Feed(rows[source].subject or NAMED.get(rows[source].kind, ""), low, high)
 
 
-def _cause(history: History, at: int, row: int, fed: _Feed | None) -> tuple[str, tuple[str, ...]]:
+def _cause(record: _Record, row: int, fed: _Feed | None) -> tuple[str, tuple[str, ...]]:
     """The likely cause as a sentence, and what to try."""
-    layout = history.layout
+    layout, history, at = record.layout, record.history, record.at
     kind, dtype = layout.rows[row].kind, layout.rows[row].dtype
-    inf = np.nan_to_num(_cell(history, at, row, schema.INF_COUNT)) > 0
+    inf = np.nan_to_num(record.cell(row, schema.INF_COUNT)) > 0
     if kind in (schema.INPUT, schema.TARGET):
         return (
             "The data itself holds it; the network did not compute it.",
@@ -158,7 +184,7 @@ def _cause(history: History, at: int, row: int, fed: _Feed | None) -> tuple[str,
             f"An update since step {int(history.steps[at - 1]):,}, which was not measured, made it so.",
             (LOWER_RATE, "Measure every step (every=1) to see which tensor was first.", ANOMALY),
         )
-    if dtype == "float16" and (inf or _largest(history, at, row) > FLOAT16_MAX / 4):
+    if dtype == "float16" and (inf or record.largest(row) > FLOAT16_MAX / 4):
         return f"A float16 ends at {FLOAT16_MAX:,.0f}: the value overflowed its format.", (HALF, LOWER_RATE)
     if _growing(history, at, row) or (fed is not None and max(abs(fed.low), abs(fed.high)) > NEAR_OVERFLOW):
         return "Values had been growing over the steps before: the training diverged.", (LOWER_RATE, ANOMALY)
@@ -226,18 +252,3 @@ def _growing(history: History, at: int, row: int) -> bool:
     if len(before) < 2:
         return False
     return bool(before[-3:].max() > GROWTH * np.median(before[: max(1, len(before) // 2)]))
-
-
-def _largest(history: History, at: int, row: int) -> float:
-    low, high = (_cell(history, at, row, name) for name in (schema.MIN, schema.MAX))
-    return float(np.fmax(abs(low), abs(high)))
-
-
-def _bad(history: History, at: int, row: int) -> bool:
-    counts = [_cell(history, at, row, name) for name in (schema.NAN_COUNT, schema.INF_COUNT)]
-    return bool(np.nansum(counts) > 0)
-
-
-def _cell(history: History, at: int, row: int, statistic: str) -> float:
-    kind = history.layout.rows[row].kind
-    return float(history.table(kind, statistic).values[at, history.rows(kind).index(row)])

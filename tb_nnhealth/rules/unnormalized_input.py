@@ -200,8 +200,9 @@ def _scale(history: History) -> Scale:
         if not layout.dtype.startswith(("float", "bfloat", "complex")) or np.isnan(tables[schema.RMS][:, i]).all():
             continue
         beside = np.prod(layout.shape[1:], dtype=np.int64) <= 1 and elements[i] < SMALL_BESIDE * max(elements)
-        mask = np.nanmax(high) <= 0 and np.nanmin(low) < MASK
-        if not beside and not mask and not np.nanmedian(zeros) > SPARSE:
+        mask = (np.nan_to_num(high, nan=1.0) <= 0).all() and (np.nan_to_num(low) < MASK).any()
+        sparse = (np.nan_to_num(zeros) > SPARSE).mean() > 0.5
+        if not beside and not mask and not sparse:
             kept.append(i)
     return Scale([rows[i] for i in kept], *(tables[name][:, kept] for name in (schema.MEAN, schema.STD, schema.RMS)))
 

@@ -90,7 +90,7 @@ def check(case: Case) -> Outcome:
 
 def _training_in_evaluation_mode(history: History) -> list[Hit]:
     modes = history.table(schema.MODE, schema.MEAN)
-    judged = np.isfinite(modes.values).any(axis=1)
+    judged: NDArray[np.bool_] = np.asarray(np.isfinite(modes.values).any(axis=1))
     off = np.nan_to_num(modes.values) == 0
     all_off: NDArray[np.bool_] = np.asarray(judged & off.all(axis=1))
     found = episodes(all_off[:, None], judged[:, None], history.steps, window=WINDOW, share=SHARE)
@@ -101,7 +101,9 @@ def _training_in_evaluation_mode(history: History) -> list[Hit]:
     if not trained_before and _deliberate(history):
         return []
     since = (
-        f"since step {episode.first_step:,}; before, they were in train mode" if trained_before else "from the start on"
+        f"since step {episode.first_step:,}; before, they were in train mode"
+        if trained_before
+        else f"from step {episode.first_step:,} on"
     )
     return [
         hit(
@@ -210,7 +212,7 @@ _SWITCHED = (np.arange(200) < 80).astype(np.float64)
 
 
 def _evaluating(train: int, evaluation: int, every: int = 40, logged: bool = False) -> Run:
-    """A validation of so many forwards, in train or evaluation mode, every so many steps; its loss ``logged`` or not."""
+    """A validation of so many forwards, in train or evaluation mode, every so many steps; ``logged``: its loss."""
     burst = (np.arange(200) % every == every - 1).astype(np.float64)
     network = _modes(1.0, 1.0)
     network.set(schema.EVALUATION, "train", mean=train * burst).set(schema.EVALUATION, "eval", mean=evaluation * burst)
