@@ -14,8 +14,9 @@ The gradient at the optimizer's step is absent, or its root mean square is exact
 which another parameter of that optimizer has one. Zero counts for weight matrices at a learning rate above 0 only: a
 bias may well have none, and a branch behind a zero-initialized layer has none until the first step.
 
-Critical where half of the trained weights are concerned, a warning for a weight matrix, for information for vectors
-and where gradients arrive again later.
+Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
+matrix, for information for vectors, where gradients arrive again later, and where they used to arrive and the loss
+has been learned without (an expert that a router no longer chooses).
 
 ## What to try
 1. Search the code between the last layer named and the loss for `.detach()`, `.data`, `no_grad()`, `.item()`,
@@ -57,6 +58,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.progress import progress
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.wording import percent
@@ -91,7 +93,9 @@ def check(case: Case) -> Outcome:
         return Passed()
     concerned = {episode.column for episode in found if episode.active}
     share = float(weights.numel[list(concerned)].sum() / weights.numel.sum())
-    return Ill([_hit(weights, episode, absent, share, records) for episode in found])
+    seen = progress(case.run, history)
+    learned = seen is not None and seen.learned
+    return Ill([_hit(weights, episode, absent, share, records, learned) for episode in found])
 
 
 def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
@@ -104,13 +108,13 @@ def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
     return alive
 
 
-def _severity(matrix: bool, active: bool, share: float) -> Severity:
-    if not matrix or not active:
+def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool) -> Severity:
+    if not matrix or not active or (before and learned):
         return "info"
-    return "critical" if share >= MOST else "warning"
+    return "critical" if share >= MOST and not learned else "warning"
 
 
-def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records: int) -> Hit:
+def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records: int, learned: bool) -> Hit:
     column = episode.column
     name, matrix = weights.names[column], bool(weights.matrix[column])
     none = bool(absent[episode.fired, column])
@@ -122,7 +126,7 @@ def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records
     return hit(
         episode,
         name,
-        severity=_severity(matrix, episode.active, share),
+        severity=_severity(matrix, episode.active, share, before=before, learned=learned),
         statistic="records_without_gradient",
         unit="records",
         value=float(episode.count),
@@ -152,7 +156,7 @@ def _absent(*layers: int, since: int = 0, until: int | None = None, biases: bool
             if until is not None:
                 kept[since:until] = np.nan
                 network.set(schema.GRADIENT, name, rms=kept)
-    return network.run()
+    return network.set(schema.LOSS, "", mean=2.2).run()
 
 
 def _zero_until(step: int) -> Run:
@@ -185,10 +189,16 @@ def _now_and_then() -> Run:
     return network.set(schema.GRADIENT, network.weight(3), rms=rms).run()
 
 
+def _chosen_no_more() -> Run:
+    network = Network()
+    return network.absent(schema.GRADIENT, network.weight(2), since=40).run()
+
+
 EXAMPLES = (
     Example("Encoder detached by mistake", lambda: _absent(0, 1, 2, 3), True, "layers.0.weight", 0),
     Example("One module never used", lambda: _absent(3), True, "layers.3.weight", 0),
     Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),
+    Example("An expert that is chosen no more, and the loss falls: information only", _chosen_no_more, True),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
     Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
