@@ -10,10 +10,11 @@ two, twenty layers make a million of it: the loss starts absurdly high, softmax 
 explode, half precision overflows. Activations that grow during training tell of steps that are too large.
 
 ## How it is computed
-From the standard deviation over all elements of a module's output (no unit), in three ways:
+From the standard deviation over all elements of a module's output (no unit), in four ways:
 
 - **with depth**: an exponential fitted through the layers between two normalizations grows more than `total`-fold in
   all and by a tenth or more per layer, steadily (correlation with depth of at least 0.8), in three of five records;
+- **by one layer**: a layer exceeds the median of the ten before it in its chain `total`-fold, likewise;
 - **against the input**: more than `absolute` times the larger of 1 and the input's own standard deviation, likewise;
 - **in time**: more than `growth` times the larger of its own start and 1 (for regression, of a third of the targets'
   standard deviation), in half of ten records.
@@ -72,6 +73,8 @@ from tb_nnhealth.rules.wording import short
 AT_ONCE = 5
 AT_ONCE_FACTOR = 100.0
 """How far beyond the limit one record suffices: the next one may be NaN already."""
+MEMORY = 10
+"""Layers before it that a layer is compared with."""
 STEADY = 0.8
 PER_LAYER = 1.1
 """Growth per layer below which depth alone, as in a residual stream, explains a large total."""
@@ -123,6 +126,9 @@ def check(case: Case) -> Outcome:
     judge.add(episodes(grown > growth, measured, history.steps, window=10), grown, growth, "of its start", CALM)
 
     total = case.options.per_subject("total", names)
+    alone = np.concatenate([relative_to_before(std[:, standing(chain, names)]) for chain in groups], axis=1)
+    found = episodes(alone > total, measured, history.steps, window=AT_ONCE, share=0.6)
+    judge.add(found, alone, total, "of the layers' before it", INITIALIZE)
     deep = np.concatenate([relative_to_first(std[:, standing(chain, names)]) for chain in groups], axis=1)
     steady = np.concatenate(
         [np.repeat(_grows(std[:, standing(c, names)])[:, None], len(c), axis=1) for c in groups], axis=1
@@ -193,6 +199,16 @@ def relative_to_first(std: Floats) -> Floats:
         return np.asarray(np.where(std[:, :1] > 0, std / std[:, :1], np.nan), np.float32)
 
 
+def relative_to_before(std: Floats) -> Floats:
+    """Each place of a chain over the median of those before it, shape (records, places); NaN for the first."""
+    against = np.full_like(std, np.nan)
+    for i in range(1, std.shape[1]):
+        before = std[:, max(0, i - MEMORY) : i]
+        known = ~np.isnan(before).all(axis=1)
+        against[known, i] = np.nanmedian(before[known], axis=1)
+    return np.asarray(np.where(against > 0, std / against, np.nan), np.float32)
+
+
 def _grows(std: Floats) -> NDArray[np.bool_]:
     _, factor, correlation = total_change(std)
     return np.asarray((correlation >= STEADY) & (factor >= PER_LAYER))
@@ -219,6 +235,13 @@ def _in_time(final: float, layer: int = 2) -> Network:
     return network.scale(schema.ACTIVATION, network.layer(layer), growth).set(schema.LOSS, "", mean=2.0)
 
 
+def _one_layer(factor: float) -> Run:
+    network = Network()
+    for i in range(3, 6):
+        network.scale(schema.ACTIVATION, network.layer(i), factor)
+    return network.set(schema.LOSS, "", mean=9.0).run()
+
+
 def _residual() -> Run:
     network = Network(depth=40)
     for i in range(40):
@@ -243,6 +266,8 @@ def _large_input() -> Run:
 EXAMPLES = (
     Example("Weights three times too large, ten layers", lambda: _with_depth(3.0).run(), True, "layers.5", 0),
     Example("Twice per layer", lambda: _with_depth(2.0).run(), True, "layers.7", 0),
+    Example("One layer multiplies the scale by 300", lambda: _one_layer(300.0), True, "layers.3", 0),
+    Example("One layer multiplies the scale by 50", lambda: _one_layer(50.0), False, outcome="Passed"),
     Example("A thousandfold growth during training", lambda: _in_time(1000.0).run(), True, "layers.2", 60),
     Example("Just above the limit in time", lambda: _in_time(42.0).run(), True, "layers.2", 60),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),

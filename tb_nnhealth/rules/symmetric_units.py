@@ -116,7 +116,7 @@ def _in_succession(weights: Weights, copies: Mask) -> list[Episode]:
 
 
 def copied_share(history: History, weights: Weights) -> Floats:
-    """Share of copied units, shape (records, n); NaN where nobody looked, or where the copies are pruned rows."""
+    """Share of copied units, shape (records, n); NaN where nobody looked, in weights with NaN and in pruned rows."""
     measured = aligned(history.table(schema.WEIGHT, schema.COPIED_SHARE), weights.names)
     low, high, zeros = (
         aligned(history.table(schema.WEIGHT, name), weights.names)
@@ -125,8 +125,9 @@ def copied_share(history: History, weights: Weights) -> Floats:
     units = np.array([p.shape[0] for p in weights.parameters], np.float64)
     constant = np.isfinite(low) & (low == high)
     share = np.where(constant, 1 - 1 / units, measured)
+    broken = aligned(history.table(schema.WEIGHT, schema.NAN_COUNT), weights.names) > 0
     pruned = ~constant & (zeros > 0) & (share > 0) & (zeros >= share)
-    return np.asarray(np.where(pruned, np.nan, share), np.float32)
+    return np.asarray(np.where(pruned | broken, np.nan, share), np.float32)
 
 
 def parted(weights: Weights) -> Mask:

@@ -246,6 +246,7 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "vanishing-gradients",
+        "dead-units",
         "loss-not-decreasing",
         "slow-start",
         "constant-output",
