@@ -12,8 +12,9 @@ that it should not.
 ## How it is computed
 The criterion's value in the first record (nats for cross-entropies), if that is within the first steps of the
 training and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` and `NLLLoss` over C classes, ln 2 for
-binary cross-entropies. Above: more than `factor` times the guess and at least two nats more. Below: less than 0.4 of
-it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the prediction's RMS exceeds
+binary cross-entropies. Above: more than `factor` times the guess and at least two nats more; beyond `warn` times it
+is a warning. Below: less than 0.4 of it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean
+square and the prediction's RMS exceeds
 10. At least `samples` samples must stand behind the loss.
 
 ## What to try
@@ -95,7 +96,8 @@ def check(case: Case) -> Outcome:
     high = max(case.options["factor"] * guess, guess + NATS_ABOVE)
     more = {"guess": guess, "classes": int(criterion.classes)}
     if first > high:
-        return Ill([_hit(first, step, high, "above", "warning", _above(first, guess, criterion), more)])
+        severity: Severity = "warning" if first > case.options["warn"] * guess else "info"
+        return Ill([_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
     if first < LOW * guess:
         return Ill([_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
     return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
@@ -232,6 +234,13 @@ RULE = Rule(
             "first loss : loss of a guess",
             "highest first loss",
             "default initializations stay below 1.5",
+        ),
+        Option(
+            "warn",
+            3.0,
+            "first loss : loss of a guess",
+            "beyond it is a warning",
+            "pixels from 0 to 16 reach 2.1, and learn",
         ),
         Option("samples", 8, "samples", "least samples behind the first loss", "judgement"),
     ),

@@ -116,8 +116,9 @@ def check(case: Case) -> Outcome:
         values, steps = values[begun], steps[begun]
     if len(values) < FEWEST_POINTS:
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
-    if steps[0] > RESUMED * max(1, int(np.median(np.diff(steps)))):
-        return NotApplicable(f"the loss begins at step {int(steps[0]):,}: an earlier training goes on")
+    begins = int(curve.steps[0])
+    if begins > RESUMED * max(1, int(np.median(np.diff(steps)))):
+        return NotApplicable(f"the loss begins at step {begins:,}: an earlier training goes on")
     if rates is not None and _warming_up(rates[1]):
         return TooLittleData("the learning rate is still rising")
     chance = _chance(case.run)

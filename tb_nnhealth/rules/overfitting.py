@@ -164,8 +164,9 @@ def _accuracy_still_best(run: Run) -> bool:
         values = series.values[np.isfinite(series.values)]
         if len(values) >= FEWEST_POINTS:
             tail = max(2, len(values) // 6)
-            best = float(curves.smooth(values, 3).max())
-            return float(np.median(values[-tail:])) >= best - max(curves.noise(values), 0.005 * abs(best))
+            level = curves.smooth(values, 3)
+            best = float(level.max())
+            return float(level[-tail:].max()) >= best - max(curves.noise(values), 0.005 * abs(best))
     return False
 
 
