@@ -13,6 +13,7 @@ import torch
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
 from tb_nnhealth.record.hooks import Activations, in_backward
+from tb_nnhealth.record.hooks_optimizer import StepHook
 from tb_nnhealth.record.hooks_root import RootHook, admits_root_hook
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.observe import Batch
@@ -76,8 +77,8 @@ class Capture:
         for i, reference in enumerate(self._optimizers):
             optimizer = reference()
             if optimizer is not None:
-                self._handles.append(optimizer.register_step_pre_hook(_StepHook(self._before, i)))
-                self._handles.append(optimizer.register_step_post_hook(_StepHook(self._after, i)))
+                self._handles.append(optimizer.register_step_pre_hook(StepHook(self._before, i)))
+                self._handles.append(optimizer.register_step_post_hook(StepHook(self._after, i)))
         if admits_root_hook(model):
             self._handles.append(model.register_forward_pre_hook(RootHook(self), with_kwargs=True))
             self._sees_evaluations = True
@@ -241,21 +242,3 @@ class Capture:
             self._step = None
             return self._cadence.index
         return number
-
-
-class _StepHook:
-    """Returns None always: a pre-hook's value would replace the step's arguments."""
-
-    def __init__(self, act: Callable[[int, Any, bool], None], index: int) -> None:
-        self._act, self._index = act, index
-
-    def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        capture = self._act.__self__  # type: ignore[attr-defined]
-        closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
-        try:
-            with quiet():
-                self._act(self._index, optimizer, closure)
-        except Exception as error:
-            capture.fail("optimizer's step", error)

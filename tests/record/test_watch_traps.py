@@ -551,6 +551,34 @@ def test_compiled_model_still_tells_its_criterion() -> None:
 # --- optimizers and structure ---------------------------------------------------------------------------------------
 
 
+def test_subclass_that_undoes_the_step_of_its_base_has_no_update() -> None:
+    class Restoring(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+            kept = model[0].weight.detach().clone()
+            result = super().step(closure)
+            with torch.no_grad():
+                model[0].weight.copy_(kept)
+            if fails:
+                raise RuntimeError("after the step")
+            return result
+
+    model, fails = small()[0], False
+    torch.optim.Adam([nn.Parameter(torch.ones(1))])  # from here on torch runs hooks around Adam's own step as well
+    optimizer = Restoring(model.parameters(), 0.1)
+    _, stream = watched(model, optimizer)
+    step(model, optimizer)
+    assert stream.steps == [0]
+    fails = True
+    with pytest.raises(RuntimeError, match="after the step"):
+        step(model, optimizer)
+    fails = False
+    step(model, optimizer)
+    assert stream.steps == [0, 1]
+    for record in range(2):
+        assert stream.value(schema.UPDATE, "0.weight", schema.RMS, record) == 0.0
+        assert stream.value(schema.UPDATE, "2.weight", schema.RMS, record) > 0.0
+
+
 def test_wrapped_optimizer_is_unwrapped() -> None:
     class Accelerated(torch.optim.Optimizer):
         def __init__(self, optimizer: torch.optim.Optimizer) -> None:

@@ -1,0 +1,52 @@
+"""The hooks that lie on an optimizer: they see its step begin and end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tb_nnhealth.record.reduce_quiet import quiet
+
+_HOOKING = torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
+"""What torch puts around a class's ``step`` to run the hooks of its instances."""
+
+
+class StepHook:
+    """Tells ``act(index, optimizer, closure)`` of each step, ``closure`` saying whether it was given one.
+
+    Returns None always: a pre-hook's value would replace the step's arguments.
+    """
+
+    def __init__(self, act: Callable[[int, Any, bool], None], index: int) -> None:
+        self._act, self._index = act, index
+
+    def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        capture = self._act.__self__  # type: ignore[attr-defined]
+        try:
+            if _inside_a_step(optimizer):
+                return
+            closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
+            with quiet():
+                self._act(self._index, optimizer, closure)
+        except Exception as error:
+            capture.fail("optimizer's step", error)
+
+
+def _inside_a_step(optimizer: Any) -> bool:
+    """Whether the hook runs around a ``super().step()``: torch runs hooks around each class's step that it has hooked.
+
+    Read from the call stack, since a step that raised never tells of its end.
+    """
+    if sum(hasattr(vars(kind).get("step"), "hooked") for kind in type(optimizer).__mro__) < 2:
+        return False
+    frame, running = sys._getframe(1), 0
+    while frame is not None and running < 2:
+        if frame.f_code is _HOOKING and frame.f_locals["args"][0] is optimizer:
+            running += 1
+        frame = frame.f_back  # type: ignore[assignment]
+    return running == 2
