@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 from tb_nnhealth.history import Floats
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.weights import Weights
+from tb_nnhealth.rules.wording import round_rate, short
 
+TARGET = 3e-3
+"""The update : weight ratio that a suggested learning rate aims at: the middle of 1e-3 and 1e-2."""
 AT_ONCE = 5
 """Records in which a change shows that is too large to wait for more."""
 LOOK_BACK = 20
@@ -37,3 +41,13 @@ def carried_away(weights: Weights, growth: Floats, limit: float, quick_from: flo
         first = min(int(small[-1]) + 1, episode.first) if len(small) else 0
         found.append(replace(episode, first=first, first_step=int(weights.steps[first])))
     return found
+
+
+def better_rate(weights: Weights, episode: Episode, ratio: float) -> tuple[float, str, dict[str, float]]:
+    """The learning rate at the onset (NaN where unknown), the advice that names a better one, and both as evidence."""
+    lr = float(weights.lr[episode.first, episode.column])
+    if not lr > 0:
+        return math.nan, f"Lower the learning rate about {short(ratio / TARGET)}-fold.", {"onset": ratio}
+    better = lr * TARGET / ratio
+    advice = f"Lower the learning rate from {short(lr)} to about {round_rate(better)}."
+    return lr, advice, {"onset": ratio, "learning_rate": lr, "learning_rate_to_try": better}

@@ -46,8 +46,6 @@ normalization layer, which grow until the steps are small in proportion. In all 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from tb_nnhealth import schema
@@ -69,14 +67,12 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.progress import Progress, progress
-from tb_nnhealth.rules.steps import AT_ONCE, carried_away, relative_to_before
+from tb_nnhealth.rules.steps import AT_ONCE, better_rate, carried_away, relative_to_before
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import Weights, weights_of
-from tb_nnhealth.rules.wording import round_rate, short
+from tb_nnhealth.rules.wording import short
 
 HEALTHY = (2e-4, 1e-2)
-TARGET = 3e-3
-"""The ratio that the suggested learning rate aims at: the middle of 1e-3 and 1e-2."""
 ADVICE = (
     "Warm the learning rate up over the first few hundred steps.",
     "Clip the gradients: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
@@ -141,7 +137,7 @@ def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float
     value = worst(growth, episode, "above")
     stretch = weights.ratio[episode.first : episode.last + 1, episode.column]
     usual = float(np.nanmedian(stretch[stretch > 0]))
-    lr, first, more = _rate(weights, episode, usual)
+    lr, first, more = better_rate(weights, episode, usual)
     by = f"at learning rate {short(lr)} " if np.isfinite(lr) else ""
     return hit(
         episode,
@@ -173,7 +169,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
     name = weights.names[episode.column]
     value = worst(values, episode, "above")
     onset = float(values[episode.first, episode.column])
-    lr, first, more = _rate(weights, episode, onset)
+    lr, first, more = better_rate(weights, episode, onset)
     cause = f"Learning rate {short(lr)} gives updates" if np.isfinite(lr) else "The optimizer makes updates"
     outcome = ""
     if seen is not None and seen.learned:
@@ -194,16 +190,6 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
         more=more,
         rank=value,
     )
-
-
-def _rate(weights: Weights, episode: Episode, ratio: float) -> tuple[float, str, dict[str, float]]:
-    """The learning rate at the onset (NaN where unknown), the advice that names a better one, and both as evidence."""
-    lr = float(weights.lr[episode.first, episode.column])
-    if not lr > 0:
-        return math.nan, f"Lower the learning rate about {short(ratio / TARGET)}-fold.", {"onset": ratio}
-    better = lr * TARGET / ratio
-    advice = f"Lower the learning rate from {short(lr)} to about {round_rate(better)}."
-    return lr, advice, {"onset": ratio, "learning_rate": lr, "learning_rate_to_try": better}
 
 
 def _network(factor: float | Floats, layer: int = 3, **options: object) -> Network:
