@@ -23,6 +23,7 @@ def main(log_dir: str | Path, *, seed: int = 0, out: TextIO = sys.stderr) -> Non
 
     from tb_nnhealth import SummaryWriter
 
+    torch.set_num_threads(1)  # networks so small are slower when threads share them
     for name in TRAININGS:
         training = import_module(f"{__name__}.{name}")
         torch.manual_seed(seed)
