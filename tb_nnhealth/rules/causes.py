@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ SLACK_RECORDS = 10
 """A symptom may cross its limit this many records before its cause does: limits are not equally near."""
 
 
-def link(findings: Sequence[Finding], rules: Sequence[Rule], record_interval: int) -> list[Finding]:
+def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Sequence[int]) -> list[Finding]:
     """``findings`` with ``caused_by`` set to their root cause, root causes first, symptoms beneath them.
 
     A finding follows from another where the rules name the pair as causal and the cause did not
@@ -21,8 +22,7 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_interval: in
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     place = {rule.id: i for i, rule in enumerate(rules)}
     findings = sorted(findings, key=lambda finding: (finding.first_step, place[finding.rule]))
-    slack = SLACK_RECORDS * record_interval
-    parents = [_direct_cause(i, findings, causes, place, slack) for i in range(len(findings))]
+    parents = [_direct_cause(i, findings, causes, place, record_steps) for i in range(len(findings))]
     roots = [_root(i, parents) for i in range(len(findings))]
     linked = [
         finding if roots[i] == i else replace(finding, caused_by=_cause(findings[roots[i]]))
@@ -54,15 +54,16 @@ def _direct_cause(
     findings: Sequence[Finding],
     causes: dict[str, frozenset[str]],
     place: dict[str, int],
-    slack: int,
+    record_steps: Sequence[int],
 ) -> int | None:
     finding = findings[i]
+    latest = _later_by_slack(finding.first_step, record_steps)
     candidates = [
         j
         for j, other in enumerate(findings)
         if j != i
         and finding.rule in causes[other.rule]
-        and other.first_step <= finding.first_step + slack
+        and other.first_step <= latest
         and (other.severity != "info" or finding.severity == "info")
         and (
             other.rule not in causes[finding.rule]  # a pair that can cause each other: the earlier is the cause
@@ -70,6 +71,12 @@ def _direct_cause(
         )
     ]
     return min(candidates, key=lambda j: (findings[j].first_step, place[findings[j].rule]), default=None)
+
+
+def _later_by_slack(step: int, record_steps: Sequence[int]) -> int:
+    """The step ``SLACK_RECORDS`` records after ``step``; records lie closer at the start of a run than later."""
+    later = bisect_right(record_steps, step) - 1 + SLACK_RECORDS
+    return max(step + SLACK_RECORDS, record_steps[min(later, len(record_steps) - 1)] if record_steps else step)
 
 
 def _root(i: int, parents: Sequence[int | None]) -> int:

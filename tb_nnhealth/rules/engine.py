@@ -75,7 +75,7 @@ def judge(run: Run, given: Mapping[str, Any] | None = None, rules: Sequence[Rule
             answers.append(answer)
         outcomes[rule.id] = _combined(answers)
         findings += fold(rule, hits)
-    return Judgement(tuple(link(findings, rules, _record_interval(run))), outcomes)
+    return Judgement(tuple(link(findings, rules, _record_steps(run))), outcomes)
 
 
 def _ask(rule: Rule, case: Case) -> Outcome:
@@ -140,10 +140,7 @@ def _recorded_options(run: Run) -> dict[str, dict[str, Any]]:
     return options
 
 
-def _record_interval(run: Run) -> int:
-    """Steps between two records, at the median over the longest watch; 1 without records."""
+def _record_steps(run: Run) -> Sequence[int]:
+    """Steps of the records of the longest watch."""
     longest = max(run.watches.values(), key=len, default=None)
-    if longest is None or len(longest) < 2:
-        return 1
-    gaps = sorted(int(gap) for gap in longest.steps[1:] - longest.steps[:-1])
-    return max(1, gaps[len(gaps) // 2])
+    return [] if longest is None else longest.steps.tolist()
