@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
+from tb_nnhealth.columns import Counts, Log, Numbers, Tables
 
 Floats = NDArray[np.float32]
 Steps = NDArray[np.int64]
@@ -26,62 +27,6 @@ OPENING_KEPT = 64
 """First records that are never thinned: initialization and warm-up are judged on them."""
 HISTOGRAMS_KEPT = 256
 POINTS_KEPT = 65536
-
-
-class _Log:
-    """Append-only columns (steps, wall times, values) that thin themselves deterministically.
-
-    At ``capacity`` every second entry after the opening is let go, and from then on only every
-    2nd (4th, 8th, ...) arriving entry is kept, besides the newest and besides those that the
-    caller pins. A step that does not exceed the last one rewinds: all from that step on is
-    forgotten, as TensorBoard does when a run is resumed.
-    """
-
-    def __init__(self, capacity: int, opening: int) -> None:
-        self.capacity, self.opening = capacity, opening
-        self.stride = 1
-        self.steps: list[int] = []
-        self.walls: list[float] = []
-        self.values: list[Any] = []
-        self._ordinals: list[int] = []
-        self._pinned: list[bool] = []
-        self._next = 0
-        self.changes = 0
-
-    def append(self, step: int, wall: float, value: Any, *, pinned: bool = False) -> None:
-        self.changes += 1
-        if self.steps and step <= self.steps[-1]:
-            self.rewind(step)
-        if self.steps and not self._kept(-1):  # the newest entry was only held until the next came
-            self._drop_last()
-        self.steps.append(step)
-        self.walls.append(wall)
-        self.values.append(value)
-        self._ordinals.append(self._next)
-        self._pinned.append(pinned)
-        self._next += 1
-        if len(self.steps) > self.capacity:
-            self.stride *= 2
-            kept = [i for i in range(len(self.steps)) if self._kept(i) or i == len(self.steps) - 1]
-            for column in self._all_columns():
-                column[:] = [column[i] for i in kept]
-
-    def _kept(self, i: int) -> bool:
-        ordinal = self._ordinals[i]
-        return ordinal < self.opening or ordinal % self.stride == 0 or self._pinned[i]
-
-    def _drop_last(self) -> None:
-        for column in self._all_columns():
-            column.pop()
-
-    def _all_columns(self) -> tuple[list[Any], ...]:
-        return self.steps, self.walls, self.values, self._ordinals, self._pinned
-
-    def rewind(self, step: int) -> None:
-        self.changes += 1
-        while self.steps and self.steps[-1] >= step:
-            self._drop_last()
-        self._next = self._ordinals[-1] + 1 if self._ordinals else 0
 
 
 @dataclass(frozen=True)
@@ -103,9 +48,10 @@ class History:
     """The records of one watch. ``layout`` is the newest ``messages.Layout``."""
 
     def __init__(self, layout: Any) -> None:
-        self._records = _Log(RECORDS_KEPT, OPENING_KEPT)
-        self._histograms = _Log(HISTOGRAMS_KEPT, 16)
-        self._stacked: Floats | None = None
+        self._tables = Tables()
+        self._records = Log(RECORDS_KEPT, OPENING_KEPT, self._tables)
+        self._counts = Counts()
+        self._histograms = Log(HISTOGRAMS_KEPT, 16, self._counts)
         self._non_finite_before = False
         self.resolution = 1
         """Optimizer records that one record stands for: 1, or 16, 256, ... where only coarser levels were kept."""
@@ -118,7 +64,6 @@ class History:
     @layout.setter
     def layout(self, layout: Any) -> None:
         self._layout = layout
-        self._stacked = None
         self._columns = {name: i for i, name in enumerate(layout.columns)}
         self._rows: dict[str, list[int]] = {}
         for i, row in enumerate(layout.rows):
@@ -132,7 +77,6 @@ class History:
         bad = self._bad(values)
         self._records.append(step, wall, values, pinned=bad and not self._non_finite_before)
         self._non_finite_before = bad
-        self._stacked = None
 
     def append_histogram(self, step: int, wall: float, counts: NDArray[np.int32]) -> None:
         """Adds a histogram record: ``counts`` int32 of shape (rows, ``schema.HISTOGRAM_BINS``)."""
@@ -150,24 +94,23 @@ class History:
 
     def _rewind_records(self, step: int) -> None:
         self._records.rewind(step)
-        self._non_finite_before = bool(len(self)) and self._bad(self._records.values[-1])
-        self._stacked = None
+        self._non_finite_before = bool(len(self)) and self._bad(self._tables.stacked[-1])
 
     def _bad(self, values: Floats) -> bool:
-        columns = [self._columns[c] for c in (schema.NAN_COUNT, schema.INF_COUNT) if c in self._columns]
-        columns = [c for c in columns if c < values.shape[1]]  # an older record may have fewer than the layout
-        return bool(np.nansum(values[:, columns]) > 0) if columns else False
+        columns = (self._columns.get(name, values.shape[1]) for name in (schema.NAN_COUNT, schema.INF_COUNT))
+        # an older record may have fewer columns than the layout
+        return any(column < values.shape[1] and bool((values[:, column] > 0).any()) for column in columns)
 
     def __len__(self) -> int:
         return len(self._records.steps)
 
     @property
     def steps(self) -> Steps:
-        return np.asarray(self._records.steps, dtype=np.int64)
+        return np.array(self._records.steps, dtype=np.int64)
 
     @property
     def walls(self) -> NDArray[np.float64]:
-        return np.asarray(self._records.walls, dtype=np.float64)
+        return np.array(self._records.walls, dtype=np.float64)
 
     def rows(self, kind: str) -> list[int]:
         """Indices into ``layout.rows`` of the rows of ``kind``, in the layout's order."""
@@ -178,12 +121,12 @@ class History:
 
     def table(self, kind: str, statistic: str) -> Table:
         """All values of ``statistic`` for the rows of ``kind``; zero columns wide where there are none."""
-        stacked = self._stack()
         rows = self.rows(kind)
         if statistic not in self._columns:
             values = np.full((len(self), len(rows)), np.nan, np.float32)
         else:
-            values = stacked[:, rows, self._columns[statistic]]
+            self._tables.reserve(len(self.layout.rows), len(self._columns))
+            values = self._tables.stacked[:, rows, self._columns[statistic]]
         return Table(self.subjects(kind), self.steps, values)
 
     def histograms(self, kind: str, subject: str) -> tuple[Steps, NDArray[np.int32]]:
@@ -191,28 +134,20 @@ class History:
         row = next((i for i in self.rows(kind) if self.layout.rows[i].subject == subject), None)
         entries = [
             (step, counts[row])
-            for step, counts in zip(self._histograms.steps, self._histograms.values, strict=True)
+            for step, counts in zip(self._histograms.steps, self._counts, strict=True)
             if row is not None and row < len(counts)
         ]
         steps = np.array([step for step, _ in entries], np.int64)
         counts = np.array([c for _, c in entries], np.int32).reshape(len(entries), schema.HISTOGRAM_BINS)
         return steps, counts
 
-    def _stack(self) -> Floats:
-        if self._stacked is None:
-            shape = (len(self), len(self.layout.rows), len(self._columns))
-            stacked = np.full(shape, np.nan, np.float32)
-            for t, record in enumerate(self._records.values):
-                stacked[t, : record.shape[0], : record.shape[1]] = record
-            self._stacked = stacked
-        return self._stacked
-
 
 class Series:
     """One scalar tag over time, with at most ``POINTS_KEPT`` points."""
 
     def __init__(self, points: Sequence[tuple[int, float, float]] = ()) -> None:
-        self._log = _Log(POINTS_KEPT, OPENING_KEPT)
+        self._values = Numbers("d")
+        self._log = Log(POINTS_KEPT, OPENING_KEPT, self._values)
         for step, wall, value in points:
             self.append(step, wall, value)
 
@@ -233,15 +168,15 @@ class Series:
 
     @property
     def steps(self) -> Steps:
-        return np.asarray(self._log.steps, dtype=np.int64)
+        return np.array(self._log.steps, dtype=np.int64)
 
     @property
     def walls(self) -> NDArray[np.float64]:
-        return np.asarray(self._log.walls, dtype=np.float64)
+        return np.array(self._log.walls, dtype=np.float64)
 
     @property
     def values(self) -> NDArray[np.float64]:
-        return np.asarray(self._log.values, dtype=np.float64)
+        return np.array(self._values, dtype=np.float64)
 
 
 @dataclass

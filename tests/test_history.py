@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tb_nnhealth import history as history_module
 from tb_nnhealth import schema
+from tb_nnhealth.columns import PINS_KEPT
 from tb_nnhealth.history import History, Series
 from tb_nnhealth.messages import Layout, Row
 
@@ -91,6 +94,49 @@ def test_thinning_depends_only_on_the_sequence(small_history: History):
     assert np.array_equal(
         other.table(schema.WEIGHT, schema.RMS).values, small_history.table(schema.WEIGHT, schema.RMS).values
     )
+
+
+def test_flickering_non_finite_values_do_not_defeat_the_bound(small_history: History):
+    for step in range(20_000):
+        small_history.append(step, 0.0, record(step, nan_count=float(step % 2)))
+        assert len(small_history) <= 512
+    steps = small_history.steps
+    onsets = np.arange(1, 2 * PINS_KEPT, 2)
+    assert np.isin(onsets, steps).all()
+    gaps = np.diff(steps[np.isin(steps, onsets, invert=True) & (steps >= history_module.OPENING_KEPT)])
+    assert gaps.max() == 64  # not coarser than 20,000 records in 512 places need
+
+
+def test_a_rewind_into_a_thinned_middle_leaves_no_gap(small_history: History):
+    for step in range(2000):
+        small_history.append(step, 0.0, record(step))
+    before = small_history.steps
+    for step in range(1000, 1800):
+        small_history.append(step, 0.0, record(step))
+    steps = small_history.steps
+    assert steps[steps < 1000].tolist() == before[before < 1000].tolist()
+    assert steps[-1] == 1799
+    assert np.diff(steps).min() > 0
+    assert np.diff(steps).max() < 2 * np.diff(before).max()
+
+
+def test_a_series_at_its_bound_takes_little_memory():
+    series = Series()
+    tracemalloc.start()
+    for step in range(history_module.POINTS_KEPT):
+        series.append(step, 0.1 * step, step / 3)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(series) == history_module.POINTS_KEPT
+    assert held < 30 * history_module.POINTS_KEPT
+
+
+def test_what_was_taken_from_a_history_does_not_change_with_it(small_history: History):
+    small_history.append(0, 0.0, record(0.0))
+    table, steps = small_history.table(schema.WEIGHT, schema.RMS), small_history.steps
+    for step in range(1, 2000):
+        small_history.append(step, 0.0, record(step))
+    assert (table.values.tolist(), steps.tolist()) == ([[0.0, 0.0]], [0])
 
 
 def test_histograms_of_one_row():
