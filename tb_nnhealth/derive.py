@@ -101,7 +101,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         "activation-std", "Activation std", "1", "log", "module",
-        lambda history: history.table(schema.ACTIVATION, schema.STD), _fixed(0.1, 10),
+        lambda history: history.table(schema.ACTIVATION, schema.STD), _fixed(0.03, 30),
     ),
     Statistic(
         "activation-mean", "Activation mean", "1", "symlog", "module",

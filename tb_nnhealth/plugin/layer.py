@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.derive import BY_ID, STATISTICS
+from tb_nnhealth.derive import BY_ID, STATISTICS, Statistic
 from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.distribution import distribution
 from tb_nnhealth.plugin.layers import Layer, Layered, Part, layered, layers_of
-from tb_nnhealth.plugin.limits import limits
+from tb_nnhealth.plugin.limits import limits, own_limit
 from tb_nnhealth.plugin.model import layer_facts, learning_rates
 
 
@@ -39,8 +39,13 @@ PANELS = (
 )
 
 
-def layer(run: Run, name: str, *, limit: int = 400) -> dict[str, Any] | None:
-    """Facts, learning rate and panels of the layer called ``name``, or None where the run has no such layer."""
+def layer(
+    run: Run, name: str, findings: Sequence[Mapping[str, Any]] = (), *, limit: int = 400
+) -> dict[str, Any] | None:
+    """Facts, learning rate and panels of the layer called ``name``, or None where the run has no such layer.
+
+    Each panel draws the limit of the first of the ``findings`` of the report about this layer and its statistic.
+    """
     layers = layers_of(run)
     chosen = next((candidate for candidate in layers if candidate.name == name), None)
     if chosen is None:
@@ -49,7 +54,7 @@ def layer(run: Run, name: str, *, limit: int = 400) -> dict[str, Any] | None:
     having = [statistic for statistic, table in tables.items() if chosen in table.layers]
     steps, rates = learning_rates(run, chosen)
     columns = reduce.columns([np.asarray(steps, np.int64)], limit)
-    panels = (_panel(run, panel, tables[panel.statistic], chosen, limit) for panel in PANELS)
+    panels = (_panel(run, panel, tables[panel.statistic], chosen, findings, limit) for panel in PANELS)
     thinned = np.searchsorted(np.asarray(steps, np.int64), columns.starts)
     return {
         "layer": layer_facts(run, chosen, having),
@@ -58,12 +63,14 @@ def layer(run: Run, name: str, *, limit: int = 400) -> dict[str, Any] | None:
     }
 
 
-def _panel(run: Run, panel: Panel, table: Layered, chosen: Layer, limit: int) -> dict[str, Any] | None:
+def _panel(
+    run: Run, panel: Panel, table: Layered, chosen: Layer, findings: Sequence[Mapping[str, Any]], limit: int
+) -> dict[str, Any] | None:
     part = next((part for part in table.parts if chosen in part.layers), None)
     if part is None or not len(part.steps):
         return None
     statistic = BY_ID[panel.statistic]
-    drawn = limits(run, statistic)
+    drawn = _limits(run, part, chosen, statistic, findings)
     return {
         "id": panel.id,
         "title": panel.title,
@@ -78,6 +85,21 @@ def _panel(run: Run, panel: Panel, table: Layered, chosen: Layer, limit: int) ->
         "limits": drawn,
         "distribution": distribution(run.watches[chosen.watch], panel.kind, _shown_tensor(panel, chosen), limit),
     }
+
+
+def _limits(
+    run: Run, part: Part, chosen: Layer, statistic: Statistic, findings: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The limits that findings about the layer crossed, then those of the other rules."""
+    values = part.values[:, part.layers.index(chosen)]
+    crossed = []
+    for finding in findings:
+        if finding["statistic_id"] == statistic.id and chosen.name in finding["layers"]:
+            value = own_limit(finding, statistic, part.steps, values)
+            if value is not None:
+                crossed.append({"rule": finding["rule"], "value": value, "direction": finding["evidence"]["direction"]})
+    found = {limit["rule"] for limit in crossed}
+    return crossed + [limit for limit in limits(run, statistic) if limit["rule"] not in found]
 
 
 def _line(part: Part, i: int, limit: int) -> dict[str, Any]:

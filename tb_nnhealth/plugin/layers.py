@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tb_nnhealth import schema
 from tb_nnhealth.derive import Band, Statistic
 from tb_nnhealth.history import Floats, History, Run, Steps, Table
 from tb_nnhealth.plugin import reduce
+from tb_nnhealth.plugin.neutral import neutral
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _part(
     band: Band,
 ) -> Part:
     far = reduce.distance(statistic.scale, table.values, band)
-    settled = unapplied(history, table, band) if statistic.id == "update-ratio" else np.zeros(far.shape, bool)
+    settled = neutral(history, table, statistic, band)
     far[settled & (far > reduce.MISSING)] = reduce.SETTLED
     chosen = np.array([at[0] for at in sources], np.intp)
     rows = np.arange(len(table.steps))
@@ -142,31 +142,3 @@ def _part(
             picked[:, i] = np.asarray(at)[np.argmax(far[:, at], axis=1)]
     take = (rows[:, None], picked)
     return Part(tuple(layers), table.steps, table.values[take], far[take], settled[take])
-
-
-def unapplied(history: History, table: Table, band: Band) -> NDArray[np.bool_]:
-    """Where an update : weight ratio below the band says nothing about its layer, shape (records, parameters).
-
-    The parameter is frozen, or the ratio would reach the band at the greatest learning rate of its group:
-    a warm-up or a schedule holds the update down, and at a learning rate of zero nothing moves.
-    """
-    rates = history.table(schema.LEARNING_RATE, schema.MEAN)
-    group = {subject: i for i, subject in enumerate(rates.subjects)}
-    parameters = {parameter.name: parameter for parameter in history.layout.parameters}
-    result = np.zeros(table.values.shape, bool)
-    for i, subject in enumerate(table.subjects):
-        parameter = parameters.get(subject)
-        if parameter is None:
-            continue
-        if not parameter.trainable:
-            result[:, i] = True
-            continue
-        column = group.get(f"{parameter.optimizer}.{parameter.group}")
-        if column is None:
-            continue
-        rate = rates.values[:, column].astype(np.float64)
-        peak = np.max(rate, initial=0.0, where=np.isfinite(rate))
-        ratio = table.values[:, i].astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            result[:, i] = (rate < peak) & (ratio < band[0]) & ((rate == 0) | (ratio * peak >= band[0] * rate))
-    return result

@@ -1,15 +1,20 @@
-"""The limits that rules draw on a statistic, under the options recorded with the run."""
+"""The limits that rules draw on a statistic: a finding's own, or those of the options recorded with the run."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth.derive import Statistic
 from tb_nnhealth.findings import Direction
-from tb_nnhealth.history import Run
+from tb_nnhealth.history import History, Run, Steps
 from tb_nnhealth.rules.base import Options
-from tb_nnhealth.rules.registry import RULES
+from tb_nnhealth.rules.registry import BY_ID, RULES
 
 
 def limits(run: Run, statistic: Statistic) -> list[dict[str, Any]]:
@@ -17,7 +22,7 @@ def limits(run: Run, statistic: Statistic) -> list[dict[str, Any]]:
 
     A rule's limit is its first option that is called "max" or "min" or has the statistic's unit ("1" says nothing).
     """
-    given = _recorded(run)
+    given = _recorded(run.watches.values())
     found = []
     for rule in RULES:
         if rule.statistic != statistic.id or given.get(rule.id) is False:
@@ -31,9 +36,40 @@ def limits(run: Run, statistic: Statistic) -> list[dict[str, Any]]:
     return found
 
 
-def _recorded(run: Run) -> dict[str, Any]:
+def own_limit(
+    finding: Mapping[str, Any], statistic: Statistic, steps: Steps, values: NDArray[np.floating[Any]]
+) -> float | None:
+    """The finding's limit in the unit of ``statistic``, whose ``values`` of shape (n,) the finding is about.
+
+    None where the rule judged something that the statistic does not show. A rule may compare the statistic with
+    another number ("30 times that of its start"); the limit then stands as far beneath the finding's worst
+    record as it stands beneath the rule's.
+    """
+    judged = finding["evidence"]
+    limit, worst = judged["limit"], judged["value"]
+    same_unit = judged["unit"] == statistic.unit != "1"
+    if not same_unit and judged["statistic"].replace("_", "-").replace(" ", "-") != statistic.id:
+        return None
+    if "compared_with" not in judged:
+        return float(limit)
+    if not isinstance(worst, (int, float)) or not math.isfinite(worst) or worst <= 0:
+        return None
+    held = values[(steps >= finding["first_step"]) & (steps <= finding["last_step"]) & np.isfinite(values)]
+    if not held.size:
+        return None
+    reached = held.max() if judged["direction"] == "above" else held.min()
+    return float(limit * reached / worst)
+
+
+def options_of(history: History, rule_id: str) -> Options | None:
+    """The options of a rule under which this watch is judged, or None where the user switched it off."""
+    given = _recorded([history]).get(rule_id)
+    return None if given is False else Options(BY_ID[rule_id].options, given)
+
+
+def _recorded(histories: Iterable[History]) -> dict[str, Any]:
     given: dict[str, Any] = {}
-    for history in run.watches.values():
+    for history in histories:
         try:
             given |= json.loads(history.layout.rules_json or "{}")
         except (ValueError, TypeError):  # a log of strangers: its limits are then the defaults

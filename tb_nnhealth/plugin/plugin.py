@@ -19,7 +19,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.derive import BY_ID
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import parameters
-from tb_nnhealth.plugin.evidence import evidence
+from tb_nnhealth.plugin.evidence import evidence, why_none
 from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
 from tb_nnhealth.plugin.heatmap import heatmap
 from tb_nnhealth.plugin.layer import layer
@@ -119,7 +119,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 raise errors.NotFoundError(f"run {run.name!r} has {len(findings)} findings, none numbered {index}")
             chart = evidence(run, findings[index], limit=points)
             if chart is None:
-                raise errors.NotFoundError(f"finding {index} ({findings[index]['rule']}) has no series to show")
+                raise errors.NotFoundError(why_none(findings[index]))
             return chart
 
     def _scalars(self, request: Any) -> dict[str, Any]:
@@ -135,8 +135,8 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _layer(self, request: Any) -> dict[str, Any]:
         name = parameters.text(request, "layer")
         points = parameters.count(request, "points", POINTS, POINTS_MOST)
-        with self._opened(request) as (run, _):
-            found = layer(run, name, limit=points)
+        with self._opened(request) as (run, report):
+            found = layer(run, name, report["findings"], limit=points)
             if found is None:
                 raise errors.NotFoundError(f"run {run.name!r} has no layer {name[:200]!r}")
             return found

@@ -8,7 +8,10 @@ import pytest
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.plugin.arrays import decode
-from tb_nnhealth.plugin.evidence import evidence
+from tb_nnhealth.plugin.evidence import evidence, why_none
+from tb_nnhealth.report.build import build
+from tb_nnhealth.rules.engine import judge
+from tb_nnhealth.rules.registry import BY_ID
 from tb_nnhealth.rules.synthetic import Network
 
 
@@ -44,6 +47,7 @@ def test_the_findings_own_series_shows_the_record_beyond_the_limit(run: Run) -> 
 def test_the_other_layers_stand_beside_it(run: Run) -> None:
     found = evidence(run, finding(), limit=10)
     assert found is not None
+    assert found["others"].pop("title") == "other layers"
     others = {name: decode(text) for name, text in found["others"].items()}
     assert (others["low_f32"] <= others["median_f32"]).all()
     assert (others["median_f32"] <= others["high_f32"]).all()
@@ -55,12 +59,12 @@ def test_a_limit_below_shows_the_least_record() -> None:
     run = Network(steps=100).scale(schema.ACTIVATION, "layers.1", dip).run()
     asked = finding(
         subject="layers.1", layer="layers.1", layers=["layers.1"], statistic_id="activation-std",
-        evidence={"direction": "below", "limit": 0.01, "healthy": [0.1, 10]},
+        evidence={"statistic": "activation_std", "unit": "1", "direction": "below", "limit": 0.01, "healthy": [0.2, 5]},
     )  # fmt: skip
     found = evidence(run, asked, limit=10)
     assert found is not None
     assert found["steps"][5] == 55
-    assert found["healthy"] == [0.1, 10]
+    assert (found["limit"], found["healthy"]) == (0.01, [0.2, 5])
 
 
 def test_a_bias_has_its_own_series(run: Run) -> None:
@@ -137,6 +141,97 @@ def test_the_criterions_loss_stands_in_for_a_scalar() -> None:
     found = evidence(Network(steps=50).run(), asked)
     assert found is not None
     assert len(found["steps"]) == 50
+
+
+def told_by(rule_id: str, ordinal: int = 0) -> tuple[Run, dict[str, Any]]:
+    """An ill example of a rule, and the rule's first finding in it."""
+    rule = BY_ID[rule_id]
+    run = [example for example in rule.examples if example.ill][ordinal].build()
+    return run, build(run, judge(run, rules=[rule]))["findings"][0]
+
+
+@pytest.mark.parametrize(
+    ("rule_id", "title"),
+    [
+        ("unnormalized-input", "RMS of the input"),
+        ("softmax-before-cross-entropy", "Predictions that are probabilities"),
+        ("wrong-mode", "Modules in train mode"),
+        ("symmetric-units", "Units that are copies"),
+        ("initial-loss-off", "loss"),
+    ],
+)
+def test_what_no_layer_has_is_shown_with_the_findings_limit(rule_id: str, title: str) -> None:
+    run, told = told_by(rule_id)
+    found = evidence(run, told)
+    assert found is not None
+    assert (found["title"], found["limit"]) == (title, told["evidence"]["limit"])
+    beyond = decode(found["values_f32"]) - found["limit"]
+    assert (beyond if found["direction"] == "above" else -beyond).max() > 0, "the record that fired the rule is shown"
+
+
+def test_forwards_in_train_mode_stand_beside_those_in_evaluation_mode() -> None:
+    run, told = next(
+        (run, told)
+        for run, told in (told_by("wrong-mode", i) for i in range(4))
+        if told["evidence"]["statistic"].startswith("forwards")
+    )
+    found = evidence(run, told)
+    assert found is not None
+    assert found["others"]["title"] == "in evaluation mode"
+
+
+def test_a_sigmoid_before_its_loss_shows_the_range_of_the_predictions() -> None:
+    found = evidence(*told_by("softmax-before-cross-entropy", 1))
+    assert found is not None
+    assert (decode(found["low_f32"]) < decode(found["values_f32"])).all()
+    assert decode(found["high_f32"]).max() <= 1
+    assert found["limit"] is None
+
+
+def test_a_gradient_that_never_came_is_drawn_at_zero_beside_the_others() -> None:
+    found = evidence(*told_by("no-gradient"))
+    assert found is not None
+    assert not decode(found["values_f32"]).any()
+    assert decode(found["others"]["median_f32"]).min() > 0
+
+
+def test_the_training_loss_stands_beside_the_validations() -> None:
+    found = evidence(*told_by("overfitting"))
+    assert found is not None
+    assert found["others"]["title"] == "training loss"
+    train = decode(found["others"]["median_f32"])
+    assert train[-1] < train[0] / 10
+
+
+def test_a_validation_counted_in_epochs_stands_alone() -> None:
+    found = evidence(*told_by("overfitting", 1))
+    assert found is not None
+    assert found["others"] is None
+
+
+def test_a_limit_on_a_multiple_is_told_in_the_unit_of_the_series() -> None:
+    run, told = told_by("exploding-activations", 2)
+    found = evidence(run, told)
+    assert found is not None
+    judged = told["evidence"]
+    reached = decode(found["values_f32"]).max()
+    assert found["limit"] != judged["limit"]
+    assert reached / found["limit"] == pytest.approx(judged["value"] / judged["limit"])
+
+
+def test_a_first_loss_has_the_criterions_series_where_a_scalar_is_the_training_loss() -> None:
+    run, told = told_by("initial-loss-off")
+    run.scalars["loss/train"] = Series([(i, 0.0, 1.0) for i in range(200)])
+    found = evidence(run, told)
+    assert found is not None
+    assert decode(found["values_f32"])[0] > found["limit"]
+
+
+def test_a_finding_without_a_series_says_why() -> None:
+    run, told = told_by("optimizer-misses-parameters")
+    assert evidence(run, told) is None
+    assert "the parameters that the optimizer was given" in why_none(told)
+    assert "No record" in why_none(finding())
 
 
 def test_a_finding_about_nothing_recorded_has_no_series(run: Run) -> None:

@@ -97,6 +97,39 @@ def test_frozen_parameters_are_neutral() -> None:
     assert heatmap(network.run(), RATIO)["neutral"] == [[0, 0, 9]]
 
 
+def test_layers_of_vectors_alone_are_neutral_in_ratios_and_gradients() -> None:
+    network = Network(steps=50)
+    for parameter in network.layout.parameters[4:6]:  # of layers.2
+        del parameter.shape[1:]
+    for name in ("layers.2.weight", "layers.2.bias"):
+        network.scale(schema.UPDATE, name, 1e4).scale(schema.GRADIENT, name, 1e4)
+    for statistic in ("update-ratio", "gradient-norm"):
+        found = heatmap(network.run(), derive.BY_ID[statistic])
+        assert found["neutral"] == [[2, 0, 49]]
+        assert found["worst"][2] is None
+    assert heatmap(network.run(), derive.BY_ID["weight-norm"])["neutral"] == []
+
+
+def test_the_first_steps_may_go_further_up_to_the_rules_limit() -> None:
+    network = Network(steps=100)
+    network.set(schema.UPDATE, "layers.1.weight", rms=0.05 * network.get(schema.WEIGHT, "layers.1.weight", schema.RMS))
+    network.set(schema.UPDATE, "layers.3.weight", rms=0.5 * network.get(schema.WEIGHT, "layers.3.weight", schema.RMS))
+    found = heatmap(network.run(), RATIO)
+    assert found["neutral"] == [[1, 0, 19]]
+    assert found["worst"][1]["step"] >= 20
+    network.layout.rules_json = '{"update-ratio-too-high": {"opening": 5}}'
+    assert heatmap(network.run(), RATIO)["neutral"] == [[1, 0, 4]]
+    network.layout.rules_json = '{"update-ratio-too-high": false}'
+    assert heatmap(network.run(), RATIO)["neutral"] == []
+
+
+def test_an_embeddings_output_may_have_any_scale() -> None:
+    network = Network(steps=10)
+    network.layout.modules[0].type = "Embedding"
+    network.scale(schema.ACTIVATION, "layers.0", 1e-3).scale(schema.ACTIVATION, "layers.1", 1e-3)
+    assert heatmap(network.run(), STD)["neutral"] == [[0, 0, 9]]
+
+
 def test_non_finite_values_anywhere_in_a_layer_are_marked() -> None:
     network = Network(steps=100)
     late = np.where(np.arange(100) >= 60, 3.0, 0.0)

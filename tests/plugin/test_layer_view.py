@@ -87,6 +87,28 @@ def test_a_layer_has_its_four_panels() -> None:
     assert layer(network.run(), "layers.99") is None
 
 
+def test_a_panel_draws_the_limit_that_a_finding_crossed_before_the_rules_others() -> None:
+    network = Network(steps=60).scale(schema.UPDATE, "layers.2.weight", 1e3)
+    run = network.run()
+    crossed = {
+        "rule": "update-ratio-too-high", "statistic_id": "update-ratio", "layers": ["layers.2"],
+        "first_step": 0, "last_step": 59,
+        "evidence": {"statistic": "update_ratio", "unit": "per step", "limit": 0.5, "value": 1.0, "direction": "above"},
+    }  # fmt: skip
+
+    def updates(name: str) -> dict:
+        found = layer(run, name, [crossed])
+        assert found is not None
+        return found["panels"][3]
+
+    assert (updates("layers.2")["limit"], updates("layers.2")["direction"]) == (0.5, "above")
+    assert [limit["rule"] for limit in updates("layers.2")["limits"]] == [
+        "update-ratio-too-high",
+        "update-ratio-too-low",
+    ]
+    assert updates("layers.3")["limit"] == 0.1
+
+
 def test_a_layer_without_parameters_has_activations_alone() -> None:
     network = Network(steps=10)
     del network.layout.parameters[:2]
