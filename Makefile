@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench proof docs frontend clean help
+.PHONY: demo test check bench proof docs readme frontend clean help
 
 help:
 	@echo "make demo    train six small models, healthy and faulty, and open TensorBoard on them"
@@ -14,6 +14,7 @@ help:
 	@echo "make check   lint, types, stale documents, import arrows"
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make docs    regenerate the generated documents"
+	@echo "make readme  regenerate the figures and pictures of README.md"
 
 demo: $(VENV)/.package
 	$(BIN)/nnhealth demo $(DEMO)
@@ -35,6 +36,9 @@ proof: $(VENV)/.development
 
 docs: $(VENV)/.development
 	$(BIN)/python tools/documents.py
+
+readme: $(VENV)/.development
+	$(BIN)/python tools/readme.py $(LOGDIR)
 
 frontend: $(VENV)/.development
 	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run build

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from tb_nnhealth import __version__
 from tb_nnhealth.cli import demo, inspect, rules
 
+COMMANDS = (inspect, rules, demo)
+"""Each module is one sub-command, by its name."""
 INTERRUPTED = 130
 
 
@@ -39,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nnhealth {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (inspect, rules, demo):
+    for command in COMMANDS:
         command.add_parser(commands)
     return parser
 
