@@ -35,7 +35,7 @@ def sentence(judgement: Judgement, *, layers: int, steps: int | None) -> list[Pi
     if judgement.verdict == "no-data":
         return [{"text": _no_data(judgement, steps)}]
     checks = sum(isinstance(outcome, (Passed, Ill)) for outcome in judgement.outcomes.values())
-    over = f"{layers:,} layers and " if layers else ""
+    over = f"{_plural(layers, 'layer')} and " if layers else ""
     return [{"text": f"Healthy: {_plural(checks, 'check')} over {over}{_plural((steps or 0) + 1, 'step')}."}]
 
 

@@ -36,9 +36,16 @@ def _run(report: dict[str, Any], color: bool) -> list[str]:
         lines += ["", *_finding(finding, color)]
     checks = report["checks"]
     lines += ["", f"  checks: {checks['passed']} passed, {checks['not_applicable']} not applicable"]
-    for unchecked in checks["could_not_check"]:
-        lines += _wrapped(f"could not check {unchecked['rule']}: {unchecked['needs']}", "  ", "    ")
+    for needs, rules in _by_need(checks["could_not_check"]).items():
+        lines += _wrapped(f"could not check {', '.join(rules)}: {needs}", "  ", "    ")
     return lines
+
+
+def _by_need(unchecked: Sequence[dict[str, str]]) -> dict[str, list[str]]:
+    rules: dict[str, list[str]] = {}
+    for entry in unchecked:
+        rules.setdefault(entry["needs"], []).append(entry["rule"])
+    return rules
 
 
 def _finding(finding: dict[str, Any], color: bool) -> list[str]:

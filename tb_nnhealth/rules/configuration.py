@@ -19,7 +19,7 @@ def validate(given: Mapping[str, Any]) -> None:
         raise TypeError(f"rules: expected a mapping from rule ids to options, found {type(given).__name__}")
     for rule_id, options in given.items():
         if rule_id not in BY_ID:
-            raise ValueError(f"rules: there is no rule {rule_id!r}{_nearest(rule_id, BY_ID)}; see `nnhealth rules`")
+            raise ValueError(f"rules: there is no rule {rule_id!r}{_nearest(rule_id, BY_ID)} (all: `nnhealth rules`)")
         if options is not False:
             _validate_options(f"rules[{rule_id!r}]", BY_ID[rule_id], options, globs=True)
 
