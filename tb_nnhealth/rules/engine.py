@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tb_nnhealth.findings import Finding
@@ -14,6 +14,7 @@ from tb_nnhealth.rules.base import (
     Closest,
     CouldNotCheck,
     Failed,
+    Group,
     Hit,
     Ill,
     NotApplicable,
@@ -37,6 +38,8 @@ class Judgement:
 
     findings: tuple[Finding, ...]
     outcomes: Mapping[str, Outcome]
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    """The group of each rule asked."""
 
     @property
     def verdict(self) -> Verdict:
@@ -45,8 +48,12 @@ class Judgement:
             return "critical"
         if "warning" in severities:
             return "warning"
-        judged = any(isinstance(outcome, (Passed, Ill)) for outcome in self.outcomes.values())
-        return "healthy" if judged else "no-data"
+        return "healthy" if any(self._tells_of_health(rule_id) for rule_id in self.outcomes) else "no-data"
+
+    def _tells_of_health(self, rule_id: str) -> bool:
+        """Whether a rule was judged whose passing means something: that three losses are finite does not."""
+        judged = isinstance(self.outcomes[rule_id], (Passed, Ill))
+        return judged and self.groups.get(rule_id) not in ("numerics", "shim")
 
     @property
     def closest(self) -> Closest | None:
@@ -75,7 +82,8 @@ def judge(run: Run, given: Mapping[str, Any] | None = None, rules: Sequence[Rule
             answers.append(answer)
         outcomes[rule.id] = _combined(answers)
         findings += fold(rule, hits)
-    return Judgement(tuple(link(findings, rules, _record_steps(run))), outcomes)
+    linked = link(findings, rules, _record_steps(run))
+    return Judgement(tuple(linked), outcomes, {rule.id: rule.group for rule in rules})
 
 
 def _ask(rule: Rule, case: Case) -> Outcome:
