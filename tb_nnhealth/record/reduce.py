@@ -20,7 +20,7 @@ FIELDS = ("mean", "std", "rms", "min", "max", "zeros", "nan", "inf")
 ZEROS = FIELDS.index("zeros")
 LOW, HIGH = FIELDS.index("min"), FIELDS.index("max")
 
-_SMALL = 1 << 16
+SMALL = 1 << 16
 """Elements up to which numpy is quicker than torch, whose calls cost more and whose threads do not help yet."""
 _BLOCK = 2048
 _FLOAT32_MAX = torch.finfo(torch.float32).max
@@ -77,8 +77,8 @@ def flatten(tensor: Any) -> Any:
 
 
 def _on_host(flat: Any) -> tuple[float, ...]:
-    n = flat.numel()
     array = flat.numpy()
+    n = len(array)
     low, high = _bounds(flat, array)
     if low == high and math.isfinite(low):
         return low, 0.0, abs(low), low, high, float(n * (low == 0)), 0.0, 0.0
@@ -101,19 +101,19 @@ def _on_host(flat: Any) -> tuple[float, ...]:
 
 def _bounds(flat: Any, array: Any) -> tuple[float, float]:
     """Least and greatest element; NaN if there is one."""
-    if len(array) < _SMALL:
+    if len(array) < SMALL:
         return float(np.minimum.reduce(array)), float(np.maximum.reduce(array))
     low, high = torch.aminmax(flat)
     return low.item(), high.item()
 
 
 def _sum(flat: Any, array: Any) -> float:
-    return float(np.add.reduce(array)) if len(array) < _SMALL else float(flat.sum().item())
+    return float(np.add.reduce(array)) if len(array) < SMALL else float(flat.sum().item())
 
 
 def _sum_of_squares(flat: Any, array: Any) -> float:
     """Σx²; in float32 by blocks, since torch's norm alone is off by 1e-4 at 10⁷ elements."""
-    if len(array) < _SMALL:
+    if len(array) < SMALL:
         return float(np.dot(array, array))
     whole = len(array) // _BLOCK * _BLOCK
     norms = torch.linalg.vector_norm(flat[:whole].view(-1, _BLOCK), dim=1).double()

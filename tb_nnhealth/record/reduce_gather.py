@@ -22,6 +22,8 @@ CALLS = 256
 
 def tensors_in(thing: Any) -> list[Any]:
     """The first tensors in nested tuples, lists, mappings, dataclasses and packed sequences."""
+    if isinstance(thing, torch.Tensor):
+        return [thing]
     return [tensor for _, tensor in named_tensors(thing)]
 
 

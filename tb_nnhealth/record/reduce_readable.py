@@ -10,9 +10,10 @@ _WIDE = (torch.float32, torch.float64)
 _SPARSE_COMPRESSED = tuple(
     getattr(torch, name) for name in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc") if hasattr(torch, name)
 )
-_is_functorch_wrapped = getattr(
+is_functorch_wrapped = getattr(
     getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
 )
+_ORDINARY = (torch.Tensor, torch.nn.Parameter)
 _NO_PYTHON_DISPATCH = torch.Tensor.__torch_dispatch__
 
 
@@ -35,7 +36,11 @@ def plain(tensor: Any) -> Any:
     (meta, fake, uninitialized), quantized and nested ones, and subclasses with a dispatch of their own; of
     a DTensor this rank's shard is taken, which needs no communication.
     """
-    if _is_functorch_wrapped(tensor) or torch.nn.parameter.is_lazy(tensor):
+    if is_functorch_wrapped(tensor):
+        return None
+    if type(tensor) in _ORDINARY and tensor.is_cpu:
+        return None if tensor.is_quantized or tensor.is_nested else tensor.detach()
+    if torch.nn.parameter.is_lazy(tensor):
         return None
     with torch._C.DisableTorchFunction():
         if type(tensor).__torch_dispatch__ is not _NO_PYTHON_DISPATCH:
@@ -50,7 +55,7 @@ def plain(tensor: Any) -> Any:
 
 
 def is_shard(tensor: Any) -> bool:
-    return hasattr(tensor, "to_local") and hasattr(tensor, "device_mesh")
+    return type(tensor) not in _ORDINARY and hasattr(tensor, "to_local") and hasattr(tensor, "device_mesh")
 
 
 def _local_shard(tensor: Any) -> Any:

@@ -10,10 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
-from tb_nnhealth.record.reduce import FIELDS, Reading
+from tb_nnhealth.record.reduce import FIELDS, ZEROS, Reading
 
 Table = NDArray[np.float32]
 _COLUMN = {name: i for i, name in enumerate(schema.STATISTICS)}
+_PLACES = [
+    _COLUMN[name]
+    for name in (
+        schema.MEAN, schema.STD, schema.RMS, schema.MIN, schema.MAX,
+        schema.ZERO_SHARE, schema.NAN_COUNT, schema.INF_COUNT,
+    )
+]  # fmt: skip
+"""Columns of the FIELDS of a reading."""
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -23,6 +31,7 @@ class Record:
     def __init__(self) -> None:
         self._rows: list[int] = []
         self._readings: list[Reading] = []
+        self._blocks: list[tuple[list[int], list[int], NDArray[np.float64]]] = []
         self._shares: list[tuple[int, str, Any, float]] = []
         self._histograms: dict[int, Any] = {}
         self._gates: list[tuple[Any, list[int]]] = []
@@ -30,6 +39,10 @@ class Record:
     def add(self, row: int, reading: Reading) -> None:
         self._rows.append(row)
         self._readings.append(reading)
+
+    def add_many(self, rows: list[int], numel: list[int], values: NDArray[np.float64]) -> None:
+        """Readings on the host of ``rows``: ``values`` of shape (rows, FIELDS)."""
+        self._blocks.append((rows, numel, values))
 
     def share(self, row: int, statistic: str, value: Any, weight: float = 1.0) -> None:
         """A column that is not one of a reading: a number or a 0-d tensor; several are averaged by weight."""
@@ -45,7 +58,7 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes that the readings hold, about."""
-        return 256 * (len(self._readings) + len(self._shares))
+        return 256 * (len(self._readings) + sum(len(rows) for rows, _, _ in self._blocks) + len(self._shares))
 
     @property
     def histogram_size(self) -> int:
@@ -62,13 +75,17 @@ class Record:
             [value for _, _, value, _ in self._shares],
             [flag for flag, _ in self._gates],
         )
-        index = np.array(self._rows, np.int64)
-        numel = np.array([reading.numel for reading in self._readings], np.float64)
-        shares, gates = list(self._shares), list(self._gates)
+        numel = [reading.numel for reading in self._readings]
+        index, blocks, shares, gates = self._rows, self._blocks, self._shares, self._gates
 
         def table() -> Table:
-            readings, share_values, flags = values.fetch()
-            result = pool(rows, index, numel, readings.reshape(-1, len(FIELDS)))
+            read, share_values, flags = values.fetch()
+            readings = np.concatenate([read.reshape(-1, len(FIELDS)), *(block for _, _, block in blocks)])
+            all_rows, all_numel = index.copy(), numel.copy()
+            for block_rows, block_numel, _ in blocks:
+                all_rows += block_rows
+                all_numel += block_numel
+            result = pool(rows, np.array(all_rows, np.int64), np.array(all_numel, np.float64), readings)
             _put_shares(result, shares, share_values)
             for flag, (_, gated) in zip(flags, gates, strict=True):
                 if flag != 0:
@@ -109,7 +126,13 @@ class _Transfer:
     def fetch(self) -> list[NDArray[np.float64]]:
         """The values of each list, joined end to end."""
         arrived = {device: [_arrived(stack, event), 0] for device, (stack, event) in self._stacks.items()}
-        return [np.concatenate([_numbers(v, arrived) for v in values] or [np.zeros(0)]) for values in self._lists]
+        return [self._joined(values, arrived) for values in self._lists]
+
+    @staticmethod
+    def _joined(values: list[Any], arrived: dict[Any, list[Any]]) -> NDArray[np.float64]:
+        if any(isinstance(value, torch.Tensor) for value in values):
+            return np.concatenate([_numbers(value, arrived) for value in values])
+        return np.array(values, np.float64).reshape(-1)
 
 
 def _recorded_event(device: Any) -> Any:
@@ -138,8 +161,15 @@ def _numbers(value: Any, arrived: dict[Any, list[Any]]) -> NDArray[np.float64]:
 
 def pool(rows: int, index: NDArray[np.int64], numel: NDArray[np.float64], readings: NDArray[np.float64]) -> Table:
     """The table of readings (k, 8) that belong to the rows ``index`` (k,): moments pooled as those of one tensor."""
-    mean, std, rms, low, high, zeros, nan, inf = np.clip(readings, -_FLOAT32_MAX, _FLOAT32_MAX).T
+    readings = np.clip(readings, -_FLOAT32_MAX, _FLOAT32_MAX)
+    mean, std, rms, low, high, zeros, nan, inf = readings.T
     finite = numel - nan - inf
+    if len(set(index.tolist())) == len(index):  # as a rule: every module is called once
+        table = np.full((rows, len(schema.STATISTICS)), np.nan, np.float32)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            readings[:, ZEROS] = zeros / finite
+        table[index[:, None], _PLACES] = readings
+        return table
     mean, std, rms = (np.where(finite > 0, x, 0.0) for x in (mean, std, rms))
 
     def total(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,7 +16,9 @@ from tb_nnhealth.record.reduce import Reading, scalar
 from tb_nnhealth.record.reduce_copies import copied_share
 from tb_nnhealth.record.reduce_gather import Gathered
 from tb_nnhealth.record.reduce_readable import is_shard, plain, readable
+from tb_nnhealth.record.reduce_segments import as_segment
 from tb_nnhealth.record.reduce_table import Record
+from tb_nnhealth.record.step_small import SmallParameters
 
 _COPIES_LOOKED_FOR = 3
 """First records in which copied units are looked for; later only with the histograms."""
@@ -39,6 +41,7 @@ class Parameters:
     def __init__(self, catalog: Catalog, fail: Callable[[str, Exception], bool]) -> None:
         self._catalog, self._fail = catalog, fail
         self._snapshots: dict[int, list[_Snapshot]] = {}
+        self._small: dict[int, SmallParameters] = {}
         self._measured: set[str] = set()
         self._records = 0
         self._resting: dict[str, tuple[Any, Gathered]] = {}
@@ -48,16 +51,20 @@ class Parameters:
     def open(self, *, counted: bool) -> None:
         self._counted = counted
         self._snapshots.clear()
+        self._small.clear()
         self._measured.clear()
         self._records += 1
 
     def close(self) -> None:
         self._snapshots.clear()
+        self._small.clear()
 
     def before(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
         """Reads what the optimizer is about to change. With a ``closure`` the gradients are not there yet."""
         snapshots = self._snapshots[index] = []
+        small = self._small[index] = SmallParameters()
         scale = getattr(optimizer, "grad_scale", None)
+        plainly = scale is None and not closure and not self._counted and self._records > _COPIES_LOOKED_FOR
         for g, group in enumerate(optimizer.param_groups):
             self._learning_rate(record, f"{index}.{g}", group)
             for parameter in group["params"]:
@@ -65,6 +72,8 @@ class Parameters:
                 if entry is None or entry.name in self._disabled:
                     continue
                 try:
+                    if plainly and parameter.requires_grad and self._added(small, entry, parameter):
+                        continue
                     self._weight(record, entry, parameter)
                     if not parameter.requires_grad:
                         continue
@@ -76,11 +85,24 @@ class Parameters:
                             snapshots.append(_Snapshot(entry, parameter, data.clone()))
                 except Exception as error:
                     self._failed(entry, error)
+        small.before()
+
+    def _added(self, small: SmallParameters, entry: WatchedParameter, parameter: Any) -> bool:
+        """Leaves the parameter to ``small`` where that can take it."""
+        if entry.name not in self._known:
+            return False
+        weight, gradient = as_segment(parameter), as_segment(parameter.grad)
+        if weight is None or gradient is None:
+            return False
+        self._measured.add(entry.name)
+        weight_row, gradient_row, update_row = (self._row(kind, entry) for kind in schema.PARAMETER_KINDS)
+        small.add(parameter, weight, gradient, (weight_row, gradient_row, update_row))
+        return True
 
     def after(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
         """Reads what the optimizer has changed."""
         found_inf = getattr(optimizer, "found_inf", None)
-        rows = []
+        rows = self._small[index].after() if index in self._small else []
         for snapshot in self._snapshots.pop(index, []):
             entry, parameter = snapshot.entry, snapshot.parameter
             try:
@@ -96,7 +118,10 @@ class Parameters:
             record.skip_if(found_inf, rows)
 
     def rest(self, record: Record) -> None:
-        """Reads the parameters that no optimizer of this step holds."""
+        """Reads the parameters that no optimizer of this step holds, and reduces the small ones of those that do."""
+        for small in self._small.values():
+            small.write(record)
+        self._small.clear()
         for parameter, entry in self._catalog.parameters():
             if entry.name in self._measured or entry.name in self._disabled:
                 continue

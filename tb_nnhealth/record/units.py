@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tb_nnhealth import schema
-from tb_nnhealth.record.reduce import HIGH, LOW, ZEROS, Reading
+from tb_nnhealth.record.reduce import HIGH, LOW, SMALL, ZEROS, Reading
 
 _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 _FEATURES_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -55,15 +55,20 @@ class UnitDimensions:
 
 
 def alive_units(tensor: Any, dimension: int, reading: Reading) -> Any:
-    """bool (units,): whether any element of the unit is not exactly zero; None where that is known to hold for all."""
+    """bool (units,): whether any element of the unit is not exactly zero; None where that is known to hold for all.
+
+    A numpy array where the tensor is on the CPU.
+    """
     units = tensor.shape[dimension]
     if reading.on_host and reading.values[ZEROS] < tensor.numel() // units:
         return None
     others = [d for d in range(tensor.dim()) if d != dimension]
+    if tensor.is_cpu and tensor.numel() < SMALL:
+        return (tensor.numpy() != 0).any(tuple(others))
     alive = tensor.amax(others) != 0
     if not (reading.on_host and reading.values[LOW] >= 0):
         alive |= tensor.amin(others) != 0
-    return alive
+    return alive.numpy() if tensor.is_cpu else alive
 
 
 class Silence:
@@ -82,13 +87,18 @@ class Silence:
         if alive is None:
             self._silent_for = None
             return 0.0 if self._seen >= schema.SILENCE_WINDOW else math.nan
-        counts = self._silent_for
-        if counts is None or counts.shape != alive.shape or counts.device != alive.device:
-            counts = torch.zeros(alive.shape, dtype=torch.int32, device=alive.device)
-        self._silent_for = (counts + 1) * ~alive
+        self._silent_for = counts = (self._counts_like(alive) + 1) * ~alive
         if self._seen < schema.SILENCE_WINDOW:
             return math.nan
-        return (self._silent_for >= schema.SILENCE_WINDOW).sum() / alive.numel()
+        return (counts >= schema.SILENCE_WINDOW).sum() / len(alive)
+
+    def _counts_like(self, alive: Any) -> Any:
+        counts = self._silent_for
+        if isinstance(alive, np.ndarray):
+            fits = isinstance(counts, np.ndarray) and counts.shape == alive.shape
+            return counts if fits else np.zeros(alive.shape, np.int32)
+        fits = isinstance(counts, torch.Tensor) and counts.shape == alive.shape and counts.device == alive.device
+        return counts if fits else torch.zeros(alive.shape, dtype=torch.int32, device=alive.device)
 
 
 def saturation(module: Any, feeds: str, tensor: Any, reading: Reading) -> tuple[Any, float] | None:
