@@ -9,6 +9,7 @@ import { build, context } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const BUDGET = 60_000;
+const LICENCES = "licences.txt";
 const { values: options } = parseArgs({
   options: {
     outdir: { type: "string", default: join(here, "../tb_nnhealth/plugin/static") },
@@ -17,7 +18,7 @@ const { values: options } = parseArgs({
 });
 const outdir = resolve(options.outdir);
 
-/** The licences of the packages whose code is in the bundle, as one comment. */
+/** The licences of the packages whose code is in the bundle. */
 function licences(metafile) {
   const packages = new Set();
   for (const path of Object.keys(metafile.inputs)) {
@@ -29,8 +30,7 @@ function licences(metafile) {
     const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
     const file = readdirSync(folder).find((entry) => /^licen[cs]e/i.test(entry));
     if (!file) throw new Error(`${name} ${version} is bundled and has no licence file in ${folder}`);
-    const text = readFileSync(join(folder, file), "utf8").trim().replaceAll("*/", "* /");
-    return `/*! ${name} ${version}, ${license}\n${text}\n*/`;
+    return `${name} ${version}, ${license}\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
   });
 }
 
@@ -54,7 +54,8 @@ if (options.watch) {
 } else {
   const { metafile } = await build(settings);
   const script = join(outdir, "index.js");
-  writeFileSync(script, `${readFileSync(script, "utf8").trim()}\n${licences(metafile).join("\n")}\n`);
+  writeFileSync(join(outdir, LICENCES), licences(metafile).join("\n\n"));
+  writeFileSync(script, `${readFileSync(script, "utf8").trim()}\n//! Licences of what is bundled: ${LICENCES}\n`);
   const size = ["index.js", "index.css"].reduce(
     (sum, name) => sum + gzipSync(readFileSync(join(outdir, name))).length,
     0,

@@ -34,7 +34,7 @@ COLUMNS, COLUMNS_MOST = 400, 1000
 POINTS, POINTS_MOST = 400, 2000
 EXPERIMENTS_MOST = 8
 STATIC = Path(__file__).parent / "static"
-STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css"}
+STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css", "licences.txt": "text/plain"}
 
 logger = logging.getLogger(__name__)
 

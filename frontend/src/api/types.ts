@@ -205,8 +205,8 @@ export interface EvidenceResponse {
   healthy: Band | null;
   limit: number | null;
   direction: Direction | null;
-  /** The other layers: median, 5 % and 95 %. */
-  others: { median: Float32Array; low: Float32Array; high: Float32Array } | null;
+  /** What it is compared with, such as the other layers: median, 5 % and 95 %. */
+  others: { title: string; median: Float32Array; low: Float32Array; high: Float32Array } | null;
 }
 
 export interface ScalarsResponse {

@@ -131,6 +131,6 @@ function drawLimit(
 
 export function formatLimit(limit: number, kind: ScaleKind | Kind): string {
   if (kind === "share") return `${Number((limit * 100).toPrecision(3))} %`;
-  if (kind === "log" && limit < 1) return limit.toExponential().replace("e+", "e");
+  if (kind === "log" && limit < 1) return Number(limit.toPrecision(2)).toExponential().replace("e+", "e");
   return formatTick(Number(limit.toPrecision(3)));
 }

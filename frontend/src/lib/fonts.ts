@@ -20,13 +20,20 @@ function faces(sheet: CSSStyleSheet): string[] {
   } catch {
     return []; // a sheet from elsewhere
   }
-  const base = sheet.href ?? window.parent.document.baseURI;
+  const root = new URL(".", window.parent.document.baseURI);
   return [...list]
     .filter((rule) => rule.constructor.name === "CSSFontFaceRule" && /Roboto/i.test(rule.cssText))
     .map((rule) =>
       rule.cssText.replace(
         /url\((["']?)(?!data:)([^"')]+)\1\)/g,
-        (_, __, path: string) => `url("${new URL(path, base).href}")`,
+        (_, __, path: string) => `url("${fontAddress(path, sheet.href ?? root.href, root)}")`,
       ),
     );
+}
+
+/** TensorBoard names its fonts from the server's root, where it does not serve them under a path prefix. */
+export function fontAddress(path: string, base: string, root: URL): string {
+  const address = new URL(path, base);
+  const elsewhere = address.origin !== root.origin || address.pathname.startsWith(root.pathname);
+  return elsewhere ? address.href : new URL(`.${address.pathname}${address.search}`, root).href;
 }

@@ -58,6 +58,12 @@ export function fetched<R extends Route>(
   return entry.state as Signal<Resource<Routes[R]>>;
 }
 
+const POINTS = 600;
+
+/** The series behind a finding, by its index in the report; the chart and the heatmap's legend read the same. */
+export const fetchedEvidence = (run: string, finding: number) =>
+  fetched("evidence", { run, finding, points: POINTS }, { lane: "evidence" });
+
 /** Asks again for one resource, now. */
 export function refetch(route: Route, parameters: Parameters = {}): void {
   const key = address(route, parameters);

@@ -4,6 +4,9 @@ import type { Capture as Captured } from "../api/types";
 import { percent, plural, step } from "../lib/format";
 import { helpOpen } from "../state/store";
 
+/** Share of the training's time above which the overhead is explained. */
+const MUCH = 0.5;
+
 export function Capture({ capture }: { capture: Captured | null }) {
   return (
     <footer class="capture">
@@ -23,12 +26,13 @@ function Facts({ capture }: { capture: Captured }) {
       {every !== null && (
         <span title={capture.reason ?? ""}>
           Captured <strong>{every === 1 ? "every step" : `every ${plural(every, "step")}`}</strong>
-          {budget !== null && ` (budget ${percent(budget)})`}
+          {budget ? ` (budget ${percent(budget)})` : " (as asked)"}
         </span>
       )}
       {overhead !== null && (
         <span>
-          Measured overhead <strong>{percent(overhead)}</strong>
+          Measured overhead <strong>{percent(overhead)}</strong> of the training's own time
+          {overhead > MUCH && (budget ? ": so short a run may cost up to one second" : ": its steps are very short")}
         </span>
       )}
       <span>

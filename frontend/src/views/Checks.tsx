@@ -29,7 +29,7 @@ const STATUS_WORDS: Record<Status, string> = {
 
 export function Checks({ checks, open: initially }: { checks: AllChecks; open: boolean }) {
   const [open, setOpen] = useState(initially);
-  const missing = checks.could_not_check.length;
+  const missing = checks.outcomes.filter((item) => item.status === "could-not-check").length;
   const failed = checks.outcomes.filter((item) => item.status === "error").length;
   const early = checks.outcomes.filter((item) => item.status === "too-little-data").length;
   return (

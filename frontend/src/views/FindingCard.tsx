@@ -1,19 +1,19 @@
 /** The chosen finding: what was seen, against which limit, what to try, why it matters. */
 
 import { useState } from "preact/hooks";
-import type { Finding } from "../api/types";
-import { EvidenceChart } from "../charts/EvidenceChart";
+import type { Finding, RunReport } from "../api/types";
 import { SEVERITY_WORDS } from "../lib/findings";
 import { step } from "../lib/format";
 import { findingText, namesOf } from "../lib/text";
 import { layerOf } from "../state/actions";
 import { layer } from "../state/store";
+import { EvidenceChart } from "./EvidenceChart";
 import { Dialog } from "./Help";
 import { Icon, SeverityIcon } from "./Icons";
 import { CopyButton, Markdown, Prose, Python } from "./Prose";
 
-export function FindingCard({ run, finding, index }: { run: string; finding: Finding; index: number }) {
-  const [collapsed, setCollapsed] = useState(false);
+export function FindingCard({ report, finding, index }: { report: RunReport; finding: Finding; index: number }) {
+  const [collapsed, setCollapsed] = useState(report.verdict === "healthy");
   const names = namesOf(finding);
   const target = layerOf(index);
   return (
@@ -48,9 +48,10 @@ export function FindingCard({ run, finding, index }: { run: string; finding: Fin
         <>
           <div class="finding-body">
             <div class="evidence-slot">
-              <EvidenceChart run={run} finding={index} />
+              <EvidenceChart run={report.run} finding={index} />
             </div>
-            <div class="advice">
+            {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls where the window is low */}
+            <section class="advice" aria-label="What to try" tabIndex={0}>
               {finding.advice.length > 0 && (
                 <>
                   <h3 class="small">What to try</h3>
@@ -77,7 +78,7 @@ export function FindingCard({ run, finding, index }: { run: string; finding: Fin
                   Open layer <code>{target}</code>
                 </button>
               )}
-            </div>
+            </section>
           </div>
           {finding.snippet && (
             <div class="snippet">

@@ -6,6 +6,7 @@ import { selectFinding } from "../state/actions";
 import { finding, findings, findingTrees, runReport } from "../state/store";
 import { FindingCard } from "./FindingCard";
 import { Badge } from "./Icons";
+import { Path } from "./Prose";
 
 export function Findings() {
   const report = runReport.value;
@@ -36,7 +37,7 @@ export function Findings() {
           Root causes first, symptoms beneath their cause. Numbers mark the same findings on every chart.
         </p>
       </div>
-      <FindingCard run={report.run} finding={chosen} index={finding.value} />
+      <FindingCard key={report.run} report={report} finding={chosen} index={finding.value} />
     </section>
   );
 }
@@ -59,10 +60,10 @@ function Row({ node }: { node: Node }) {
         <Badge severity={item.severity} number={index + 1} size={20} />
         <span class="finding-name">
           <strong>{item.rule}</strong>
-          <code>
-            {place(item)}
-            {item.subjects.length > 1 && ` +${item.subjects.length - 1}`}
-          </code>
+          <span class="finding-place">
+            <Path name={place(item)} />
+            {item.subjects.length > 1 && <code>+{item.subjects.length - 1}</code>}
+          </span>
         </span>
         <span class="finding-when">
           <span>{steps(item.first_step, item.last_step)}</span>

@@ -72,11 +72,11 @@ function paintImage(
     context.fillRect(left, box.top, right - left, box.bottom - box.top);
   }
   paint.drawStepAxis(context, { ...zeros, bottom: zeros.bottom + 1 }, x, colours, false);
+  paintZeros(context, zeros, x, distribution, lut, ratio);
   const bins = usedBins(distribution);
   if (bins) {
     const y = magnitudeScale(distribution, bins, image.top, image.bottom);
     paintDistribution(context, image, x, y, distribution, lut, ratio);
-    paintZeros(context, zeros, x, distribution, lut, ratio);
     labelMagnitudes(context, image, y, colours);
     paint.clipTo(context, image, () => drawLines(context, image, x, y, distribution, colours));
   }

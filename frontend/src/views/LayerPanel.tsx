@@ -30,8 +30,9 @@ export function LayerPanel({ panel, layer }: { panel: Panel; layer: string }) {
   const marks = findings.value
     .map((finding, index) => ({ finding, index }))
     .filter(({ finding }) => finding.statistic_id === panel.statistic && isAbout(finding, layer));
-  const held = marks[0]?.finding;
-  const illFor: [number, number] | null = held ? [held.first_step, held.last_step] : null;
+  // The panel's limit is the first finding's that has one; without a finding nothing beyond a limit is ill.
+  const held = (marks.find(({ finding }) => finding.rule === panel.limits?.[0]?.rule) ?? marks[0])?.finding;
+  const illFor: [number, number] = held ? [held.first_step, held.last_step] : [Number.POSITIVE_INFINITY, 0];
   const gaps = panel.distribution ? nonFiniteSteps(panel.distribution).all : [];
   const canvas = useCanvas((context, wide, _, ratio) => {
     const scale = makeScale("linear", steps, [LAYOUT.left, wide - LAYOUT.right]);

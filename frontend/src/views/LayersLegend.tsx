@@ -6,8 +6,9 @@ import { colourOf, cssColour, type Judge } from "../charts/ramp";
 import { rampsOf } from "../charts/ramps";
 import { makeScale, type Scale, type ScaleKind, tickLabels } from "../charts/scale";
 import { palette } from "../lib/palette";
-import { theme } from "../state/store";
-import { judge } from "./LayersModel";
+import { fetchedEvidence } from "../state/resources";
+import { currentFinding, finding, run, theme } from "../state/store";
+import { judge, shownStatistic } from "./LayersModel";
 
 const WIDTH = 280;
 const HEIGHT = 9;
@@ -21,6 +22,14 @@ function legendScale(judging: Judge): Scale {
   return makeScale(kind, [low ?? 0, high], [0, WIDTH], { linear: unit });
 }
 
+/** Where the chosen finding's limit stands on the scale, if it is one on this statistic. */
+function limitAt(scale: Scale): number | null {
+  if (run.value === null || currentFinding.value?.statistic_id !== shownStatistic.value?.id) return null;
+  const limit = fetchedEvidence(run.value, finding.value).value.data?.limit ?? null;
+  const at = limit === null ? -1 : scale.at(limit);
+  return at >= 0 && at <= WIDTH ? at : null;
+}
+
 export function LayersLegend() {
   const judging = judge.value;
   if (!judging) return null;
@@ -28,6 +37,7 @@ export function LayersLegend() {
   const [low, high] = judging.band.map((value) => Math.min(WIDTH, Math.max(0, scale.at(value)))) as [number, number];
   const ticks = scale.ticks(scale.kind === "symlog" ? 5 : 8);
   const labels = tickLabels(scale, ticks);
+  const limit = limitAt(scale);
   const signed = judging.scale === "symlog";
   return (
     <div class="legend" role="img" aria-label={describeLegend(judging)}>
@@ -42,6 +52,7 @@ export function LayersLegend() {
         <LegendBar judging={judging} scale={scale} />
         {judging.ends[0] !== null && <i class="legend-edge" style={{ left: low - 1 }} />}
         <i class="legend-edge" style={{ left: high - 1 }} />
+        {limit !== null && <i class="legend-limit" style={{ left: limit - 1 }} title="limit of the chosen finding" />}
         <div class="legend-ticks">
           {ticks.map((tick, i) => (
             <span key={tick} style={{ left: scale.at(tick) }}>

@@ -41,7 +41,8 @@ export function CopyButton({ text, label, children }: { text: () => string; labe
 /** Python with its strings, numbers and comments told apart. */
 export function Python({ code }: { code: string }) {
   return (
-    <code class="python">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a long line scrolls
+    <code class="python" tabIndex={0}>
       {pythonTokens(code).map((token, i) =>
         token.kind === "plain" ? (
           token.text
@@ -51,6 +52,17 @@ export function Python({ code }: { code: string }) {
           </span>
         ),
       )}
+    </code>
+  );
+}
+
+/** Paths differ at their ends: a long one loses its middle. */
+export function Path({ name }: { name: string }) {
+  const end = name.length > 16 ? Math.max(name.lastIndexOf(".", name.length - 6), name.length - 12) : name.length;
+  return (
+    <code class="path">
+      <span>{name.slice(0, end)}</span>
+      <span>{name.slice(end)}</span>
     </code>
   );
 }

@@ -7,15 +7,20 @@ import { reportText } from "../lib/text";
 import { selectFinding } from "../state/actions";
 import { finding as chosen } from "../state/store";
 import { Arrow, Badge, VerdictLabel } from "./Icons";
-import { CopyButton, Pieces, Prose } from "./Prose";
+import { CopyButton, Path, Pieces, Prose } from "./Prose";
 
 export function Verdict({ report }: { report: RunReport }) {
   const facts = [
-    [report.layers ? plural(report.layers, "layer") : "", plural(report.steps, "step"), report.optimizers.join(", ")]
+    [
+      report.layers ? plural(report.layers, "layer") : "",
+      `last step ${step(report.steps)}`,
+      report.optimizers.join(", "),
+    ]
       .filter(Boolean)
       .join(", "),
     liveness(report.last_wall, report.closed),
   ].filter(Boolean);
+  const ill = report.verdict !== "healthy";
   return (
     <section class={`card verdict ${report.verdict}`} aria-label="Verdict">
       <div class="verdict-line">
@@ -34,13 +39,13 @@ export function Verdict({ report }: { report: RunReport }) {
       <h1 aria-live="polite">
         <Pieces of={report.sentence} />
       </h1>
-      {report.closest && report.chain.length === 0 && (
+      {report.closest && (!ill || report.chain.length === 0) && (
         <p class="closest">
           Closest to a limit: <Prose text={report.closest} names={names(report.closest)} />.
         </p>
       )}
-      {(report.chain.length > 0 || report.try_first) && (
-        <div class="chain-line">
+      {ill && (report.chain.length > 0 || report.try_first) && (
+        <div class={`chain-line${report.chain.length > ROOMY ? " long" : ""}`}>
           <Chain report={report} />
           {report.try_first && (
             <aside class="try-first" aria-label="Try first">
@@ -55,6 +60,9 @@ export function Verdict({ report }: { report: RunReport }) {
     </section>
   );
 }
+
+/** A longer chain has smaller chips, and what to try stands beneath it. */
+const ROOMY = 3;
 
 /** Dotted words are names of layers. */
 const names = (text: string) => text.match(/\b[\w-]+(?:[./][\w-]+)+\b/g) ?? [];
@@ -74,6 +82,7 @@ function Chain({ report }: { report: RunReport }) {
             <button
               type="button"
               class={`chip ${finding.severity}`}
+              title={`${finding.rule} ${place(finding)}`}
               aria-pressed={index === chosen.value}
               onClick={() => selectFinding(index)}
             >
@@ -81,10 +90,11 @@ function Chain({ report }: { report: RunReport }) {
               <span class="chip-name">
                 <strong>{finding.rule}</strong>
                 {i === 0 && links.length > 1 && <span class="pill">root cause</span>}
-                <code>{place(finding)}</code>
+                <Path name={place(finding)} />
               </span>
               <span class="chip-step">
-                step <strong>{step(finding.first_step)}</strong>
+                <span>step </span>
+                <strong>{step(finding.first_step)}</strong>
               </span>
             </button>
           </li>
@@ -98,7 +108,7 @@ function Link({ from, to }: { from: Finding; to: Finding }) {
   const steps = to.first_step - from.first_step;
   return (
     <span class="link">
-      <span>leads to</span>
+      <span class="leads">leads to</span>
       <Arrow />
       <span>{steps === 0 ? "same step" : `${steps > 0 ? "+" : ""}${plural(steps, "step")}`}</span>
     </span>

@@ -1,10 +1,10 @@
 import { render } from "preact";
 import { act } from "preact/test-utils";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { EvidenceChart } from "../../src/charts/EvidenceChart";
 import { Sparkline } from "../../src/charts/Sparkline";
 import { plotWidth } from "../../src/charts/stepRange";
 import { cursor, findingKey, layer, range, run, theme } from "../../src/state/store";
+import { EvidenceChart } from "../../src/views/EvidenceChart";
 import { Layer } from "../../src/views/Layer";
 import { Layers } from "../../src/views/Layers";
 import { Scalars } from "../../src/views/Scalars";

@@ -29,7 +29,7 @@ it("says what, where and since when, and draws the chain with its steps", () => 
   render(<Verdict report={critical} />, root);
   expect(root.querySelector("h1")?.textContent).toMatch(/^Updates in blocks\.3\.mlp are too large from step 398;/);
   expect(root.querySelector("h1 code")?.textContent).toBe("blocks.3.mlp");
-  expect([...root.querySelectorAll(".chip strong:first-child")].map((item) => item.textContent)).toEqual([
+  expect([...root.querySelectorAll(".chip strong")].map((item) => item.textContent)).toEqual([
     "update-ratio-too-high",
     "398",
     "exploding-activations",
@@ -70,7 +70,7 @@ it("takes names from strangers for text", () => {
   render(
     <>
       <Verdict report={report} />
-      <FindingCard run={HOSTILE} finding={finding} index={0} />
+      <FindingCard report={report} finding={finding} index={0} />
       <Markdown text={`# ${HOSTILE}\n\n- ${HOSTILE}`} />
     </>,
     root,

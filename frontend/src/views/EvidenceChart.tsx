@@ -2,31 +2,32 @@
 
 import { useComputed } from "@preact/signals";
 import type { EvidenceResponse, Finding } from "../api/types";
+import { ChartMenu } from "../charts/ChartMenu";
+import { useCanvas } from "../charts/canvas";
+import { upperBound } from "../charts/columns";
+import * as paint from "../charts/paint";
+import { StepSurface } from "../charts/StepSurface";
+import { makeScale, type Scale } from "../charts/scale";
+import { type Axes, formatLimit, judgedAxis, paintJudged } from "../charts/series";
+import { shown } from "../charts/stepRange";
+import { useWidth } from "../charts/useWidth";
 import { number } from "../lib/format";
 import { palette } from "../lib/palette";
-import { fetched } from "../state/resources";
+import { low } from "../lib/viewport";
+import { fetchedEvidence } from "../state/resources";
 import { cursor, findings, theme } from "../state/store";
-import { Badge } from "../views/Icons";
-import { chosenNonFinite } from "../views/LayersModel";
-import { ChartMenu } from "./ChartMenu";
-import { useCanvas } from "./canvas";
-import { upperBound } from "./columns";
-import * as paint from "./paint";
-import { StepSurface } from "./StepSurface";
-import { makeScale, type Scale } from "./scale";
-import { type Axes, formatLimit, judgedAxis, paintJudged } from "./series";
-import { shown } from "./stepRange";
-import { useWidth } from "./useWidth";
+import { Badge } from "./Icons";
+import { chosenNonFinite } from "./LayersModel";
 
-const POINTS = 600;
-const HEIGHT = 224;
+const TALL = 224;
+const LOW = 132;
 const LEFT = 46;
 const MARGIN = 8;
 const AXIS = 26;
 
 /** `finding` is its index in the report of `run`. */
 export function EvidenceChart({ run, finding }: { run: string; finding: number }) {
-  const { data, error } = fetched("evidence", { run, finding, points: POINTS }, { lane: "evidence" }).value;
+  const { data, error } = fetchedEvidence(run, finding).value;
   const about = findings.value[finding];
   if (data && about && data.steps.length > 0) return <Chart data={data} finding={about} number={finding + 1} />;
   const empty = data ? "No record holds the series behind this finding." : error;
@@ -42,7 +43,8 @@ function Chart({ data, finding, number: badge }: { data: EvidenceResponse; findi
   const first = data.steps[0] as number;
   const last = data.steps[data.steps.length - 1] as number;
   const steps = shown.value ?? [first, Math.max(last, first + 1)];
-  const bottom = MARGIN + HEIGHT;
+  const high = low.value ? LOW : TALL;
+  const bottom = MARGIN + high;
   const axes = judgedAxis(data, steps, MARGIN, bottom);
   const x = makeScale("linear", steps, [LEFT, Math.max(LEFT + 1, width.value - 1)]);
   const canvas = useCanvas((context, wide, _, ratio) => {
@@ -72,10 +74,16 @@ function Chart({ data, finding, number: badge }: { data: EvidenceResponse; findi
         </span>
         <ChartMenu name={`${finding.rule} ${finding.subject}`} canvas={canvas} table={() => table(data)} />
       </figcaption>
-      <div class="evidence-plot" ref={plot} style={{ height: MARGIN + HEIGHT + AXIS }}>
+      <div class="evidence-plot" ref={plot} style={{ height: bottom + AXIS }}>
         <canvas ref={canvas} class="fill" role="img" aria-label={describe(data, finding)} />
-        {axes ? <Readout x={x} data={data} /> : <p class="evidence-none over">No finite value in these steps.</p>}
-        {axes && width.value > 0 && <Onset x={x} axes={axes} data={data} finding={finding} badge={badge} />}
+        {axes ? (
+          <Readout x={x} data={data} height={high} />
+        ) : (
+          <p class="evidence-none over">No finite value in these steps.</p>
+        )}
+        {axes && width.value > 0 && (
+          <Onset x={x} axes={axes} data={data} finding={finding} badge={badge} height={high} />
+        )}
       </div>
       <Legend data={data} axes={axes} />
     </figure>
@@ -92,12 +100,14 @@ function Onset({
   data,
   finding,
   badge,
+  height,
 }: {
   x: Scale;
   axes: Axes;
   data: EvidenceResponse;
   finding: Finding;
   badge: number;
+  height: number;
 }) {
   const at = x.at(finding.first_step);
   const [left, right] = x.range;
@@ -106,12 +116,12 @@ function Onset({
   const limitAt = data.limit === null ? null : y.at(data.limit);
   const toLeft = at - left > 210 || at - left > right - at;
   const busy = crowded(x, y, data, toLeft ? at - 210 : at, toLeft ? at : at + 210);
-  const top = busy ? MARGIN + HEIGHT - 42 : MARGIN;
+  const top = busy ? MARGIN + height - 42 : MARGIN;
   const side = toLeft ? { right: `calc(100% - ${at - 14}px)`, textAlign: "right" } : { left: at + 14 };
   return (
     <div class="evidence-onset">
-      <i class={finding.severity} style={{ left: at, top: MARGIN, height: HEIGHT }} />
-      {limitAt !== null && limitAt >= MARGIN && limitAt <= MARGIN + HEIGHT && (
+      <i class={finding.severity} style={{ left: at, top: MARGIN, height }} />
+      {limitAt !== null && limitAt >= MARGIN && limitAt <= MARGIN + height && (
         <b class="ring" style={{ left: at, top: limitAt }} />
       )}
       <span class="evidence-badge" style={{ left: at, top: top + 1 }}>
@@ -119,7 +129,7 @@ function Onset({
       </span>
       <p class="evidence-words" style={{ top, ...side }}>
         <strong class="evidence-crossing">{crossing(data, finding)}</strong>
-        <span class="evidence-worst">{worst(data)}</span>
+        <span class="evidence-worst">{worst(data, finding)}</span>
       </p>
     </div>
   );
@@ -141,8 +151,8 @@ function crossing(data: EvidenceResponse, finding: Finding): string {
 }
 
 /** "1.9 at step 430, 19 times the limit": the value farthest beyond the limit. */
-function worst(data: EvidenceResponse): string {
-  const sign = data.direction === "below" ? -1 : 1;
+function worst(data: EvidenceResponse, finding: Finding): string {
+  const sign = finding.evidence.direction === "below" ? -1 : 1;
   let best = -1;
   data.values.forEach((value, i) => {
     if (Number.isFinite(value) && (best < 0 || sign * value > sign * (data.values[best] as number))) best = i;
@@ -173,7 +183,7 @@ function Legend({ data, axes }: { data: EvidenceResponse; axes: Axes | null }) {
       {others && (
         <span>
           <i class="swatch-others" />
-          other layers, median and 5–95 %
+          {others.title}, median and 5–95 %
         </span>
       )}
       {range?.clippedHigh && <span>off scale above {number(range.domain[1])}</span>}
@@ -189,7 +199,7 @@ export function healthyWords([low, high]: readonly [number, number], scale: Evid
 }
 
 /** The shared cursor with the value there. */
-function Readout({ x, data }: { x: Scale; data: EvidenceResponse }) {
+function Readout({ x, data, height }: { x: Scale; data: EvidenceResponse; height: number }) {
   const line = useComputed(() => {
     const at = cursor.value === null ? Number.NaN : x.at(cursor.value);
     return at >= x.range[0] && at <= x.range[1] ? `transform: translateX(${at}px)` : "display: none";
@@ -204,7 +214,7 @@ function Readout({ x, data }: { x: Scale; data: EvidenceResponse }) {
     return i < 0 ? "" : `${number(data.values[i])} at ${paint.formatStep(data.steps[i] as number)}`;
   });
   return (
-    <div class="evidence-cursor" style={{ top: MARGIN, height: HEIGHT }}>
+    <div class="evidence-cursor" style={{ top: MARGIN, height }}>
       <div class="evidence-line" style={line}>
         <span style={side}>{text}</span>
       </div>
@@ -215,7 +225,7 @@ function Readout({ x, data }: { x: Scale; data: EvidenceResponse }) {
 
 function describe(data: EvidenceResponse, finding: Finding): string {
   const limit = data.limit === null ? "" : ` The limit is ${number(data.limit)}.`;
-  return `${data.title} over steps ${data.steps[0]} to ${data.steps[data.steps.length - 1]}: ${crossing(data, finding)}, worst ${worst(data)}.${limit}`;
+  return `${data.title} over steps ${data.steps[0]} to ${data.steps[data.steps.length - 1]}: ${crossing(data, finding)}, worst ${worst(data, finding)}.${limit}`;
 }
 
 function table(data: EvidenceResponse): { header: string[]; rows: number[][] } {
