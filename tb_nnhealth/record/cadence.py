@@ -16,15 +16,16 @@ GRACE = 1.0
 """Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at."""
 _GRACE_SPACING = 20
 """Within the grace a step is measured whenever the run has grown by one part in this."""
-_RESERVE = 0.75
-"""Share of the budget spent on measuring; the rest pays for the opening, the writer and the live rules."""
+_RESERVE = 0.9
+"""Share of the budget that is planned for; the rest pays for the opening."""
 _MOST_EVERY = 1_000_000
 
 
 class Cadence:
     """Counts steps and chooses those to measure.
 
-    ``spend`` takes the time that our own hooks used in the current step; ``end`` closes the step. The bare step
+    ``spend`` takes the time that our own hooks used in the current step; ``end`` closes the step; ``background`` tells
+    what other threads have used for us, which is laid on the records evenly. The bare step
     time is the median over recent steps of their wall time less ours, so that a pause (a validation, a checkpoint)
     does not move it. A run may cost the greater of ``budget`` and of ``GRACE`` seconds. With ``asynchronous``, where
     hooks only queue work for a device, the cost is at least what measured steps take longer than others.
@@ -36,7 +37,11 @@ class Cadence:
         self.histogram_every = _LEAST_HISTOGRAM_EVERY
         self.index = 0
         """Steps ended so far: the number of the current step."""
-        self._spent = self._total_spent = 0.0
+        self.bare = 0.0
+        """Seconds that a step takes without us; 0 while unknown. Known anew after each measured step."""
+        self.cost = 0.0
+        """Seconds that measuring one step takes, histograms aside; 0 while unknown."""
+        self._spent = self._total_spent = self._background = 0.0
         self._last_end: float | None = None
         self._bare: deque[float] = deque(maxlen=65)
         self._bare_beside: deque[float] = deque(maxlen=65)
@@ -62,6 +67,10 @@ class Cadence:
 
     def spend(self, seconds: float) -> None:
         self._spent += seconds
+
+    def background(self, seconds: float) -> None:
+        """``seconds`` in all that the writer's thread has worked for us: it holds the interpreter's lock meanwhile."""
+        self._background = seconds
 
     def interrupt(self) -> None:
         """The time since the last step says nothing: the capture was paused."""
@@ -92,7 +101,9 @@ class Cadence:
         self._records += 1
         if counted:
             self._next_histogram = self._records - 1 + self.histogram_every
+        self.bare = self._bare_time()
         if self._costs:
+            self.cost = self._cost_of_a_record()
             self._choose()
         self._next = self.index + self.interval
 
@@ -101,7 +112,7 @@ class Cadence:
         extra = max(0.0, _median(self._histogram_costs, 3 * cost) - cost)
         wanted = math.ceil(extra / (_HISTOGRAM_SHARE * cost)) if cost > 0 else 0
         self.histogram_every = min(max(wanted, _LEAST_HISTOGRAM_EVERY), _MOST_HISTOGRAM_EVERY)
-        self._average = cost + extra / self.histogram_every
+        self._average = cost + extra / self.histogram_every + self._background / max(self._records, OPENING)
         if self._given is None and self.bare > 0:
             least = 2 if self._asynchronous else 1  # without steps to compare with, a device's cost would stay unseen
             wanted = math.ceil(self._average / (_RESERVE * self._budget * self.bare))
@@ -110,21 +121,17 @@ class Cadence:
     @property
     def interval(self) -> int:
         """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
-        if self._given is None and self._total_spent + self._average <= GRACE:
+        if self._given is None and self._total_spent + self._background + self._average <= GRACE:
             return min(self.every, max(2 if self._asynchronous else 1, self.index // _GRACE_SPACING))
         return self.every
 
-    @property
-    def bare(self) -> float:
-        """Seconds that a step takes without us; 0 while unknown."""
+    def _bare_time(self) -> float:
         return _median(self._bare if len(self._bare) >= 5 else [*self._bare, *self._bare_beside], 0.0)
 
-    @property
-    def cost(self) -> float:
-        """Seconds that measuring one step takes, histograms aside; 0 while unknown."""
+    def _cost_of_a_record(self) -> float:
         own = _median(self._costs, 0.0)
         if self._asynchronous and len(self._walls) >= 5 and len(self._bare) >= 5:
-            return max(own, _median(self._walls, 0.0) - _median(self._bare, 0.0))
+            return max(own, _median(self._walls, 0.0) - self.bare)
         return own
 
     @property
@@ -133,7 +140,8 @@ class Cadence:
         bare = self.bare * self.index
         if bare <= 0:
             return 0.0
-        return max(self._total_spent, self.cost * self._records if self._asynchronous else 0.0) / bare
+        in_steps = max(self._total_spent, self.cost * self._records if self._asynchronous else 0.0)
+        return (in_steps + self._background) / bare
 
     @property
     def reason(self) -> str:
@@ -143,7 +151,7 @@ class Cadence:
         if self.index < OPENING or not self._costs or self.bare <= 0:
             return f"The first {OPENING} steps are always measured."
         told = (
-            f"Measuring a step takes {1000 * self.cost:.2f} ms and a bare step {1000 * self.bare:.2f} ms, "
+            f"Measuring a step takes {1000 * self._average:.2f} ms and a bare step {1000 * self.bare:.2f} ms, "
             f"so one step in {self.every} is measured to stay within {self._budget:.1%}"
         )
         return f"{told}; more often until measuring has cost {GRACE:g} s." if self.interval < self.every else f"{told}."

@@ -76,6 +76,11 @@ class EventFile:
         """Path of the file open at present."""
         return self._file.path
 
+    @property
+    def seconds(self) -> float:
+        """Processor time that the thread has used for what is not the user's: health entries, levels, the rules."""
+        return self._file.seconds
+
     def open(self) -> None:
         """Begins the file now. Raises OSError, naming the directory, where that is impossible."""
         try:

@@ -19,6 +19,7 @@ from tb_nnhealth.history import Floats, History, Run, Series
 
 SHARE_OF_BUDGET = 0.25
 SHORTEST_INTERVAL = 1.0
+"""Seconds between judgements at least, and before the first."""
 DEFAULT_BUDGET = 0.02
 
 
@@ -30,7 +31,16 @@ class LiveJudge:
         self._decoder = Decoder()
         self._lock = threading.Lock()
         self._changed = False
-        self._next = 0.0
+        self._next: float | None = None
+
+    def prepare(self) -> None:
+        """Imports the rules, which takes long enough to be felt in a training under way."""
+        import tb_nnhealth.rules.engine  # noqa: F401
+
+    def _change(self) -> None:
+        self._changed = True
+        if self._next is None:
+            self._next = time.monotonic() + SHORTEST_INTERVAL
 
     def layout(self, watch: str, layout: Any) -> None:
         with self._lock:
@@ -39,19 +49,19 @@ class LiveJudge:
                 self._run.watches[watch] = History(layout)
             else:
                 history.layout = layout
-            self._changed = True
+            self._change()
 
     def stats(self, watch: str, step: int, wall: float, values: Floats) -> None:
         with self._lock:
             if watch in self._run.watches:  # a record without its layout tells a reader nothing either
                 self._run.watches[watch].append(step, wall, values)
-                self._changed = True
+                self._change()
 
     def histograms(self, watch: str, step: int, wall: float, counts: NDArray[np.int32]) -> None:
         with self._lock:
             if watch in self._run.watches:
                 self._run.watches[watch].append_histogram(step, wall, counts)
-                self._changed = True
+                self._change()
 
     def event(self, event: Any) -> None:
         """Takes the scalars of an ``event_pb2.Event`` of the user's."""
@@ -62,7 +72,7 @@ class LiveJudge:
                     if series is None:
                         series = self._run.scalars[scalar.tag] = Series()
                     series.append(scalar.step, scalar.wall, scalar.value)
-                    self._changed = True
+                    self._change()
 
     def capture(self, capture: Any) -> None:
         with self._lock:
@@ -76,14 +86,14 @@ class LiveJudge:
 
     def seconds_to_due(self) -> float | None:
         """Until the next judgement may be made; None where nothing has changed since the last one."""
-        return max(0.0, self._next - time.monotonic()) if self._changed else None
+        return max(0.0, self._next - time.monotonic()) if self._changed and self._next is not None else None
 
     def findings(self, watch: str | None = None, *, budget: float = DEFAULT_BUDGET) -> tuple[Finding, ...]:
         """What the rules say now, of the whole run or of one watch (and the run's scalars)."""
         from tb_nnhealth.rules.engine import judge
 
         with self._lock:
-            begun = time.monotonic()
+            begun = time.thread_time()  # what holds the interpreter's lock, not what waits for it
             whole = self._run
             watches = {name: history for name, history in whole.watches.items() if watch in (None, name)}
             run = Run(whole.name, watches, dict(sorted(whole.scalars.items())), whole.capture)
@@ -91,6 +101,6 @@ class LiveJudge:
             try:
                 return judge(run).findings
             finally:
-                spent = time.monotonic() - begun
+                spent = time.thread_time() - begun
                 share = SHARE_OF_BUDGET * (budget if budget > 0 else DEFAULT_BUDGET)
                 self._next = time.monotonic() + max(SHORTEST_INTERVAL, spent / share)

@@ -49,6 +49,11 @@ class WatchStream:
         """Records are taken: not while the writer is closed (the next ``add_...`` reopens it), nor after ``close``."""
         return not self._closed and self._recorder.is_open
 
+    @property
+    def background_seconds(self) -> float:
+        """What the writer's thread has worked for the records so far; of several watches each bears an equal part."""
+        return self._recorder._file.seconds / max(1, len(self._recorder._watches))
+
     def layout(self, layout: Any) -> None:
         """Says what the rows of all records mean, past and to come: a ``messages.Layout``, rows only ever appended.
 
@@ -231,6 +236,7 @@ class Recorder:
             self._file.put(SessionStart(self._health))
         self._is_open = True
         self._watches.add(name)
+        self._health.judge.prepare()
         return WatchStream(self, name, rules)
 
     def record(self, step: int, statistics: Mapping[str, Mapping[str, float]]) -> None:

@@ -56,6 +56,8 @@ class RotatingFile:
         self.companion = companion
         self.retry_at = 0.0
         """``time.monotonic()`` before which no new attempt is made; 0 while all goes well."""
+        self.seconds = 0.0
+        """Processor time used to make entries other than the user's events, and for what follows from any."""
         self._suffix = suffix
         self._faults = faults
         self._counts = counts
@@ -125,11 +127,14 @@ class RotatingFile:
 
     def counted(self, make: Callable[[], Sequence[Entry]]) -> Sequence[Entry]:
         """The entries that ``make`` returns, as produced; none where it raises."""
+        begun = time.thread_time()
         try:
             made = make()
         except FAULTS as error:
             self._faults.tell(f"what follows a record could not be made: {describe(error)}", key=f"follow {error!r}")
             return ()
+        finally:
+            self.seconds += time.thread_time() - begun
         if made:
             with self._lock:
                 for entry in made:
@@ -151,6 +156,7 @@ class RotatingFile:
         return None
 
     def _encoded(self, entry: Entry) -> bytes | None:
+        begun = time.thread_time()
         try:
             data = entry.encode()
             if data is not None:
@@ -158,6 +164,9 @@ class RotatingFile:
         except FAULTS as error:
             message = f"a record for {self.directory} could not be made: {describe(error)}"
             self._faults.tell(message, key=f"encode {error!r}")
+        finally:
+            if entry.kind != "event":
+                self.seconds += time.thread_time() - begun
         self._drop(entry)
         return None
 

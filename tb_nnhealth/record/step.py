@@ -224,6 +224,7 @@ class Capture:
 
     def _publish(self) -> None:
         cadence, capture = self._cadence, self._stream.capture
+        cadence.background(self._stream.background_seconds)
         capture.every, capture.histogram_every = cadence.every, cadence.histogram_every
         capture.overhead, capture.reason = cadence.overhead, cadence.reason
 

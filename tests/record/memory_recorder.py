@@ -16,6 +16,7 @@ class MemoryStream:
     def __init__(self) -> None:
         self.capture = CaptureState()
         self.active = True
+        self.background_seconds = 0.0
         self.layouts: list[Any] = []
         self.records: list[tuple[int, NDArray[np.float32]]] = []
         self.counts: list[tuple[int, NDArray[np.int32]]] = []

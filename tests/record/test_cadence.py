@@ -102,8 +102,24 @@ def test_reason_is_one_sentence_with_the_numbers() -> None:
     assert chosen.reason == "The first 10 steps are always measured."
     simulate(chosen, 5000)
     assert f"one step in {chosen.every}" in chosen.reason
-    assert "50.00 ms" in chosen.reason
+    assert "60.00 ms" in chosen.reason  # with its share of the histograms
     assert "2.0%" in chosen.reason
+
+
+def test_work_of_the_writer_belongs_to_the_cost_of_a_record() -> None:
+    alone, shared = Cadence(None, 0.02), Cadence(None, 0.02)
+    now = 0.0
+    for step in range(5000):
+        now += 0.01
+        for cadence in (alone, shared):
+            measured = cadence.measured
+            cadence.spend(0.002 if measured else 0.0)
+            cadence.end(now, measured=measured)
+        if step % 20 == 0:
+            shared.background(0.002 * shared._records)
+    assert shared.every == pytest.approx(2 * alone.every, rel=0.2)
+    assert shared.overhead > 0.012
+    assert shared.overhead == pytest.approx(shared._total_spent * 2 / (shared.bare * 5000), rel=0.1)
 
 
 def test_overhead_is_the_share_of_the_bare_time() -> None:

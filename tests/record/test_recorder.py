@@ -475,6 +475,7 @@ def test_a_judge_that_raises_is_told_once(tmp_path: Path, monkeypatch: pytest.Mo
 def test_judging_keeps_to_its_share_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(judge.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(judge.time, "thread_time", lambda: clock[0])
     from tb_nnhealth.rules import engine
 
     def takes_two_seconds(run: Run) -> engine.Judgement:
@@ -485,6 +486,8 @@ def test_judging_keeps_to_its_share_of_the_budget(tmp_path: Path, monkeypatch: p
     live = judge.LiveJudge("run")
     assert live.seconds_to_due() is None
     live.layout("w", layout("a"))
+    assert live.seconds_to_due() == judge.SHORTEST_INTERVAL
+    clock[0] += judge.SHORTEST_INTERVAL
     assert live.seconds_to_due() == 0
     live.findings(budget=0.02)
     assert live.seconds_to_due() is None
