@@ -10,14 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver is not installed")
 pytest.importorskip("torch", reason="the trainings need torch")
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, FrameLocator, Page, expect, sync_playwright  # noqa: E402
+from tabs import Serve, Watched, tab  # noqa: E402
 from trainings import record  # noqa: E402
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
@@ -32,8 +32,6 @@ CHROMIUM_FLAGS = (
 START_SECONDS = 60
 PATIENCE = 30_000
 """Milliseconds; a machine that runs other tests beside this one may be slow."""
-TENSORBOARDS_FONTS = re.compile(r"/font-roboto/\S+\.woff2$")
-"""TensorBoard's own page asks for them at the server's root, so they are not found under a path prefix."""
 _SERVING = re.compile(r"at (http://\S+) \(Press CTRL")
 
 
@@ -54,9 +52,6 @@ def browser() -> Iterator[Browser]:
             pytest.skip(f"no Chromium: set CHROMIUM to its path ({str(error).splitlines()[0]})")
         yield browser
         browser.close()
-
-
-Serve = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -92,32 +87,6 @@ def _address(process: subprocess.Popen[bytes], told: Path) -> str:
     pytest.fail(f"TensorBoard did not start:\n{told.read_text('utf-8')}")
 
 
-class Watched:
-    """A page with what went wrong on it: errors on the console, answers that failed, requests to other servers."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.faults: list[str] = []
-        self._host = ""
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))
-        page.on("request", self._request)
-
-    def open(self, address: str) -> Page:
-        self._host = urlsplit(address).netloc
-        self.page.goto(address)
-        return self.page
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not TENSORBOARDS_FONTS.search(message.location.get("url", "")):
-            self.faults.append(f"console: {message.text} ({message.location.get('url')})")
-
-    def _request(self, request: Request) -> None:
-        address = urlsplit(request.url)
-        if address.scheme not in ("data", "blob") and address.netloc != self._host:
-            self.faults.append(f"request to {address.netloc}")
-
-
 @pytest.fixture
 def watched(browser: Browser) -> Iterator[Watched]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -125,6 +94,17 @@ def watched(browser: Browser) -> Iterator[Watched]:
     expect.set_options(timeout=PATIENCE)
     yield Watched(context.new_page())
     context.close()
+
+
+@pytest.fixture
+def opened(watched: Watched, serve: Serve, logdir: Path) -> Callable[..., FrameLocator]:
+    """``opened("&p.nnhealth.run=ill")`` shows the tab at a place of the two trainings."""
+
+    def open_at(place: str = "") -> FrameLocator:
+        watched.open(f"{serve(logdir, '--load_fast=true')}#nnhealth{place}")
+        return tab(watched.page)
+
+    return open_at
 
 
 @pytest.fixture

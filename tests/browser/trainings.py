@@ -1,4 +1,4 @@
-"""Two small trainings by the package's own writer: a healthy one, and its twin with dead units behind ``encoder.2``."""
+"""Small trainings by the package's own writer: a healthy one, and its twin with dead units in the encoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import nn
 
 from tb_nnhealth import SummaryWriter
 
-ILL_LAYER = "encoder.2"
+ENCODER = "encoder"
+ILL_LAYER = 2
+"""Place in the encoder of the layer whose units die."""
 ILL_SUBJECT = "encoder.3"
 """The rectifier behind it, which is what falls silent."""
 STEPS = 150
@@ -18,22 +20,23 @@ STEPS = 150
 
 def record(logdir: Path) -> None:
     for name, ill in (("healthy", False), ("ill", True)):
-        _train(logdir / name, ill)
+        train(logdir / name, ill=ill)
 
 
-def _train(run: Path, ill: bool) -> None:
+def train(run: Path, *, ill: bool, encoder: str = ENCODER, tag: str = "loss/train") -> None:
+    """Trains a classifier of four classes; ``encoder`` names the module that holds all but its head."""
     torch.manual_seed(0)
     model = nn.Sequential()
     widths = (32, 64, 64, 64)
-    encoder = nn.Sequential(*(m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())))
-    model.add_module("encoder", encoder)
+    layers = nn.Sequential(*(m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())))
+    model.add_module(encoder, layers)
     model.add_module("head", nn.Linear(64, 4))
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
     if ill:
-        nn.init.constant_(model.get_submodule(ILL_LAYER).bias, -100.0)  # type: ignore[arg-type]
+        nn.init.constant_(layers[ILL_LAYER].bias, -100.0)  # type: ignore[arg-type]
     inputs = torch.randn(512, 32)
     labels = (inputs @ torch.randn(32, 4)).argmax(1)
     criterion = nn.CrossEntropyLoss()
@@ -46,4 +49,4 @@ def _train(run: Path, ill: bool) -> None:
             loss = criterion(model(inputs[batch]), labels[batch])
             loss.backward()
             optimizer.step()
-            writer.add_scalar("loss/train", loss, step)
+            writer.add_scalar(tag, loss, step)

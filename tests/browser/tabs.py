@@ -1,0 +1,46 @@
+"""The tab's frame, and a page that notes what goes wrong on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from playwright.sync_api import ConsoleMessage, FrameLocator, Page, Request
+
+Serve = Callable[..., str]
+"""``serve(logdir, *flags)``: the address of a TensorBoard."""
+TENSORBOARDS_FONTS = re.compile(r"/font-roboto/\S+\.woff2$")
+"""TensorBoard's own page asks for them at the server's root, so they are not found under a path prefix."""
+
+
+def tab(page: Page) -> FrameLocator:
+    """The frame of the NN Health tab."""
+    return page.frame_locator("iframe[src*='plugin_entry.html?name=nnhealth']")
+
+
+class Watched:
+    """A page with what went wrong on it: errors and our warnings on the console, requests to other servers."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.faults: list[str] = []
+        self._host = ""
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))
+        page.on("request", self._request)
+
+    def open(self, address: str) -> Page:
+        self._host = urlsplit(address).netloc
+        self.page.goto(address)
+        return self.page
+
+    def _console(self, message: ConsoleMessage) -> None:
+        ours = message.type == "warning" and "/nnhealth/" in message.location.get("url", "")
+        if (message.type == "error" or ours) and not TENSORBOARDS_FONTS.search(message.location.get("url", "")):
+            self.faults.append(f"console: {message.text} ({message.location.get('url')})")
+
+    def _request(self, request: Request) -> None:
+        address = urlsplit(request.url)
+        if address.scheme not in ("data", "blob") and address.netloc != self._host:
+            self.faults.append(f"request to {address.netloc}")
