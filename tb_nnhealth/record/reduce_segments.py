@@ -45,7 +45,9 @@ def segment_statistics(elements: NDArray[np.float32], lengths: Sequence[int]) ->
     values = elements.astype(np.float64)
     finite: Any = numel
     low = high = elements
-    if not np.isfinite(elements.dot(elements)):  # a cheap look: also where squares overflow float32
+    with np.errstate(over="ignore", invalid="ignore"):
+        surely_finite = np.isfinite(elements.dot(elements))
+    if not surely_finite:
         regular = np.isfinite(elements)
         finite = np.add.reduceat(regular, starts, dtype=np.int64)
         nan = np.add.reduceat(np.isnan(elements), starts, dtype=np.int64)
