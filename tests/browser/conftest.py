@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="the trainings need torch")
 
 from playwright.sync_api import Browser, FrameLocator, Page, expect, sync_playwright  # noqa: E402
 from tabs import Serve, Watched, tab  # noqa: E402
-from trainings import record  # noqa: E402
+from two_trainings import record  # noqa: E402
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 CHROMIUM_FLAGS = (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import ConsoleMessage, FrameLocator, Page, Request
 
+AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 Serve = Callable[..., str]
 """``serve(logdir, *flags)``: the address of a TensorBoard."""
 TENSORBOARDS_FONTS = re.compile(r"/font-roboto/\S+\.woff2$")
@@ -44,3 +47,13 @@ class Watched:
         address = urlsplit(request.url)
         if address.scheme not in ("data", "blob") and address.netloc != self._host:
             self.faults.append(f"request to {address.netloc}")
+
+
+def barriers(view: FrameLocator) -> list[str]:
+    """What axe finds wrong in the tab's frame."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: run `npm ci` in the folder frontend")
+    root = view.locator("html")
+    root.evaluate(AXE.read_text("utf-8"))
+    found = root.evaluate("async () => (await axe.run()).violations")
+    return [f"{entry['id']}: {[node['target'] for node in entry['nodes']]}" for entry in found]

@@ -9,11 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import FrameLocator, Locator, Page, expect
-from tabs import Serve, Watched, tab
-from trainings import ILL_SUBJECT, STEPS, train
+from tabs import Serve, Watched, barriers, tab
+from two_trainings import ILL_SUBJECT, STEPS, train
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 LIGHT_AND_DARK = pytest.mark.parametrize("theme", ["light", "dark"])
 
 Opened = Callable[..., FrameLocator]
@@ -27,7 +26,7 @@ def test_one_cursor_runs_through_heatmap_scalars_and_evidence(opened: Opened, wa
     view = opened("&p.nnhealth.run=ill")
     expect(view.locator(".evidence-plot canvas")).to_be_visible()
     heatmap(view).focus()
-    for _ in range(5):
+    for _ in range(20):  # dead units are counted from the tenth record on
         heatmap(view).press("ArrowRight")
     pill = view.locator(".step-pill:visible").first
     expect(pill).to_have_text(re.compile(r"^\d+$"))
@@ -61,12 +60,14 @@ def test_the_address_gives_the_same_view_again(opened: Opened, watched: Watched)
     view = opened("&p.nnhealth.run=ill")
     page = watched.page
     view.get_by_label("Statistic", exact=True).select_option(label="Weight norm")
-    heatmap(view).press("Control+a")  # a key that means nothing here leaves the view alone
+    expect(view.get_by_role("table", name="Weight norm by layer")).to_be_attached()
+    heatmap(view).scroll_into_view_if_needed()
     box = heatmap(view).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.25, box["y"] + 5)
+    expect(view.locator(".tooltip:visible").first).to_be_visible()
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 5, steps=5)
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 5, steps=8)
     page.mouse.up()
     page.wait_for_url(re.compile(r"p\.nnhealth\.steps=\d+-\d+"))
     page.wait_for_url(re.compile(r"p\.nnhealth\.statistic=weight-norm"))
@@ -104,8 +105,8 @@ def test_verdict_findings_and_heatmap_show_on_a_low_window(
     assert watched.faults == []
 
 
-MARKUP = "<img src=x onerror=document.title=1>"
-REVERSED = "\u202egnp.exe\u200f"
+MARKUP = "<img src=x onerror=alert(1)>"
+REVERSED = "\u202egnp_exe\u200f"
 """A right-to-left override and mark."""
 
 
@@ -132,7 +133,6 @@ def test_names_of_strangers_stay_text(
     expect(verdict).to_contain_text(f"{REVERSED}.3")
     picture(page, "hostile-run")
     assert view.locator("img").count() == 0
-    assert page.title() != "1"
     assert watched.faults == []
 
 
@@ -159,13 +159,3 @@ def test_axe_finds_no_barrier(
     assert barriers(view) == []
     picture(watched.page, f"{request.node.callspec.id}")
     assert watched.faults == []
-
-
-def barriers(view: FrameLocator) -> list[str]:
-    """What axe finds wrong in the tab's frame."""
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed: run `npm ci` in the folder frontend")
-    root = view.locator("html")
-    root.evaluate(AXE.read_text("utf-8"))
-    found = root.evaluate("async () => (await axe.run()).violations")
-    return [f"{entry['id']}: {[node['target'] for node in entry['nodes']]}" for entry in found]

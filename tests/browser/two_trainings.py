@@ -42,7 +42,7 @@ def train(run: Path, *, ill: bool, encoder: str = ENCODER, tag: str = "loss/trai
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     with SummaryWriter(str(run)) as writer:
-        writer.watch(model, optimizer, criterion=criterion)
+        writer.watch(model, optimizer, criterion=criterion, every=1)
         for step in range(STEPS):
             batch = torch.randint(0, 512, (64,))
             optimizer.zero_grad()
