@@ -12,8 +12,9 @@ the weights far out.
 
 ## How it is computed
 For each weight matrix: ‖gradient‖ × ‖weights‖ / L, where L is the loss of the best constant answer (ln C for C
-classes, the variance of the targets for a mean squared error). It has no unit and says how strongly the loss answers
-to a relative change of the weights; neither the scale of the weights nor that of the loss moves it. It fires above
+classes; for a mean squared error the variance of the targets or, where they are small, the first loss up to 1). It
+has no unit and says how strongly the loss answers to a relative change of the weights; neither the scale of the
+weights nor that of the loss moves it. It fires above
 `sensitivity` in three of five records, or three of twenty, or at once at a thousand times that. Where L is not known,
 the greatest loss so far stands in, and the limit is ten times higher.
 
@@ -221,6 +222,16 @@ def _loss_in_hundreds() -> Run:
     return network.set(schema.LOSS, "", mean=22500 * np.exp(-np.arange(200) / 100)).run()
 
 
+def _small_targets(factor: float) -> Run:
+    """A regression on targets of 0.01: the first answers are ten times as large, and cost a thousand times more."""
+    network = _scaled(factor * np.exp(-np.arange(200) / 30), learned=True).scale(
+        schema.GRADIENT, "layers.2.weight", 2.0
+    )
+    network.layout.criterion.type = "MSELoss"
+    network.set(schema.TARGET, "", std=0.01, rms=0.01)
+    return network.set(schema.LOSS, "", mean=8e-5 + 0.05 * np.exp(-np.arange(200) / 15)).run()
+
+
 # The synthetic network's sensitivity is 1e-3 × 0.18 × 64² / ln 10 = 0.31.
 EXAMPLES = (
     Example("From the start", lambda: _scaled(1e5, 2).run(), True, "layers.2.weight", 0),
@@ -233,6 +244,8 @@ EXAMPLES = (
     Example("A single spike in fifty batches", lambda: _spikes(50), False, outcome="Passed"),
     Example("Grows a little towards the input", lambda: _towards_input(1.8), False, outcome="Passed"),
     Example("A loss in the thousands", _loss_in_hundreds, False, outcome="Passed"),
+    Example("Targets of a hundredth", lambda: _small_targets(1.0), False, outcome="Passed"),
+    Example("Targets of a hundredth, and exploding", lambda: _small_targets(1e6), True, "layers.2.weight", 0),
 )
 
 RULE = Rule(

@@ -100,15 +100,29 @@ def naive_loss(history: History) -> float:
     return math.nan
 
 
+def _guess_of_order_one(history: History) -> float:
+    """What the first answers cost under a mean squared error, where that is no more than their own scale of about one.
+
+    Networks of default initialization answer with numbers of order one: targets of a hundredth cost them a hundred
+    times their variance at first, and gradients in proportion to that are no cliff. 0 for other criteria.
+    """
+    curve = criterion_loss(history) if history.layout.criterion.type == "MSELoss" else None
+    if curve is None:
+        return 0.0
+    opening = curve.values[:OPENING]
+    opening = opening[np.isfinite(opening)]
+    return min(1.0, float(np.median(opening))) if opening.size else 0.0
+
+
 def loss_scale(run: Run, history: History) -> tuple[float, bool]:
     """What counts as a large change of the loss, and whether it is the cost of a constant answer.
 
-    Where that cost is not known, the greatest finite loss so far stands in; NaN where there is no loss, or one that
-    opponents or an environment move.
+    That of the first answers counts where the targets are far smaller than they. Where neither is known, the greatest
+    finite loss so far stands in; NaN where there is no loss, or one that opponents or an environment move.
     """
     naive = naive_loss(history)
     if not math.isnan(naive):
-        return naive, True
+        return max(naive, _guess_of_order_one(history)), True
     curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
     if curve is None:
         return math.nan, False

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tb_nnhealth.history import Floats
+from tb_nnhealth import schema
+from tb_nnhealth.history import Floats, History
 from tb_nnhealth.rules.persistence import Episode, episodes
-from tb_nnhealth.rules.weights import Weights
+from tb_nnhealth.rules.weights import Mask, Weights, aligned
 from tb_nnhealth.rules.wording import round_rate, short
 
 TARGET = 3e-3
@@ -30,6 +31,20 @@ def relative_to_before(weights: Weights, scale: NDArray[np.float64]) -> Floats:
     reference = np.fmax(least, scale)
     with np.errstate(over="ignore"):
         return np.asarray(weights.update / reference, np.float32)
+
+
+def leap_into_nothing(history: History, weights: Weights, leap: Mask) -> Mask:
+    """Records of weights that are no longer finite, right after steps that are too large; shape (records, n)."""
+    counts = [
+        aligned(history.table(kind, statistic), weights.names)
+        for kind in (schema.WEIGHT, schema.UPDATE)
+        for statistic in (schema.NAN_COUNT, schema.INF_COUNT)
+    ]
+    broken = np.asarray(np.sum(np.nan_to_num(counts), axis=0) > 0)
+    before = np.zeros_like(leap)
+    for back in range(1, min(AT_ONCE, len(leap) - 1) + 1):
+        before[back:] |= leap[:-back]
+    return np.asarray(broken & before)
 
 
 def carried_away(weights: Weights, growth: Floats, limit: float, quick_from: float) -> list[Episode]:

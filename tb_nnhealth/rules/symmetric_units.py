@@ -12,12 +12,14 @@ does. The usual reason is an initialization with zeros or a constant.
 The share of a weight's units that are element by element the same as an earlier unit (no unit). It is recorded for
 the first steps and then with the histograms; a weight that is zero or constant throughout needs no comparison. A
 record is judged once the weight has been moved by two updates, or at the sixth record where it does not move at all.
-One judged record above `share` suffices, for equal numbers do not come about by chance. Where the loss has not moved,
+One judged record above `share` suffices, for equal numbers do not come about by chance; but the units must have been
+copies ever since they were first compared. Where the loss has not moved,
 two successive layers that both start as copies count as well, even if they part later.
 
 Weights that are zero by design at the start (the last layer of a residual branch, LoRA's B, a classifier) receive
 different gradients for each unit, and part in the first update. Embeddings, vectors, single units and weights without
-gradient are not judged, nor are rows that pruning has set to zero in an otherwise non-zero weight. Critical, but a
+gradient are not judged, nor are rows that pruning has set to zero in an otherwise non-zero weight, nor units that
+became equal later: by clipping or quantizing the weights, or as NaN. Critical, but a
 warning where the loss has been learned nonetheless.
 
 ## What to try
@@ -86,7 +88,7 @@ def check(case: Case) -> Outcome:
 
     limit = case.options.per_subject("share", weights.names)
     seen = progress(case.run, history)
-    found = episodes(copied >= limit, judged, weights.steps, window=1)
+    found = episodes(since_the_start(copied >= limit, copied), judged, weights.steps, window=1)
     if seen is not None and seen.stuck:
         told = {episode.column for episode in found}
         found += [episode for episode in _in_succession(weights, copied >= limit) if episode.column not in told]
@@ -98,6 +100,15 @@ def check(case: Case) -> Outcome:
 def several_units(weights: Weights) -> Mask:
     """Weights with more than one unit, of more than one element each; shape (n,)."""
     return np.array([p.shape[0] > 1 and np.prod(p.shape[1:]) > 1 for p in weights.parameters], bool)
+
+
+def since_the_start(copies: Mask, copied: Floats) -> Mask:
+    """Records up to which units have been copies whenever they were compared, shape (records, n).
+
+    Weights that are clipped to a range or rounded become equal in the end, without having started so.
+    """
+    apart = np.isfinite(copied) & ~copies
+    return np.asarray(copies & ~np.logical_or.accumulate(apart, axis=0))
 
 
 def _in_succession(weights: Weights, copies: Mask) -> list[Episode]:
@@ -141,10 +152,8 @@ def _hit(weights: Weights, episode: Episode, copied: Floats, limit: float, seen:
     column = episode.column
     name, units = weights.names[column], int(weights.parameters[column].shape[0])
     looked = np.flatnonzero(np.isfinite(copied[:, column]))
-    before = looked[looked <= episode.first]
+    since = looked[looked <= episode.first]
     lasting = bool(copied[looked[-1], column] >= limit)
-    apart = before[copied[before, column] < limit]
-    since = before[before > apart[-1]] if len(apart) else before
     begun = Episode(
         column,
         int(weights.steps[since[0]]),
@@ -213,6 +222,18 @@ def _pruned() -> Run:
     return _copied(0.6).set(schema.WEIGHT, "layers.1.weight", zero_share=0.62).run()
 
 
+def _clipped() -> Run:
+    """Clipped after every step, as a Wasserstein critic's: more and more rows are the same corner of the range."""
+    return Network().set(schema.WEIGHT, "layers.1.weight", copied_share=np.linspace(0, 0.7, 200)).run()
+
+
+def _broken() -> Run:
+    """Random weights of which all are NaN from record 50 on: bit by bit the same, but no copies."""
+    network, t = Network(), np.arange(200)
+    network.set(schema.WEIGHT, "layers.1.weight", copied_share=np.where(t < 50, 0.0, 63 / 64))
+    return network.spoil(schema.WEIGHT, "layers.1.weight", 50, nan=4096).run()
+
+
 def _warm_up() -> Run:
     """Zero-initialized, and the learning rate is 0 in the first four steps."""
     network, t = _copied(63 / 64, until=5, zero=True), np.arange(200)
@@ -255,6 +276,8 @@ EXAMPLES = (
     ),
     Example("Starts at zero, learning rate 0 at first", _warm_up, False, outcome="Passed"),
     Example("Rows pruned to zero", _pruned, False, outcome="Passed"),
+    Example("Weights clipped to a range become equal", _clipped, False, outcome="Passed"),
+    Example("Weights turn NaN", _broken, False, outcome="Passed"),
 )
 
 RULE = Rule(
@@ -278,6 +301,10 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "loss-not-decreasing",
+        "exploding-activations",
+        "exploding-gradients",
+        "update-ratio-too-high",
+        "initial-loss-off",
         "underfitting",
         "slow-start",
         "no-gradient",

@@ -17,7 +17,8 @@ per step). Three conditions:
 - **sustained**: the ratio exceeds `max` in half of `window` records. The first `opening` steps are not counted, for
   Adam's first steps are large by construction.
 - **at once**: the change exceeds `jump` in three of five records, relative to the smallest norm that the weights had
-  in the last 20 records, so that weights which have already been blown up cannot hide it.
+  in the last 20 records, so that weights which have already been blown up cannot hide it. Weights that are NaN or
+  infinite right after such a step count as one more.
 - **in the end**: steps above 1e-2 have made the weights more than `grown` times as large as they were at the start,
   in three of five records, and the loss has not fallen to half.
 
@@ -25,7 +26,9 @@ Weights that start at or near zero (a zero-initialized branch, LoRA's B) are mea
 default initialization, 1/√(3 fan-in), instead.
 
 Critical where the change exceeds the weights themselves, or the loss diverges or does not move; a warning where the
-loss has fallen to less than half nonetheless, and for information only below a quarter. Steps at learning rate 0 are
+loss has fallen to less than half nonetheless, and for information only below a quarter. Where a single matrix is
+trained (linear regression, a new head on frozen features), no other layer suffers: information only, unless the loss
+diverges or does not move. Steps at learning rate 0 are
 not judged, nor is L-BFGS, whose line search chooses its own step.
 
 ## What to try
@@ -67,7 +70,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.progress import Progress, progress
-from tb_nnhealth.rules.steps import AT_ONCE, better_rate, carried_away, relative_to_before
+from tb_nnhealth.rules.steps import AT_ONCE, better_rate, carried_away, leap_into_nothing, relative_to_before
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import Weights, weights_of
 from tb_nnhealth.rules.wording import short
@@ -106,7 +109,9 @@ def check(case: Case) -> Outcome:
     limit = case.options.per_subject("max", weights.names)
     jump_limit = case.options.per_subject("jump", weights.names)
     window = int(case.options["window"])
-    at_once = episodes(jump > jump_limit, moving, weights.steps, window=AT_ONCE, share=0.6)
+    leap = jump > jump_limit
+    broken = leap_into_nothing(history, weights, leap)
+    at_once = episodes(leap | broken, moving | broken, weights.steps, window=AT_ONCE, share=0.6)
     sustained = episodes(ratio > limit, settled, weights.steps, window=window)
     seen = progress(case.run, history)
     growth = np.asarray(weights.weight / np.fmax(weights.initial_rms, scale), np.float32)
@@ -142,7 +147,7 @@ def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float
     return hit(
         episode,
         name,
-        severity="critical" if value > 2 * limit else _severity(0.0, seen),
+        severity="critical" if value > 2 * limit else _severity(0.0, len(weights.names) == 1, seen),
         statistic="weight_growth",
         unit="1",
         value=value,
@@ -157,7 +162,9 @@ def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float
     )
 
 
-def _severity(value: float, seen: Progress | None) -> Severity:
+def _severity(value: float, alone: bool, seen: Progress | None) -> Severity:
+    if alone and (seen is None or not (seen.diverged or seen.stuck)):
+        return "info"
     if seen is not None and seen.learned:
         return "info" if seen.fell_below(WELL_LEARNED) else "warning"
     if value > 1 or (seen is not None and (seen.diverged or seen.stuck)):
@@ -177,7 +184,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
     return hit(
         episode,
         name,
-        severity=_severity(value, seen),
+        severity=_severity(value, len(weights.names) == 1, seen),
         statistic="update_ratio",
         unit="per step",
         value=value,
@@ -238,6 +245,23 @@ def _carried_away(grown: float, loss: float) -> Run:
     return network.set(schema.LOSS, "", mean=np.linspace(2.3, loss, 200)).run()
 
 
+def _leaps(steps: int) -> Run:
+    """Weights that are not finite a few steps after the start, which large ``steps`` may have brought about."""
+    network = Network(lr=0.01)
+    for i in range(network.depth):
+        large = np.where(np.arange(200) < steps, 1e4, 1.0)
+        network.scale(schema.UPDATE, network.weight(i), 1.5 * large if i == 1 else large)
+        network.spoil(schema.WEIGHT, network.weight(i), 2, nan=4096)
+        network.absent(schema.UPDATE, network.weight(i), 2)
+    return network.run()
+
+
+def _far_to_go() -> Run:
+    """A linear regression on targets of hundreds: the weights are soon a hundred times larger, and there they stay."""
+    network = _network(np.where(np.arange(200) < 15, 2000.0, 1.0).astype(np.float32), 0, depth=1)
+    return network.set(schema.LOSS, "", mean=2.3 * (0.6 + 0.4 * np.exp(-np.arange(200) / 10))).run()
+
+
 def _zero_initialized() -> Run:
     """LoRA's B under Adam: starts at zero, and its first steps are many times its own size."""
     network, t = Network(), np.arange(200)
@@ -274,6 +298,9 @@ EXAMPLES = (
     Example("Weights grow fourfold", lambda: _carried_away(4.0, 2.2), False, outcome="Passed"),
     Example("Above the limit, but the loss falls: information only", _learned_nonetheless, True, "layers.3.weight", 30),
     Example("Just above the limit", lambda: _stands(_network(_from(60, 120.0))), True, "layers.3.weight"),
+    Example("Not finite after two large steps", lambda: _leaps(2), True, "layers.1.weight", 0),
+    Example("Not finite after usual steps", lambda: _leaps(0), False, outcome="Passed"),
+    Example("Far to go at first: information only", _far_to_go, True, "layers.0.weight", 0),
     Example("A usual learning rate", lambda: Network().run(), False, outcome="Passed"),
     Example("Just below the limit", lambda: _network(_from(60, 85.0)).run(), False, outcome="Passed"),
     Example("Adam's large first steps", _opening_of_adam, False, outcome="Passed"),
