@@ -146,7 +146,12 @@ function evidence(run, index) {
     limit: item.evidence.limit,
     direction: item.evidence.direction,
     others: others
-      ? { median_f32: base64(quantile(0.5)), low_f32: base64(quantile(0.05)), high_f32: base64(quantile(0.95)) }
+      ? {
+          title: "other layers",
+          median_f32: base64(quantile(0.5)),
+          low_f32: base64(quantile(0.05)),
+          high_f32: base64(quantile(0.95)),
+        }
       : null,
   };
 }
