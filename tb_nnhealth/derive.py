@@ -94,7 +94,9 @@ def _around_median(factor: float) -> Callable[[Table], Band]:
 
 
 STATISTICS: tuple[Statistic, ...] = (
-    Statistic("update-ratio", "Update : weight ratio", "per step", "log", "parameter", update_ratio, _fixed(2e-4, 1e-2)),
+    Statistic(
+        "update-ratio", "Update : weight ratio", "per step", "log", "parameter", update_ratio, _fixed(2e-4, 2e-2),
+    ),
     Statistic(
         "gradient-norm", "Gradient norm", "L2", "log", "parameter",
         lambda history: norm(history, schema.GRADIENT), _around_median(100),
@@ -132,13 +134,17 @@ def dead_units(history: History) -> Table:
     """Share of a module's units that were silent in every one of the last measured steps.
 
     Silent is a unit whose output is zero (or, before a rectifier applied as a function, whose
-    gradient is) for every sample; the greater of the two shares.
+    gradient is) for every sample; the greater of the two shares. Where no gradient at all comes back to a module
+    that has positive outputs, it is a later layer that is dead.
     """
     activation = history.table(schema.ACTIVATION, schema.SILENT_SHARE)
+    highest = history.table(schema.ACTIVATION, schema.MAX)
     gradient = history.table(schema.ACTIVATION_GRADIENT, schema.SILENT_SHARE)
     place = {subject: i for i, subject in enumerate(gradient.subjects)}
     values = activation.values.copy()
     for i, subject in enumerate(activation.subjects):
         if subject in place:
-            values[:, i] = np.fmax(values[:, i], gradient.values[:, place[subject]])
+            silent = gradient.values[:, place[subject]]
+            cut_off_later = (silent == 1) & (highest.values[:, i] > 0)
+            values[:, i] = np.fmax(values[:, i], np.where(cut_off_later, np.nan, silent))
     return Table(activation.subjects, activation.steps, values)
