@@ -13,16 +13,17 @@ that it should not.
 The criterion's value in the first record (nats for cross-entropies), if that is within the first steps of the
 training and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` and `NLLLoss` over C classes, ln 2 for
 binary cross-entropies. Above: more than `factor` times the guess and at least two nats more; beyond `warn` times it
-is a warning. Below: less than 0.4 of it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean
-square and the prediction's RMS exceeds
-10. At least `samples` samples must stand behind the loss.
+is a warning. Below: less than 0.4 of it; a warning where `NLLLoss` is given values above 0, which are no logarithms
+of probabilities. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the
+prediction's RMS exceeds 10. At least `samples` samples must stand behind the loss.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
 2. Scale down the last layer (standard deviation 0.01, bias 0; for rare classes, bias = log of their odds).
 3. Initialize by the layer's fan: Kaiming for ReLU, Xavier for tanh; embeddings shared with the output: std 0.02.
 4. Regression: standardize the targets.
-5. Too low: look for the label among the inputs, and for test samples in the training data.
+5. `NLLLoss` expects log-probabilities: give logits to `CrossEntropyLoss`, or end the model with `LogSoftmax`.
+6. Too low: look for the label among the inputs, and for test samples in the training data.
 
 ## When it is harmless
 Networks that were trained before start low, which is why that is only information. A criterion of your own, or one
@@ -67,6 +68,12 @@ NATS_ABOVE = 2.0
 LOW = 0.4
 SQUARES_ABOVE = 100.0
 OUTPUT_RMS = 10.0
+NO_LOGARITHM = 0.01
+"""A prediction above this cannot be the logarithm of a probability."""
+NO_LOGARITHM_ADVICE = (
+    "Give the logits to nn.CrossEntropyLoss, which takes the logarithm of the softmax itself.",
+    "Or end the model with nn.LogSoftmax(dim=1) and keep NLLLoss; nn.Softmax is not enough.",
+)
 CRITERION_LINE = "pass criterion= to watch(), so that the loss and its kind are known"
 
 
@@ -99,6 +106,13 @@ def check(case: Case) -> Outcome:
         severity: Severity = "warning" if first > case.options["warn"] * guess else "info"
         return Ill([_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
     if first < LOW * guess:
+        highest = _highest_prediction(history) if criterion.type == "NLLLoss" else math.nan
+        if highest > NO_LOGARITHM:
+            unbounded = (
+                f"`NLLLoss` is given values up to {short(highest)}, no logarithms of probabilities. The first "
+                f"loss is {first:.3g}, where a guess costs {guess:.3g}; it can fall without bound and teach nothing."
+            )
+            return Ill([_hit(first, step, LOW * guess, "below", "warning", unbounded, more, NO_LOGARITHM_ADVICE)])
         return Ill([_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
     return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
 
@@ -119,6 +133,12 @@ def _samples(history: History, classes: int) -> int:
         return 0
     elements = int(np.prod(history.layout.rows[rows[0]].shape, dtype=np.int64))
     return elements // classes if classes > 2 else elements
+
+
+def _highest_prediction(history: History) -> float:
+    """The greatest element of the first prediction, NaN where none was measured."""
+    highest = history.table(schema.PREDICTION, schema.MAX).values
+    return float(highest[0, 0]) if highest.size else math.nan
 
 
 def _squared_error(history: History, first: float, step: int) -> Outcome:
@@ -153,9 +173,16 @@ def _below(first: float, guess: float) -> str:
 
 
 def _hit(
-    first: float, step: int, limit: float, direction: Direction, severity: Severity, message: str, more: dict[str, Any]
+    first: float,
+    step: int,
+    limit: float,
+    direction: Direction,
+    severity: Severity,
+    message: str,
+    more: dict[str, Any],
+    advice: tuple[str, ...] = (),
 ) -> Hit:
-    advice = (
+    advice = advice or (
         (
             "Normalize the inputs to mean 0 and standard deviation 1.",
             "Scale down the last layer: standard deviation 0.01, bias 0.",
@@ -191,6 +218,12 @@ def _first(loss: float, *, reduction: str = "mean", criterion: str = "CrossEntro
     network.layout.criterion.reduction = reduction
     curve = loss * np.exp(-network.at / 40)
     return network.set(schema.LOSS, "", mean=curve, rms=curve, min=curve, max=curve).run()
+
+
+def _negative_likelihood(highest: float) -> Run:
+    """What ``NLLLoss`` makes of predictions that are at most ``highest``: close to 0 for logits and probabilities."""
+    network = Network(criterion="NLLLoss").set(schema.PREDICTION, "", max=highest)
+    return network.set(schema.LOSS, "", mean=0.03 - network.at / 10).run()
 
 
 def _resumed() -> Run:
@@ -247,6 +280,10 @@ RULE = Rule(
     examples=(
         Example("outputs far too large", lambda: _first(40.0), ill=True, subject="loss", first_step=0),
         Example("two classes", lambda: _first(9.0, criterion="BCEWithLogitsLoss", classes=2), ill=True, subject="loss"),
+        Example("logits given to NLLLoss", lambda: _negative_likelihood(0.8), ill=True, subject="loss", first_step=0),
+        Example(
+            "trained log-probabilities: information", lambda: _negative_likelihood(-1e-4), ill=True, subject="loss"
+        ),
         Example("just above the limit", lambda: _first(4.7), ill=True, subject="loss"),
         Example("just below the limit", lambda: _first(4.5), ill=False, outcome="Passed"),
         Example("at the guess", lambda: _first(2.35), ill=False, outcome="Passed"),
