@@ -79,10 +79,12 @@ MOST = 0.9
 BORN_DEAD = 0.7
 COMING_DOWN = 0.8
 """A loss below this share of its start shows that the network learns."""
-SETTLED = 10
+SETTLED = 25
+"""Records judged before an accident; ``_accident`` says why."""
+SETTLED_LEVEL = 10
 SUDDEN = 0.25
 """A share that rises by so much within ``SUDDEN_RECORDS`` records was an accident, no gradual pruning."""
-SUDDEN_RECORDS = 20
+SUDDEN_RECORDS = 10
 
 ADVICE = (
     "Lower the learning rate, or warm it up: most units die in one large step.",
@@ -220,7 +222,7 @@ def _accident(share: NDArray[np.float32], episode: Episode) -> bool:
     before = share[: episode.first, episode.column]
     before = before[np.isfinite(before)]
     after = share[episode.first : episode.first + SUDDEN_RECORDS, episode.column]
-    return len(before) >= SETTLED and float(np.nanmax(after) - np.median(before[-SETTLED:])) > SUDDEN
+    return len(before) >= SETTLED and float(np.nanmax(after) - np.median(before[-SETTLED_LEVEL:])) > SUDDEN
 
 
 def _closest(
@@ -248,6 +250,14 @@ def _dead(share: float, since: int = 60, *, flat: bool = False, gradual: bool = 
     at = np.arange(len(network.at))
     grown = share * np.clip((at - since) / (len(at) - since - 20), 0, 1) if gradual else share * (at >= since)
     return network.set(schema.ACTIVATION_GRADIENT, "layers.2", silent_share=np.where(at < 9, np.nan, grown)).run()
+
+
+def _in_the_opening() -> Run:
+    """Units fall silent one after the other in the first thirty steps, and the loss comes down."""
+    network = _network()
+    share = 0.2 + 0.4 * np.clip((network.at - 15) / 15, 0, 1)
+    silent = np.where(network.at < 9, np.nan, share)
+    return network.set(schema.ACTIVATION_GRADIENT, "layers.2", silent_share=silent).run()
 
 
 def _all_dead() -> Run:
@@ -315,6 +325,7 @@ RULE = Rule(
         Example("just above a third", lambda: _dead(0.33, flat=True), ill=True, subject="layers.2"),
         Example("just below", lambda: _dead(0.28, flat=True), ill=False, outcome="Passed"),
         Example("a wide layer that prunes itself", lambda: _dead(0.5, gradual=True), ill=True, subject="layers.2"),
+        Example("half of a layer in the opening: information", _in_the_opening, ill=True, subject="layers.2"),
         Example("nine tenths of the elements are zero", _sparse_elements, ill=False, outcome="Passed"),
         Example("all gradients zero, the loss too", _nothing_to_learn, ill=False, outcome="Passed"),
         Example("batches of two samples", _small_batches, ill=False, outcome="NotApplicable"),

@@ -14,8 +14,9 @@ comparison shows a gain beyond three standard errors and `gain` (share of the fi
 no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would have been seen. A
 constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
 squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it or not yet
-come near. At least `points` points are asked for, or twenty of so little noise that a gain of `gain` would show.
-Points before the learning rate first exceeds 0 are left out.
+come near. A loss that rises to more than twice its start is left to the rule on diverging losses. At least `points`
+points are asked for, or twenty of so little noise that a gain of `gain` would show. Points before the learning rate
+first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -78,6 +79,7 @@ LEARNED = 0.9
 PRETRAINED = 0.7
 """A first loss below this share of a constant answer's was learned before this run."""
 NOTHING_LEFT = 0.05
+RISEN = 2.0
 WARMING_UP = 1.02
 RESUMED = 10
 
@@ -91,6 +93,7 @@ class Gain:
     seen: bool
     """Whether some comparison shows a gain beyond the noise and beyond what is asked for."""
     falling: bool
+    rising: bool
     first: float
     last: float
     """Median of the last two thirds."""
@@ -130,6 +133,8 @@ def check(case: Case) -> Outcome:
     on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance
     below = gain.lowest < LEARNED * chance or on_its_way
     at_chance = enough and gain.last >= AT_CHANCE * chance and not below
+    if gain.rising and gain.last > RISEN * max(first, 0.0 if math.isnan(chance) else chance):
+        return NotApplicable("the loss rises: whether it diverges is another rule's question")
     if not at_chance and (gain.falling or gain.seen):
         return Passed()
     if not at_chance and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
@@ -165,6 +170,7 @@ def measure(values: curves.Values, asked: float) -> Gain:
         upper=gain + 2 * error / scale,
         seen=seen,
         falling=curves.trend(tail) < FALLING,
+        rising=curves.trend(tail) > -FALLING,
         first=float(np.median(values[:3])),
         last=float(np.median(values[n // 3 :])),
         lowest=lowest,
@@ -273,6 +279,12 @@ RULE = Rule(
             first_step=0,
         ),
         Example("rises instead", lambda: _plain(1 + 0.1 * np.arange(200) / 200, 0.02), ill=True, subject="train_loss"),
+        Example(
+            "rises without bound",
+            lambda: _plain(2.3 * 1.05 ** np.arange(200), 0.02),
+            ill=False,
+            outcome="NotApplicable",
+        ),
         Example("below 0 and flat", lambda: _plain(-3 * _ONES, 0.02), ill=True, subject="train_loss"),
         Example("falls", lambda: _plain(2.3 * _FALL, 0.03), ill=False, outcome="Passed"),
         Example(

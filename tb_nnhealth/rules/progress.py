@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
@@ -17,13 +18,14 @@ OPENING = 5
 CLOSING = 20
 LEARNED = 0.5
 """A loss below this share of where it began, or of what a constant answer would cost, has been learned from."""
+LEAP = 2.0
 STUCK = 0.97
 ENOUGH = 30
 
 
 @dataclass(frozen=True)
 class Progress:
-    """``start`` and ``now``: medians of the first and the last points; ``points``: how many there are.
+    """``start`` and ``now``: medians of the first and the last points (see ``_start``); ``points``: how many there are.
 
     ``naive``: what the best constant answer would cost, NaN where unknown; ``finite``: share of the last points
     that are finite.
@@ -73,12 +75,18 @@ def progress(run: Run, history: History) -> Progress | None:
         return Progress(math.nan, math.nan, len(curve), naive_loss(history), 0.0)
     values = curve.values[finite]
     return Progress(
-        start=float(np.median(values[:OPENING])),
+        start=_start(values),
         now=float(np.median(values[-CLOSING:])),
         points=len(values),
         naive=naive_loss(history),
         finite=float(finite[-CLOSING:].mean()),
     )
+
+
+def _start(values: NDArray[np.float64]) -> float:
+    """The median of the first points; the very first where the next have leapt far above it: no way to begin."""
+    opening = float(np.median(values[:OPENING]))
+    return float(values[0]) if opening > LEAP * values[0] > 0 else opening
 
 
 def naive_loss(history: History) -> float:

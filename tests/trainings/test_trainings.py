@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tb_nnhealth.source.files import FileSource
 
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.registry import RULES
+from tb_nnhealth.source.files import FileSource
 from tests.trainings.proof import Job, diagnosis, jobs, run, telling
 from tests.trainings.registry import PAIRS
 
@@ -31,5 +31,6 @@ def test_diagnosis(job: Job, tmp_path: Path):
     else:
         assert [(finding.rule, finding.subject, finding.message) for finding in telling(live)] == []
     source = FileSource([tmp_path / job.kind])
+    source.refresh()
     read = judge(source.run(job.name)).findings
     assert [finding.to_json() for finding in read] == [finding.to_json() for finding in live]
