@@ -18,6 +18,9 @@ from tb_nnhealth.history import Floats, History, Table
 Scale = Literal["log", "share", "symlog", "relative"]
 Band = tuple[float, float]
 
+UPDATE_RATIO_HEALTHY: Band = (2e-4, 2e-2)
+"""About 1e-3 (CS231n), and up to an order of magnitude more under Adam in a small network."""
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -95,7 +98,8 @@ def _around_median(factor: float) -> Callable[[Table], Band]:
 
 STATISTICS: tuple[Statistic, ...] = (
     Statistic(
-        "update-ratio", "Update : weight ratio", "per step", "log", "parameter", update_ratio, _fixed(2e-4, 2e-2),
+        "update-ratio", "Update : weight ratio", "per step", "log", "parameter",
+        update_ratio, _fixed(*UPDATE_RATIO_HEALTHY),
     ),
     Statistic(
         "gradient-norm", "Gradient norm", "L2", "log", "parameter",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tb_nnhealth import schema
+from tb_nnhealth import derive, schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.plugin.arrays import decode
 from tb_nnhealth.plugin.evidence import evidence, why_none
@@ -40,7 +40,7 @@ def test_the_findings_own_series_shows_the_record_beyond_the_limit(run: Run) -> 
     assert values[6] == decode(found["high_f32"])[6] > 0.1
     assert decode(found["low_f32"])[6] < 0.01
     assert (found["limit"], found["direction"], found["scale"]) == (0.1, "above", "log")
-    assert found["healthy"] == [2e-4, 1e-2]
+    assert found["healthy"] == list(derive.UPDATE_RATIO_HEALTHY)
     assert found["steps"] == sorted(found["steps"])
 
 
