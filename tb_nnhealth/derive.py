@@ -21,6 +21,9 @@ Band = tuple[float, float]
 UPDATE_RATIO_HEALTHY: Band = (2e-4, 2e-2)
 """About 1e-3 (CS231n), and up to an order of magnitude more under Adam in a small network."""
 
+ACTIVATION_STD_HEALTHY: Band = (0.03, 30)
+"""A layer's output keeps the scale of its input; residual branches of a healthy transformer start at 0.03."""
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -107,7 +110,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         "activation-std", "Activation std", "1", "log", "module",
-        lambda history: history.table(schema.ACTIVATION, schema.STD), _fixed(0.03, 30),
+        lambda history: history.table(schema.ACTIVATION, schema.STD), _fixed(*ACTIVATION_STD_HEALTHY),
     ),
     Statistic(
         "activation-mean", "Activation mean", "1", "symlog", "module",

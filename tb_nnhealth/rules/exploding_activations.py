@@ -47,6 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
+from tb_nnhealth.derive import ACTIVATION_STD_HEALTHY
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, History, Run
 from tb_nnhealth.rules.base import (
@@ -168,7 +169,7 @@ class _Judge:
                     value=value,
                     limit=limit,
                     direction="above",
-                    healthy=(0.1, 10),
+                    healthy=ACTIVATION_STD_HEALTHY,
                     message=f"The standard deviation of `{name}` reaches {short(value)} times that {what}"
                     f" from step {episode.first_step} on; the limit is {short(limit)}.",
                     advice=advice,

@@ -52,6 +52,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_nnhealth import schema
+from tb_nnhealth.derive import UPDATE_RATIO_HEALTHY
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, Run
 from tb_nnhealth.rules.base import (
@@ -75,7 +76,7 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import Weights, weights_of
 from tb_nnhealth.rules.wording import short
 
-HEALTHY = (2e-4, 1e-2)
+CARRYING = 1e-2
 ADVICE = (
     "Warm the learning rate up over the first few hundred steps.",
     "Clip the gradients: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
@@ -116,9 +117,7 @@ def check(case: Case) -> Outcome:
     seen = progress(case.run, history)
     growth = np.asarray(weights.weight / np.fmax(weights.initial_rms, scale), np.float32)
     driven = (
-        carried_away(weights, growth, case.options["grown"], HEALTHY[1])
-        if seen is not None and not seen.learned
-        else []
+        carried_away(weights, growth, case.options["grown"], CARRYING) if seen is not None and not seen.learned else []
     )
     if not at_once and not sustained and not driven:
         near = closest(
@@ -190,7 +189,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
         value=value,
         limit=limit,
         direction="above",
-        healthy=HEALTHY,
+        healthy=UPDATE_RATIO_HEALTHY,
         message=f"{cause} of {short(onset)} of the weights' norm per step in `{name}` from step {episode.first_step}"
         f" (at most {short(value)}); 1e-3 is usual, {short(limit)} the limit.{outcome}",
         advice=(first, *ADVICE),

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
+from tb_nnhealth.derive import UPDATE_RATIO_HEALTHY
 from tb_nnhealth.history import Floats, Run
 from tb_nnhealth.rules.base import (
     Case,
@@ -157,7 +158,7 @@ def _hit(weights: Weights, episode: Episode, ratio: Floats, limit: float, typica
         value=value,
         limit=limit,
         direction="below",
-        healthy=(2e-4, 1e-2),
+        healthy=UPDATE_RATIO_HEALTHY,
         message=f"A step changes `{name}` by {short(usual)} of its norm{at_rate}; 1e-3 is usual,"
         f" {short(limit)} the limit.{harmless}",
         advice=advice,
