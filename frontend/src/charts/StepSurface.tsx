@@ -46,11 +46,11 @@ export function StepSurface({ label, scale, onHover }: Props) {
         cursor.value = within(scale, Math.floor(scale.invert(at)));
         if (drag.value) drag.value = { ...drag.value, to: at };
       }}
-      onPointerUp={() => {
+      onPointerUp={(event) => {
         const dragged = drag.value;
+        const to = place(event); // the last move may not have been told
         drag.value = null;
-        if (scale && dragged && Math.abs(dragged.to - dragged.from) > DRAG)
-          zoomBetween(scale, dragged.from, dragged.to);
+        if (scale && dragged && Math.abs(to - dragged.from) > DRAG) zoomBetween(scale, dragged.from, to);
       }}
       onPointerCancel={() => {
         drag.value = null;

@@ -92,8 +92,9 @@ function Interaction({ hover }: { hover: Signal<Hover | null> }) {
     const dragged = drag.value;
     drag.value = null;
     if (!dragged) return;
-    if (Math.abs(dragged.to - dragged.from) > DRAG) {
-      if (stepScale.value) zoomBetween(stepScale.value, dragged.from, dragged.to);
+    const { x } = place(event); // the last move may not have been told
+    if (Math.abs(x - dragged.from) > DRAG) {
+      if (stepScale.value) zoomBetween(stepScale.value, dragged.from, x);
       hover.value = null; // the cell that was under the pointer has moved
       return;
     }
