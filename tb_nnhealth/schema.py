@@ -15,6 +15,7 @@ FORMAT_VERSION: Final = 1
 TAG_PREFIX: Final = "nnhealth/"
 CAPTURE_TAG: Final = "nnhealth/capture"
 FINDINGS_TAG: Final = "nnhealth/findings"
+PREFLIGHT_TAG: Final = "nnhealth/preflight"
 DEFAULT_WATCH: Final = "model"
 """Name of the watch when the user gives none; its subjects carry no prefix."""
 
@@ -38,9 +39,27 @@ LOSS: Final = "loss"  # the criterion's value
 LEARNING_RATE: Final = "learning_rate"  # one row per optimizer group
 MODE: Final = "mode"  # 1 while a mode-dependent module trains in train mode, 0 in eval mode
 EVALUATION: Final = "evaluation"  # forwards without gradients since the last record
+EVALUATION_INPUT: Final = "evaluation_input"  # input of the first forward without gradients since the last record
+SPREAD: Final = "spread"  # per tensor of the batch: standard deviation over samples, rms over positions
+LOG_PROBABILITY: Final = "log_probability"  # share of samples whose prediction is a vector of log-probabilities
+LABELS: Final = "labels"  # class indices of the batch: "samples", "distinct" classes, share of the "majority" class
+CLASS: Final = "class"  # share of one class, named by its index, among the batch's labels
+REPEATED: Final = "repeated"  # mean: 1 where the batch equals one of the last BATCHES_REMEMBERED; max: steps back to it
+SEEN: Final = "seen"  # mean: share of the batch's samples among those marked in earlier batches; max: samples marked
+NOISE_SCALE: Final = "noise_scale"  # samples at which a layer's gradient noise equals its gradient
+SMOOTHNESS: Final = "smoothness"  # spatial autocorrelation of a convolution's filters at a distance of one pixel
+PROBE: Final = "probe"  # change of the predictions on a fixed batch, relative to their spread
+LOSS_SCALE: Final = "loss_scale"  # of a gradient scaler
+CARRIED: Final = "carried"  # 1 where gradients were not cleared since the last step, else 0
+RANK_WEIGHTS: Final = "rank_weights"  # mean: share of parameters unlike rank 0's; min: index of the first of them
+RANK_BATCH: Final = "rank_batch"  # 1 where the rank's inputs equal rank 0's
+RANK_LOSS: Final = "rank_loss"  # loss of the rank
+RANK_SECONDS: Final = "rank_seconds"  # from the end of a step to the next backward pass: the rank's own time
 KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
-    TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION,
+    TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
+    REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
+    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)
@@ -64,6 +83,11 @@ STATISTICS: Final = (
     SILENT_SHARE, SATURATED_SHARE, COPIED_SHARE, PROBABILITY_SHARE,
 )  # fmt: skip
 SILENCE_WINDOW: Final = 10
+BATCHES_REMEMBERED: Final = 8
+CLASSES_TOLD: Final = 64
+"""Classes up to which each has a row of its own."""
+SAMPLES_MARKED: Final = 1024
+"""Distinct samples that are remembered, so that later batches tell how large the data set is."""
 
 # Histograms: counts of elements by floor(log2 |x|), clipped to the range, int32 per bin.
 EXPONENT_LOW: Final = -40
