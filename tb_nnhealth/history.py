@@ -7,7 +7,7 @@ sequence. That is why all of them give the same findings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,6 +199,8 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     sampled: frozenset[str] = frozenset()
     """Scalar tags of which only a sample could be read."""
+    names: Mapping[str, Any] = field(default_factory=dict)
+    """The user's names for scalar tags (``rules/configuration.py``); the engine sets them."""
 
     def histories(self) -> Iterator[tuple[str, History]]:
         """Each watch with the prefix of its subjects: "" for the default watch, else "NAME."."""

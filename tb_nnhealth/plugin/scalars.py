@@ -17,7 +17,7 @@ from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.heatmap import within
 from tb_nnhealth.plugin.noise import smoothed
 from tb_nnhealth.rules.losses import LossCurve, criterion_loss, scalar_loss, training_loss
-from tb_nnhealth.rules.tags import Metric, role, series_of
+from tb_nnhealth.rules.tags import Metric, role_in, series_of
 
 Role = Literal["train", "val", "value"]
 ChartScale = Literal["log", "linear"]
@@ -93,7 +93,7 @@ def _of_metric(run: Run, metric: Metric) -> list[Drawn]:
 
 def _logged(run: Run, tag: str) -> Drawn:
     series = run.scalars[tag]
-    found = role(tag, run.name)
+    found = role_in(run, tag)
     phase: Role = found.phase or ("train" if found.metric in ("loss", "accuracy") else "value")
     return Drawn(tag, phase, series.steps, series.values)
 

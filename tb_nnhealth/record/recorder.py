@@ -8,8 +8,9 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +27,21 @@ from tb_nnhealth.record.health_log import CaptureState, HealthLog
 from tb_nnhealth.record.plain_table import PlainTable
 from tb_nnhealth.record.row_order import RowOrder, placed
 
+if TYPE_CHECKING:
+    from tb_nnhealth.rules.configuration import Tuning
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class WatchStream:
     """The way of one watch into the log. Methods return at once and never raise."""
 
-    def __init__(self, recorder: Recorder, name: str, rules: Mapping[str, Any] | None) -> None:
+    def __init__(self, recorder: Recorder, name: str, tuning: Tuning) -> None:
         self.name = name
         self.capture = recorder._health.captures.setdefault(name, CaptureState())
         """What the watch says of its own measuring; to be changed in place."""
-        self._rules_json = json.dumps(rules) if rules else ""
+        self._rules_json = json.dumps(tuning.rules) if tuning.rules else ""
+        self._scalars_json = json.dumps(tuning.scalars) if tuning.scalars else ""
         self._recorder = recorder
         self._pending: bytes | None = None
         self._closed = False
@@ -64,6 +69,7 @@ class WatchStream:
             copy.CopyFrom(layout)
             copy.watch = self.name
             copy.rules_json = copy.rules_json or self._rules_json
+            copy.scalars_json = copy.scalars_json or self._scalars_json
             self._order.used = True
             if self._again:
                 self._places = self._order.merge(copy)
@@ -143,9 +149,9 @@ class Recorder:
     """Writes health records, from any framework, into an event file that TensorBoard reads.
 
     ``purge_step`` hides from TensorBoard what earlier files of ``log_dir`` hold from that step on, as
-    ``SummaryWriter``'s does; ``rules`` tunes rules as ``watch(rules=...)`` does; ``framework`` is told in the log.
-    Raises OSError where ``log_dir`` cannot be written, and ValueError for unknown rules. After that no fault of the
-    disk raises: it is told once as a ``ShimWarning``, and what is lost is counted.
+    ``SummaryWriter``'s does; ``rules`` and ``scalars`` tune the judgement as those of ``watch`` do; ``framework`` is
+    told in the log. Raises OSError where ``log_dir`` cannot be written, and ValueError for unknown rules. After that
+    no fault of the disk raises: it is told once as a ``ShimWarning``, and what is lost is counted.
 
     In a forked child, and in the copy that pickling makes, every method does nothing.
     """
@@ -158,11 +164,14 @@ class Recorder:
         flush_secs: float = 30.0,
         filename_suffix: str = "",
         rules: Mapping[str, Any] | None = None,
+        scalars: Mapping[str, Any] | None = None,
         framework: str = "",
     ) -> None:
         self.log_dir = os.fspath(log_dir)
         self._framework = framework
-        self._rules = _validated(rules)
+        self._given = rules, scalars
+        if rules is not None or scalars is not None:
+            tuning(rules, scalars)
         self._pid: int | None = os.getpid()
         self._prepare(flush_secs, filename_suffix)
         self._file.open()
@@ -217,10 +226,16 @@ class Recorder:
 
     # --- health -----------------------------------------------------------------------------------------------------
 
-    def open_watch(self, name: str | None = None, rules: Mapping[str, Any] | None = None) -> WatchStream:
+    def open_watch(
+        self,
+        name: str | None = None,
+        rules: Mapping[str, Any] | None = None,
+        scalars: Mapping[str, Any] | None = None,
+    ) -> WatchStream:
         """Opens the stream of the watch ``name``, by default ``schema.DEFAULT_WATCH``.
 
-        Raises ValueError where the name cannot stand in a tag or is in use, or where ``rules`` names what is unknown.
+        What neither this nor the recorder was given stands in the user's settings file. Raises ValueError where the
+        name cannot stand in a tag or is in use, or where ``rules``, ``scalars`` or that file name what is unknown.
         """
         name = schema.DEFAULT_WATCH if name is None else name
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -230,14 +245,18 @@ class Recorder:
                 f"watch: there is already a watch named {name!r} in {self.log_dir}; give this one another name=, "
                 f"or call unwatch({name!r}) first"
             )
-        rules = _validated(rules) if rules is not None else self._rules
+        if rules is None:
+            rules = self._given[0]
+        if scalars is None:
+            scalars = self._given[1]
+        wanted = tuning(rules, scalars).over(_settings())
         if not self._marked:
             self._marked = True
             self._file.put(SessionStart(self._health))
         self._is_open = True
         self._watches.add(name)
         self._health.judge.prepare()
-        return WatchStream(self, name, rules)
+        return WatchStream(self, name, wanted)
 
     def record(self, step: int, statistics: Mapping[str, Mapping[str, float]]) -> None:
         """Records ``{name: {statistic: value}}`` at ``step``, from any framework.
@@ -297,18 +316,27 @@ class Recorder:
         self.close()
 
 
-def _validated(rules: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if rules is not None:
-        from tb_nnhealth.rules.configuration import validate
+def tuning(rules: Mapping[str, Any] | None, scalars: Mapping[str, Any] | None) -> Tuning:
+    """What was given, checked. Raises TypeError and ValueError for what no rule understands."""
+    from tb_nnhealth.rules.configuration import Tuning
 
-        validate(rules)
-    return rules
+    return Tuning({} if rules is None else rules, {} if scalars is None else scalars)
+
+
+def _settings() -> Tuning:
+    from tb_nnhealth.settings import discover
+
+    try:
+        here = Path.cwd()
+    except OSError:  # the directory that the training runs in is gone
+        return tuning(None, None)
+    return discover(here).tuning
 
 
 def _detached(log_dir: str) -> Recorder:
     """What a pickled recorder becomes elsewhere: one that does nothing."""
     recorder = Recorder.__new__(Recorder)
-    recorder.log_dir, recorder._framework, recorder._rules = log_dir, "", None
+    recorder.log_dir, recorder._framework, recorder._given = log_dir, "", (None, None)
     recorder._pid = None
     recorder._is_open = False
     recorder._prepare(0.0, "")

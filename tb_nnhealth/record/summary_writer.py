@@ -151,13 +151,16 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         rules: Mapping[str, Any] | None = None,
+        scalars: Mapping[str, Any] | None = None,
     ) -> Watch:
         """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
 
         ``criterion`` is the loss module: with it, what goes into the loss is seen. ``every=N`` measures every N-th
         step; without it, as many as keep the cost below ``budget``, a share of the step's time. ``step`` returns the
         number of the step where it is the user's own. ``include`` and ``exclude`` are globs on module names. ``rules``
-        tunes or silences rules. Call it again, with another ``name``, for another model.
+        tunes or silences rules; ``scalars`` gives scalar tags names that the rules understand: ``{"objective":
+        "loss/train"}``. The file ``nnhealth.toml`` may say both (docs/tuning.md). Call ``watch`` again, with another
+        ``name``, for another model.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """
@@ -177,6 +180,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
             include=include,
             exclude=exclude,
             rules=rules,
+            scalars=scalars,
         )
         self._watches[name] = watch
         return watch

@@ -26,7 +26,7 @@ class Watch:
     ``every=N`` measures every N-th step; without it the cadence is chosen so that measuring costs at most the share
     ``budget`` of the bare step time. ``step`` is a callable giving the user's own step number. ``include`` and
     ``exclude`` are glob patterns on module names (without the parts that wrappers add), which stand for all that lies
-    beneath; ``rules`` tunes or silences rules.
+    beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold.
 
     Raises TypeError or ValueError for arguments that cannot be meant; afterwards nothing here raises into the training.
     """
@@ -45,6 +45,7 @@ class Watch:
         include: str | Sequence[str] | None = None,
         exclude: str | Sequence[str] | None = None,
         rules: Mapping[str, Any] | None = None,
+        scalars: Mapping[str, Any] | None = None,
     ) -> None:
         _check_model(model)
         optimizers = _hookable_optimizers(model, optimizer)
@@ -52,11 +53,9 @@ class Watch:
         _check_cadence(every, budget, step)
         selection = Selection(patterns("include", include), patterns("exclude", exclude))
         _check_selection(model, selection)
-        if rules is not None and not isinstance(rules, Mapping):
-            raise TypeError(f"watch(): rules= expects a mapping from rule ids to options, found {rules!r}")
         self.name = schema.DEFAULT_WATCH if name is None else name
         cadence = Cadence(every, budget, asynchronous=any(not p.is_cpu for p in model.parameters()))
-        self._stream = recorder.open_watch(self.name, rules)
+        self._stream = recorder.open_watch(self.name, rules, scalars)
         self._stream.capture.budget = 0.0 if every is not None else budget
         self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection)
         self._capture.attach()

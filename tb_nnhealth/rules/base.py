@@ -147,6 +147,14 @@ class Options:
             return np.full(len(subjects), self._values[name])
         return np.array([self.of(name, subject) for subject in subjects], np.float64)
 
+    def severity_of(self, subject: str) -> Severity | None:
+        """The severity that the user gives to findings on ``subject``, None for the rule's own."""
+        severity = self.severity
+        for glob, given in self._globs:
+            if isinstance(given, Mapping) and "severity" in given and fnmatchcase(subject, glob):
+                severity = given["severity"]
+        return severity
+
     def silenced(self, subject: str) -> bool:
         return any(given is False and fnmatchcase(subject, glob) for glob, given in self._globs)
 

@@ -1,16 +1,48 @@
-"""The user's tuning of rules: ``{"rule-id": False | {option: number, "severity": …, glob: …}}``."""
+"""The user's tuning: of rules, ``{"rule-id": False | {option: number, "severity": …, glob: …}}``, and of scalars.
+
+``{tag or glob: name}`` in the tuning of scalars says to read a tag as if it had that name: ``{"objective":
+"loss/train"}``; False instead of a name says that it means nothing to the rules.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.rules import tags
 from tb_nnhealth.rules.base import Rule
 from tb_nnhealth.rules.registry import BY_ID
 
 _GLOB_CHARACTERS = set("*?[].")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a run is to be judged other than by the defaults. Raises as ``validate`` and ``validate_scalars`` do."""
+
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    scalars: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        validate(self.rules)
+        validate_scalars(self.scalars)
+
+    def over(self, other: Tuning) -> Tuning:
+        """Both, this one where they differ: an option beats the same option, False a whole rule, a mapping False."""
+        return Tuning(overlaid(self.rules, other.rules), {**other.scalars, **self.scalars})
+
+
+def overlaid(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """``lower`` with what ``upper`` says in its place; mappings are joined, in any depth."""
+    joined = dict(lower)
+    for key, value in upper.items():
+        below = joined.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        joined[key] = overlaid(value, below) if both else value  # type: ignore[arg-type]
+    return joined
 
 
 def validate(given: Mapping[str, Any]) -> None:
@@ -20,7 +52,7 @@ def validate(given: Mapping[str, Any]) -> None:
     for rule_id, options in given.items():
         if rule_id not in BY_ID:
             raise ValueError(f"rules: there is no rule {rule_id!r}{_nearest(rule_id, BY_ID)} (all: `nnhealth rules`)")
-        if options is not False:
+        if not isinstance(options, bool):
             _validate_options(f"rules[{rule_id!r}]", BY_ID[rule_id], options, globs=True)
 
 
@@ -41,6 +73,22 @@ def _validate_options(where: str, rule: Rule, options: Any, *, globs: bool) -> N
         else:
             known = ", ".join([*names, "severity"])
             raise ValueError(f"{where}: unknown option {key!r}{_nearest(key, names)}; known are {known}")
+
+
+def validate_scalars(given: Mapping[str, Any]) -> None:
+    """Raises ValueError or TypeError naming the first tag whose new name means nothing to the rules."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"scalars: expected a mapping from tags to names, found {type(given).__name__}")
+    for tag, name in given.items():
+        if name is False:
+            continue
+        if not isinstance(name, str):
+            raise TypeError(f"scalars[{tag!r}]: expected a name such as 'loss/train', or False, found {name!r}")
+        if tags.role(name).metric is None:
+            raise ValueError(
+                f"scalars[{tag!r}]: expected a name that says what the tag holds, such as 'loss/train', 'val/accuracy' "
+                f"or 'lr', found {name!r}"
+            )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

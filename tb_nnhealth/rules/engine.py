@@ -25,6 +25,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.causes import link
+from tb_nnhealth.rules.configuration import Tuning, overlaid
 from tb_nnhealth.rules.folding import fold
 from tb_nnhealth.rules.registry import RULES
 
@@ -62,18 +63,23 @@ class Judgement:
         return max(near, key=lambda closest: closest.share, default=None)
 
 
-def judge(run: Run, given: Mapping[str, Any] | None = None, rules: Sequence[Rule] = RULES) -> Judgement:
-    """What ``rules`` say of ``run``, under ``given`` options or else those recorded in the log.
+def judge(run: Run, tuning: Tuning | None = None, rules: Sequence[Rule] = RULES) -> Judgement:
+    """What ``rules`` say of ``run``, under the tuning recorded in the log with ``tuning`` laid over it.
 
     A rule that raises is reported as ``Failed`` and never stops the others.
     """
-    recorded = _recorded_options(run)
+    over = tuning or Tuning()
+    recorded = {
+        watch: overlaid(over.rules, _recorded(history.layout.rules_json)) for watch, history in run.watches.items()
+    }
+    names = [_recorded(history.layout.scalars_json) for history in run.watches.values()]
+    run.names = {tag: name for given in (*names, over.scalars) for tag, name in given.items()}
     findings: list[Finding] = []
     outcomes: dict[str, Outcome] = {}
     for rule in rules:
         answers: list[Outcome] = []
         hits: list[Hit] = []
-        for watch, case in _cases(run, rule, recorded, given):
+        for watch, case in _cases(run, rule, recorded, over.rules):
             answer = _ask(rule, case) if case is not None else NotApplicable(f"switched off for watch {watch!r}")
             if isinstance(answer, Ill):
                 kept = _kept_hits(answer.hits, case)
@@ -96,21 +102,23 @@ def _ask(rule: Rule, case: Case) -> Outcome:
 
 
 def _cases(
-    run: Run, rule: Rule, recorded: Mapping[str, Mapping[str, Any]], given: Mapping[str, Any] | None
+    run: Run, rule: Rule, options: Mapping[str, Mapping[str, Any]], unwatched: Mapping[str, Any]
 ) -> Iterable[tuple[str, Case | None]]:
     """The watches, or the run, that a rule is asked about; None where the user switched it off."""
     if rule.scope == "run" or not run.watches:
-        merged = {key: value for options in recorded.values() for key, value in options.items()}
+        merged = {key: value for given in options.values() for key, value in given.items()} or unwatched
         first = next(iter(run.watches.values()), None)
-        yield "", _case(run, rule, first, "", merged if given is None else given)
+        yield "", _case(run, rule, first, "", merged)
         return
     for watch, (prefix, history) in zip(run.watches, run.histories(), strict=True):
-        yield watch, _case(run, rule, history, prefix, recorded[watch] if given is None else given)
+        yield watch, _case(run, rule, history, prefix, options[watch])
 
 
 def _case(run: Run, rule: Rule, history: Any, prefix: str, given: Mapping[str, Any]) -> Case | None:
     options = given.get(rule.id, {})
-    return None if options is False else Case(run, history, prefix, Options(rule.options, options))
+    if options is False:
+        return None
+    return Case(run, history, prefix, Options(rule.options, options if isinstance(options, Mapping) else {}))
 
 
 def _kept_hits(hits: Iterable[Hit], case: Case | None) -> list[Hit]:
@@ -118,7 +126,7 @@ def _kept_hits(hits: Iterable[Hit], case: Case | None) -> list[Hit]:
     kept = []
     for hit in hits:
         if not case.options.silenced(hit.subject):
-            severity = case.options.severity or hit.severity
+            severity = case.options.severity_of(hit.subject) or hit.severity
             kept.append(replace(hit, subject=case.prefix + hit.subject, severity=severity))
     return kept
 
@@ -137,15 +145,12 @@ def _combined(answers: Sequence[Outcome]) -> Outcome:
     return NotApplicable("nothing to ask about")
 
 
-def _recorded_options(run: Run) -> dict[str, dict[str, Any]]:
-    """The options each watch was given in training; an unreadable one counts as none."""
-    options: dict[str, dict[str, Any]] = {}
-    for watch, history in run.watches.items():
-        try:
-            options[watch] = dict(json.loads(history.layout.rules_json or "{}"))
-        except (ValueError, TypeError):
-            options[watch] = {}
-    return options
+def _recorded(text: str) -> dict[str, Any]:
+    """What a watch was given in training, a JSON object; an unreadable one counts as none."""
+    try:
+        return dict(json.loads(text or "{}"))
+    except (ValueError, TypeError):
+        return {}
 
 
 def _record_steps(run: Run) -> Sequence[int]:

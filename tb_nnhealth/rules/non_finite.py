@@ -161,7 +161,7 @@ def _spreading(history: History) -> NDArray[np.bool_]:
 
 def _losses(run: Run) -> Iterator[tuple[str, Series]]:
     for tag, series in run.scalars.items():
-        if len(series) and tags.role(tag, run.name).metric == "loss":
+        if len(series) and tags.role_in(run, tag).metric == "loss":
             yield tag, series
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Literal
 
@@ -78,6 +79,14 @@ def role(tag: str, run: str = "") -> Role:
     return found
 
 
+def role_in(run: Run, tag: str) -> Role:
+    """The role of a tag of ``run``, under the name that the user's tuning gives it, if it does."""
+    for pattern, name in run.names.items():
+        if tag == pattern or fnmatchcase(tag, pattern):
+            return role(name) if name else Role(None, None)
+    return role(tag, run.name)
+
+
 def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
     """The scalar that is the loss of the whole model in ``phase``, the one with the most points.
 
@@ -87,7 +96,7 @@ def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
     losses = [
         (tag, series, found)
         for tag, series in run.scalars.items()
-        if len(series) and (found := role(tag, run.name)).metric == "loss"
+        if len(series) and (found := role_in(run, tag)).metric == "loss"
     ]
     fitting = [
         entry for entry in losses if entry[2].phase == phase or (phase == "train" and entry[2].phase is None)
@@ -103,7 +112,7 @@ def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
 def series_of(run: Run, metric: Metric, phase: Phase | None = None) -> Iterator[tuple[str, Series]]:
     """The scalars of one metric, in the order of the log; those of one phase where it is given."""
     for tag, series in run.scalars.items():
-        found = role(tag, run.name)
+        found = role_in(run, tag)
         if found.metric == metric and (phase is None or found.phase == phase):
             yield tag, series
 

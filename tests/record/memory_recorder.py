@@ -82,7 +82,7 @@ class MemoryRecorder:
     def __init__(self) -> None:
         self.streams: dict[str, MemoryStream] = {}
 
-    def open_watch(self, name: str | None = None, rules: Any = None) -> MemoryStream:
+    def open_watch(self, name: str | None = None, rules: Any = None, scalars: Any = None) -> MemoryStream:
         stream = self.streams[name or schema.DEFAULT_WATCH] = MemoryStream()
         return stream
 

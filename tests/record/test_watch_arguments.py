@@ -47,7 +47,6 @@ class Stepper:
         ((MODEL, OPTIMIZER), {"include": [3]}, TypeError, r"include= expects glob patterns"),
         ((MODEL, OPTIMIZER), {"exclude": "*"}, ValueError, r"include= and exclude= leave nothing of Sequential"),
         ((MODEL, OPTIMIZER), {"include": "encoder.*"}, ValueError, r"its modules are 0, 1, 1.0, 1.1"),
-        ((MODEL, OPTIMIZER), {"rules": ["dead-units"]}, TypeError, r"rules= expects a mapping"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_touched(

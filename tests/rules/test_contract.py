@@ -27,6 +27,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.folding import fold
 from tb_nnhealth.rules.registry import BY_ID, RULES
@@ -300,7 +301,7 @@ def test_silenced_layer(rule: Rule):
     example = next((e for e in rule.examples if e.ill and e.subject and e.subject.startswith("layers.")), None)
     if example is None:
         pytest.skip("no example whose subject is a layer")
-    silenced = judge(example.build(), {rule.id: {"layers.*": False}}, [rule])
+    silenced = judge(example.build(), Tuning({rule.id: {"layers.*": False}}), [rule])
     assert [f for f in silenced.findings if f.subject.startswith("layers.")] == []
-    informed = judge(example.build(), {rule.id: {"severity": "info"}}, [rule])
+    informed = judge(example.build(), Tuning({rule.id: {"severity": "info"}}), [rule])
     assert {f.severity for f in informed.findings} == {"info"}

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tb_nnhealth.history import Run
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules import tags
 from tb_nnhealth.rules.base import Case, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.synthetic import Network
 
@@ -139,14 +141,29 @@ def test_verdicts(run: Run):
 
 def test_options_silence_retune_and_regrade():
     network = Network(steps=20)
-    network.layout.rules_json = '{"a": false, "b": {"severity": "info", "layers.1*": false}}'
+    network.layout.rules_json = '{"dead-units": false, "no-gradient": {"severity": "info", "layers.1*": false}}'
     run = network.run()
-    rules = [rule("a", [hit("layers.1", 0)]), rule("b", [hit("layers.1", 0), hit("layers.2", 0)])]
+    rules = [
+        rule("dead-units", [hit("layers.1", 0)]),
+        rule("no-gradient", [hit("layers.1", 0), hit("layers.2", 0), hit("layers.3", 50)]),
+    ]
     judgement = judge(run, rules=rules)
-    assert isinstance(judgement.outcomes["a"], NotApplicable)
-    assert [(finding.subject, finding.severity) for finding in judgement.findings] == [("layers.2", "info")]
-    overridden = judge(run, {}, rules=rules)
-    assert {finding.rule for finding in overridden.findings} == {"a", "b"}
+    assert isinstance(judgement.outcomes["dead-units"], NotApplicable)
+    assert {(finding.subject, finding.severity) for finding in judgement.findings} == {("layers.2", "info")}
+    laid_over = judge(run, Tuning({"dead-units": True, "no-gradient": {"layers.2": {"severity": "critical"}}}), rules)
+    assert [(finding.rule, finding.severity) for finding in laid_over.findings] == [
+        ("no-gradient", "critical"),
+        ("dead-units", "warning"),
+    ]
+
+
+def test_names_that_the_user_gives_to_scalars(run: Run):
+    run.scalars["objective"] = Series([(0, 0.0, 1.0)])
+    run.scalars["aux/loss"] = Series([(0, 0.0, 1.0)])
+    judge(run, Tuning(scalars={"objective": "loss/train", "aux/*": False}), rules=[])
+    assert tags.role_in(run, "objective") == tags.Role("loss", "train")
+    assert tags.role_in(run, "aux/loss") == tags.Role(None, None)
+    assert tags.main_loss(run, "train") == ("objective", run.scalars["objective"])
 
 
 def test_a_named_watch_prefixes_its_subjects():
