@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench proof docs readme frontend clean help
+.PHONY: demo test check bench proof zoo docs readme frontend clean help
 
 help:
 	@echo "make demo    train six small models, healthy and faulty, and open TensorBoard on them"
 	@echo "make test    every test, in Python and in the browser"
 	@echo "make check   lint, types, stale documents, import arrows"
 	@echo "make proof   each rule's ill and healthy training, as a table"
+	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
 	@echo "make docs    regenerate the generated documents"
 	@echo "make readme  regenerate the figures and pictures of README.md"
 
@@ -33,6 +34,9 @@ check: $(VENV)/.development
 
 proof: $(VENV)/.development
 	$(BIN)/python -m tests.trainings.proof $(PROOF)
+
+zoo: $(VENV)/.development
+	$(BIN)/python -m tests.zoo $(ZOO)
 
 docs: $(VENV)/.development
 	$(BIN)/python tools/documents.py

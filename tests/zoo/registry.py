@@ -55,3 +55,8 @@ def ill(
         return train
 
     return register
+
+
+def healthy(kind: str, name: str, train: Train, *, held_out: bool = False) -> None:
+    """Registers a training that a competent practitioner would call fine."""
+    add(Specimen(kind, name, train, held_out=held_out))
