@@ -196,6 +196,8 @@ class Run:
     scalars: dict[str, Series] = field(default_factory=dict)
     capture: Any = None
     """The newest ``messages.Capture``, or None."""
+    preflight: dict[str, Any] | None = None
+    """The newest report of the checks before training, as ``checks.PreflightReport.to_json`` makes it."""
     problems: list[Problem] = field(default_factory=list)
     sampled: frozenset[str] = frozenset()
     """Scalar tags of which only a sample could be read."""

@@ -13,9 +13,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "tb_nnhealth"
-PLAIN_DATA = ("schema", "messages", "findings", "history")
+PLAIN_DATA = ("schema", "messages", "findings", "checks", "history")
 """Open to every room below them in the table."""
-TORCH_ROOMS = {"record", "init"}
+TORCH_ROOMS = {"record", "sanity", "init"}
 MODULE = re.compile(r"`([a-z_]+)(?:\.py|\.proto|/)`")
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorboard.compat.proto import event_pb2
 
-from tb_nnhealth import schema
+from tb_nnhealth import checks, schema
 from tb_nnhealth.events.tensor import FormatError, number, tensor_data
 from tb_nnhealth.history import Floats, Problem
 from tb_nnhealth.messages import Capture, Layout, PluginData
@@ -76,17 +76,25 @@ class FindingsSeen(NamedTuple):
     text: str
 
 
+class PreflightSeen(NamedTuple):
+    """What the sanity checks before the training said: the report, as ``checks.decode`` gives it."""
+
+    step: int
+    report: dict[str, Any]
+
+
 class SessionStart(NamedTuple):
     """Training (re)started: what was written before, from ``step`` on, is obsolete."""
 
     step: int
 
 
-Value = Scalar | Record | Histograms | LayoutSeen | CaptureSeen | FindingsSeen | SessionStart
+Value = Scalar | Record | Histograms | LayoutSeen | CaptureSeen | FindingsSeen | PreflightSeen | SessionStart
 
 
 class Tag(NamedTuple):
-    """One of our tags taken apart: ``series`` is "stats", "layout", "histograms", "capture" or "findings"."""
+    """One of our tags taken apart: ``series`` is "stats", "layout", "histograms", "capture", "findings" or
+    "preflight"."""
 
     series: str
     watch: str = ""
@@ -95,7 +103,7 @@ class Tag(NamedTuple):
     @staticmethod
     def parse(tag: str) -> Tag | None:
         """None for a tag that is none of this format's."""
-        if tag in (schema.CAPTURE_TAG, schema.FINDINGS_TAG):
+        if tag in (schema.CAPTURE_TAG, schema.FINDINGS_TAG, schema.PREFLIGHT_TAG):
             return Tag(tag.removeprefix(schema.TAG_PREFIX))
         name = tag.removeprefix(schema.TAG_PREFIX)
         if name == tag:
@@ -141,6 +149,8 @@ def health_value(tag: Tag, step: int, wall: float, data: NDArray[Any] | bytes) -
             return LayoutSeen(tag.watch, step, wall, Layout.FromString(data))
         if tag.series == "capture":
             return CaptureSeen(step, Capture.FromString(data))
+        if tag.series == "preflight":
+            return PreflightSeen(step, checks.decode(data))
         return FindingsSeen(step, data.decode())
     except (DecodeError, ValueError) as error:
         raise FormatError(f"its {len(data)} bytes are no valid {tag.series}: {error}") from error

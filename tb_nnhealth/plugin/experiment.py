@@ -84,6 +84,7 @@ def _state(run: Run) -> object:
         tuple((history, history.changes, len(history.layout.rows)) for history in run.watches.values()),
         tuple((series, series.changes) for series in run.scalars.values()),
         None if run.capture is None else run.capture.SerializeToString(),
+        run.preflight,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto import event_pb2
 
-from tb_nnhealth import schema
+from tb_nnhealth import checks, schema
 from tb_nnhealth.events import encode
 from tb_nnhealth.record.entries import Entry, Serialized
 
@@ -184,6 +184,28 @@ class CaptureNote(Entry):
     def written(self) -> Sequence[Entry]:
         self._health.begun(schema.CAPTURE_TAG)
         return self._health.captured(self._capture)
+
+
+class PreflightNote(Entry):
+    """The report of the checks before training, as UTF-8 JSON."""
+
+    keep = True
+
+    def __init__(self, health: HealthLog, payload: bytes) -> None:
+        self._health = health
+        self._payload = payload
+        self.size = len(payload)
+        self._wall = time.time()
+
+    def encode(self) -> bytes:
+        health, tag = self._health, schema.PREFLIGHT_TAG
+        step = health.next_step(tag, health.judge.last_step)
+        return encode.text(tag, step, self._wall, self._payload, health.first(tag))
+
+    def written(self) -> Sequence[Entry]:
+        self._health.begun(schema.PREFLIGHT_TAG)
+        self._health.judge.preflight(checks.decode(self._payload))
+        return ()
 
 
 class FindingsNote(Entry):

@@ -78,6 +78,10 @@ class LiveJudge:
         with self._lock:
             self._run.capture = capture
 
+    def preflight(self, report: dict[str, Any]) -> None:
+        with self._lock:
+            self._run.preflight = report
+
     @property
     def last_step(self) -> int:
         """The greatest step so far, 0 where there is none."""
@@ -97,6 +101,7 @@ class LiveJudge:
             whole = self._run
             watches = {name: history for name, history in whole.watches.items() if watch in (None, name)}
             run = Run(whole.name, watches, dict(sorted(whole.scalars.items())), whole.capture)
+            run.preflight = whole.preflight
             self._changed = self._changed and watch is not None
             try:
                 return judge(run).findings

@@ -17,12 +17,20 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth import messages, schema
+from tb_nnhealth.checks import PreflightReport
 from tb_nnhealth.events import encode
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.record.entries import Kind, Serialized, Tally
 from tb_nnhealth.record.event_file import FLUSH_SECONDS, EventFile
 from tb_nnhealth.record.faults import Faults, describe
-from tb_nnhealth.record.health_entries import HistogramRecord, LayoutNote, NumberEvent, SessionStart, StatsRecord
+from tb_nnhealth.record.health_entries import (
+    HistogramRecord,
+    LayoutNote,
+    NumberEvent,
+    PreflightNote,
+    SessionStart,
+    StatsRecord,
+)
 from tb_nnhealth.record.health_log import CaptureState, HealthLog
 from tb_nnhealth.record.plain_table import PlainTable
 from tb_nnhealth.record.row_order import RowOrder, placed
@@ -275,6 +283,11 @@ class Recorder:
         if grown:
             stream.layout(table.layout)
         stream.stats(step, values)
+
+    def add_preflight(self, report: PreflightReport) -> None:
+        """Adds what the checks before training said, which ``preflight(writer=...)`` does by itself."""
+        self._is_open = True
+        self._file.put(PreflightNote(self._health, report.encode()))
 
     def findings(self, watch: str | None = None, *, timeout: float = FLUSH_SECONDS) -> list[Finding]:
         """What the rules say of all that was added so far; also after ``close``. Waits at most ``timeout`` seconds."""

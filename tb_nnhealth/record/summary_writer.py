@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter as TorchSummaryWriter
 from torch.utils.tensorboard.summary import hparams, scalar
 
 from tb_nnhealth import schema
+from tb_nnhealth.checks import PreflightReport
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.record.faults import describe, warn
 from tb_nnhealth.record.file_writer import FileWriter, PlainEvents, RunEvents
@@ -197,6 +198,12 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         """Shows a batch to the watches, where the loss is a function and not a module given as ``criterion``."""
         for watch in list(self._watches.values()):
             watch.observe(inputs=inputs, targets=targets, outputs=outputs, loss=loss)
+
+    def add_preflight(self, report: PreflightReport) -> None:
+        """Adds what the checks before training said, which ``preflight(writer=...)`` does by itself."""
+        self._get_file_writer()
+        if self._recorder is not None:
+            self._recorder.add_preflight(report)
 
     def findings(self) -> list[Finding]:
         """What the rules say of this run so far, the one to act on first; also after ``close``."""

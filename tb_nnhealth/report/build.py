@@ -63,6 +63,7 @@ def build(run: Run, judgement: Judgement) -> dict[str, Any]:
         "has_records": any(len(history) for history in run.watches.values()),
         "sampled": sorted(run.sampled),
         "checks": _checks(judgement.outcomes),
+        "preflight": run.preflight,
         "findings": [_finding(finding, run) for finding in findings],
         "capture": _capture(run),
     }

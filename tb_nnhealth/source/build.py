@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tb_nnhealth.events.decode import CaptureSeen, Histograms, LayoutSeen, Record, Scalar, SessionStart, Value
+from tb_nnhealth.events.decode import (
+    CaptureSeen,
+    Histograms,
+    LayoutSeen,
+    PreflightSeen,
+    Record,
+    Scalar,
+    SessionStart,
+    Value,
+)
 from tb_nnhealth.history import Floats, History, Run, Series
 from tb_nnhealth.source.layouts import Layouts
 
@@ -60,6 +69,7 @@ class RunBuilder:
     def __init__(self, name: str) -> None:
         self.run = Run(name)
         self._watches: dict[str, WatchBuilder] = {}
+        self._preflights: list[PreflightSeen] = []
 
     @property
     def problems(self) -> list[str]:
@@ -81,6 +91,8 @@ class RunBuilder:
             self._watch(value.watch).layout(value)
         elif isinstance(value, CaptureSeen):
             self.run.capture = value.capture
+        elif isinstance(value, PreflightSeen):
+            self._preflights = [*(seen for seen in self._preflights if seen.step < value.step), value]
         elif isinstance(value, SessionStart):
             self._rewind(value.step)
 
@@ -88,6 +100,7 @@ class RunBuilder:
         """The run with all that was added, its watches and tags in an order that no source can vary."""
         self.run.watches = in_order(self._watches)
         self.run.scalars = dict(sorted(self.run.scalars.items()))
+        self.run.preflight = self._preflights[-1].report if self._preflights else None
         return self.run
 
     def _watch(self, name: str) -> WatchBuilder:
@@ -98,6 +111,7 @@ class RunBuilder:
             series.rewind(step)
         for watch in self._watches.values():
             watch.rewind(step)
+        self._preflights = [seen for seen in self._preflights if seen.step < step]
 
 
 def in_order(watches: dict[str, WatchBuilder]) -> dict[str, History]:

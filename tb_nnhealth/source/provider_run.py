@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tb_nnhealth import schema
-from tb_nnhealth.events.decode import CaptureSeen, Tag, Value, check_version, health_value
+from tb_nnhealth.events.decode import CaptureSeen, PreflightSeen, Tag, Value, check_version, health_value
 from tb_nnhealth.events.tensor import FormatError
 from tb_nnhealth.events.walk import event_files
 from tb_nnhealth.history import History, Problem, Run, Series
@@ -80,6 +80,9 @@ class ProviderRun:
         if schema.CAPTURE_TAG in grown:
             for value in read(schema.CAPTURE_TAG)[-1:]:
                 self.run.capture = value.capture if isinstance(value, CaptureSeen) else None
+        if schema.PREFLIGHT_TAG in grown or schema.PREFLIGHT_TAG not in ours:
+            seen = read(schema.PREFLIGHT_TAG)[-1:]
+            self.run.preflight = seen[0].report if seen and isinstance(seen[0], PreflightSeen) else None
         watches = {tag.watch for tag in ours.values() if tag.watch}
         self._watches = {name: builder for name, builder in self._watches.items() if name in watches}
         for name in {tag.watch for spelled, tag in ours.items() if tag.watch and spelled in grown}:

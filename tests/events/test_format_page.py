@@ -106,5 +106,6 @@ def test_the_tags_are_those_of_the_schema() -> None:
         f"{schema.TAG_PREFIX}WATCH/stats/K",
         schema.histograms_tag("WATCH"),
         schema.CAPTURE_TAG,
+        schema.PREFLIGHT_TAG,
         schema.FINDINGS_TAG,
     ]

@@ -18,6 +18,7 @@ def assert_same_run(one: Run, other: Run) -> None:
             ours, theirs = getattr(one.scalars[tag], column), getattr(other.scalars[tag], column)
             np.testing.assert_array_equal(ours, theirs, err_msg=f"{column} of {tag}")
     assert one.capture == other.capture
+    assert one.preflight == other.preflight
     assert one.sampled == other.sampled
 
 
