@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tb_nnhealth.cli import tuning
 from tb_nnhealth.cli.errors import failed
 from tb_nnhealth.cli.reading import Inspected, inspect_runs
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.history import Problem
+from tb_nnhealth.report import baseline
 from tb_nnhealth.report import json as json_report
 from tb_nnhealth.report import text as text_report
 from tb_nnhealth.source.base import LogDirError
@@ -43,6 +45,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--jobs", type=_positive, metavar="N", help="processes that read and judge; default: as many as there are cores"
     )
+    tuning.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -58,25 +61,29 @@ def run(args: argparse.Namespace) -> int:
         return failed(f"expected a local directory, found {remote[0]!r}; copy the event files first")
     source = FileSource(args.logdirs)
     try:
+        judging = tuning.judging(args)
         source.refresh()
-    except LogDirError as error:
+    except (LogDirError, ValueError) as error:
         return failed(str(error))
     names = source.runs()
     if not names:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in source.problems)
         return failed(f"no event files found below {', '.join(args.logdirs)}{told}")
-    inspected = inspect_runs(args.logdirs, names, args.jobs or os.cpu_count() or 1)
+    inspected = inspect_runs(args.logdirs, names, args.jobs or os.cpu_count() or 1, judging)
     problems = [*source.problems, *inspected.problems]
     if not inspected.any_read:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
         return failed(f"nothing could be read of the {len(names)} run(s) below {', '.join(args.logdirs)}{told}")
     try:
         _write(_rendered(args, inspected.reports, problems), args.output)
+        if args.write_baseline:
+            _write(baseline.render(inspected.reports), args.write_baseline)
     except BrokenPipeError:
         raise
     except OSError as error:
-        return failed(f"cannot write {args.output or 'standard output'}: {error.strerror or error}")
-    return FOUND if args.fail_on and _severest(inspected) >= SEVERITIES.index(args.fail_on) else 0
+        return failed(f"cannot write {error.filename or 'standard output'}: {error.strerror or error}")
+    fail_on = args.fail_on or judging.settings.fail_on
+    return FOUND if fail_on and _severest(inspected) >= SEVERITIES.index(fail_on) else 0
 
 
 def _severest(inspected: Inspected) -> int:

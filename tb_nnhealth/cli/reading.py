@@ -8,9 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import repeat
 from typing import Any
 
+from tb_nnhealth.cli.tuning import Judging
 from tb_nnhealth.history import Problem
+from tb_nnhealth.report.baseline import without
 from tb_nnhealth.report.build import build
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.source.files import FileSource
@@ -31,11 +34,11 @@ class Inspected:
     any_read: bool = False
 
 
-def inspect_runs(paths: Sequence[str], names: Sequence[str], jobs: int) -> Inspected:
+def inspect_runs(paths: Sequence[str], names: Sequence[str], jobs: int, judging: Judging) -> Inspected:
     """Reports of the runs ``names`` below ``paths``. A run that fails is a problem and no report."""
     jobs = min(jobs, len(names) // RUNS_PER_PROCESS)
     found = Inspected()
-    for report, problems, read in _with_progress(_each(tuple(paths), names, jobs), len(names)):
+    for report, problems, read in _with_progress(_each(tuple(paths), names, jobs, judging), len(names)):
         found.problems += problems
         found.any_read |= read
         if report is not None:
@@ -43,15 +46,15 @@ def inspect_runs(paths: Sequence[str], names: Sequence[str], jobs: int) -> Inspe
     return found
 
 
-def _each(paths: tuple[str, ...], names: Sequence[str], jobs: int) -> Iterator[One]:
+def _each(paths: tuple[str, ...], names: Sequence[str], jobs: int, judging: Judging) -> Iterator[One]:
     if jobs < 2:
         source = _source(paths)
         for name in names:
-            yield _inspect(source, name)
+            yield _inspect(source, name, judging)
         return
     pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
     try:
-        yield from pool.map(_inspect_in_process, [paths] * len(names), names)
+        yield from pool.map(_inspect_in_process, repeat(paths), names, repeat(judging))
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -60,8 +63,8 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _inspect_in_process(paths: tuple[str, ...], name: str) -> One:
-    return _inspect(_source(paths), name)
+def _inspect_in_process(paths: tuple[str, ...], name: str, judging: Judging) -> One:
+    return _inspect(_source(paths), name, judging)
 
 
 @cache
@@ -71,10 +74,11 @@ def _source(paths: tuple[str, ...]) -> FileSource:
     return source
 
 
-def _inspect(source: FileSource, name: str) -> One:
+def _inspect(source: FileSource, name: str, judging: Judging) -> One:
     try:
         run = source.run(name)
-        report = build(run, judge(run))
+        judgement, known = without(judge(run, judging.tuning), name, judging.known)
+        report = {**build(run, judgement), "known": known}
     except Exception as error:
         return None, [Problem(name, f"could not be judged: {type(error).__name__}: {error}")], False
     read = bool(run.watches or run.scalars) or not run.problems

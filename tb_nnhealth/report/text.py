@@ -34,6 +34,8 @@ def _run(report: dict[str, Any], color: bool) -> list[str]:
         lines += _wrapped(f"Closest to a limit: {report['closest']}.", "  ", "  ")
     for finding in report["findings"]:
         lines += ["", *_finding(finding, color)]
+    if report.get("known"):
+        lines += ["", f"  {report['known']} known finding(s) of the baseline not shown"]
     checks = report["checks"]
     lines += ["", f"  checks: {checks['passed']} passed, {checks['not_applicable']} not applicable"]
     for needs, rules in _by_need(checks["could_not_check"]).items():

@@ -15,8 +15,12 @@ from tb_nnhealth import __version__, schema
 from tb_nnhealth.cli import inspect
 from tb_nnhealth.cli.main import main
 from tb_nnhealth.cli.reading import inspect_runs
+from tb_nnhealth.cli.tuning import Judging
+from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.settings import Settings
 
+AS_RECORDED = Judging(Settings(), Tuning(), ())
 NNHEALTH = [sys.executable, "-m", "tb_nnhealth.cli.main"]
 
 
@@ -157,7 +161,7 @@ def test_one_directory_of_two_does_not_exist(log: Callable[..., Path], capsys: p
 def test_several_processes_find_what_one_does(log: Callable[..., Path]) -> None:
     logdir = str(log(**{f"run{i}": (ill if i % 3 else healthy)() for i in range(9)}))
     names = [f"run{i}" for i in range(9)]
-    one, two = inspect_runs([logdir], names, 1), inspect_runs([logdir], names, 2)
+    one, two = inspect_runs([logdir], names, 1, AS_RECORDED), inspect_runs([logdir], names, 2, AS_RECORDED)
     assert two == one
     assert [report["run"] for report in two.reports] == names
 
@@ -171,7 +175,7 @@ def test_a_run_that_cannot_be_judged_spoils_no_other(log: Callable[..., Path], m
         return build(run, judgement)
 
     monkeypatch.setattr(reading, "build", fragile)
-    found = inspect_runs([str(log(good=healthy(), bad=healthy()))], ["bad", "good"], 1)
+    found = inspect_runs([str(log(good=healthy(), bad=healthy()))], ["bad", "good"], 1, AS_RECORDED)
     assert [report["run"] for report in found.reports] == ["good"]
     assert found.problems[0].path == "bad"
     assert "boom" in found.problems[0].message
