@@ -7,6 +7,7 @@ from tb_nnhealth.rules.dead_units import RULE as DEAD_UNITS
 from tb_nnhealth.rules.exploding_activations import RULE as EXPLODING_ACTIVATIONS
 from tb_nnhealth.rules.exploding_gradients import RULE as EXPLODING_GRADIENTS
 from tb_nnhealth.rules.frozen_parameters import RULE as FROZEN_PARAMETERS
+from tb_nnhealth.rules.gradient_spike import RULE as GRADIENT_SPIKE
 from tb_nnhealth.rules.initial_loss_off import RULE as INITIAL_LOSS_OFF
 from tb_nnhealth.rules.loss_diverging import RULE as LOSS_DIVERGING
 from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
@@ -17,6 +18,7 @@ from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
 from tb_nnhealth.rules.saturated_units import RULE as SATURATED_UNITS
 from tb_nnhealth.rules.shim_error import RULE as SHIM_ERROR
 from tb_nnhealth.rules.softmax_before_cross_entropy import RULE as SOFTMAX_BEFORE_CROSS_ENTROPY
+from tb_nnhealth.rules.stale_gradients import RULE as STALE_GRADIENTS
 from tb_nnhealth.rules.symmetric_units import RULE as SYMMETRIC_UNITS
 from tb_nnhealth.rules.unnormalized_input import RULE as UNNORMALIZED_INPUT
 from tb_nnhealth.rules.update_ratio_too_high import RULE as UPDATE_RATIO_TOO_HIGH
@@ -28,7 +30,9 @@ from tb_nnhealth.rules.wrong_mode import RULE as WRONG_MODE
 RULES: tuple[Rule, ...] = (
     VANISHING_GRADIENTS,
     EXPLODING_GRADIENTS,
+    GRADIENT_SPIKE,
     NO_GRADIENT,
+    STALE_GRADIENTS,
     UPDATE_RATIO_TOO_HIGH,
     UPDATE_RATIO_TOO_LOW,
     FROZEN_PARAMETERS,
