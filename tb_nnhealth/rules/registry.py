@@ -11,6 +11,8 @@ from tb_nnhealth.rules.gradient_spike import RULE as GRADIENT_SPIKE
 from tb_nnhealth.rules.initial_loss_off import RULE as INITIAL_LOSS_OFF
 from tb_nnhealth.rules.loss_diverging import RULE as LOSS_DIVERGING
 from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
+from tb_nnhealth.rules.loss_oscillating import RULE as LOSS_OSCILLATING
+from tb_nnhealth.rules.loss_spike import RULE as LOSS_SPIKE
 from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
 from tb_nnhealth.rules.non_finite import RULE as NON_FINITE
 from tb_nnhealth.rules.optimizer_misses_parameters import RULE as OPTIMIZER_MISSES_PARAMETERS
@@ -19,6 +21,7 @@ from tb_nnhealth.rules.saturated_units import RULE as SATURATED_UNITS
 from tb_nnhealth.rules.shim_error import RULE as SHIM_ERROR
 from tb_nnhealth.rules.softmax_before_cross_entropy import RULE as SOFTMAX_BEFORE_CROSS_ENTROPY
 from tb_nnhealth.rules.stale_gradients import RULE as STALE_GRADIENTS
+from tb_nnhealth.rules.still_improving import RULE as STILL_IMPROVING
 from tb_nnhealth.rules.symmetric_units import RULE as SYMMETRIC_UNITS
 from tb_nnhealth.rules.unnormalized_input import RULE as UNNORMALIZED_INPUT
 from tb_nnhealth.rules.update_ratio_too_high import RULE as UPDATE_RATIO_TOO_HIGH
@@ -46,7 +49,10 @@ RULES: tuple[Rule, ...] = (
     INITIAL_LOSS_OFF,
     LOSS_NOT_DECREASING,
     LOSS_DIVERGING,
+    LOSS_SPIKE,
+    LOSS_OSCILLATING,
     OVERFITTING,
+    STILL_IMPROVING,
     UNNORMALIZED_INPUT,
     SOFTMAX_BEFORE_CROSS_ENTROPY,
     WRONG_MODE,
