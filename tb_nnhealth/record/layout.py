@@ -111,6 +111,10 @@ class Catalog:
             if parameter is not None:
                 yield parameter, entry
 
+    def in_order_of_calls(self) -> list[WatchedModule]:
+        """The leaves called in training so far."""
+        return list(self._called.values())
+
     def called(self, entry: WatchedModule) -> None:
         """Notes that a leaf was called in training; the order of first calls is the order of the layout."""
         if entry.name not in self._called:

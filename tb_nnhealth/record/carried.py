@@ -1,0 +1,125 @@
+"""Whether gradients are cleared between one optimizer step and the next."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Set
+from typing import Any
+
+import torch
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.layout_entries import WatchedModule
+from tb_nnhealth.record.reduce import flatten
+from tb_nnhealth.record.reduce_readable import plain
+from tb_nnhealth.record.reduce_table import Record
+
+PROBES = 4
+"""Parameters of each optimizer that are looked at."""
+_SAMPLE = 1024
+"""Elements of a gradient that are looked at."""
+_graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+
+
+class _Probe:
+    """A module's parameter, and its gradient as the last step left it."""
+
+    def __init__(self, parameter: Any, optimizer: int) -> None:
+        self.reference = weakref.ref(parameter)
+        self.optimizer = optimizer
+        self.begin()
+
+    def begin(self) -> None:
+        gradient = getattr(self.reference(), "grad", None)
+        self.gradient: Callable[[], Any] = (lambda: None) if gradient is None else weakref.ref(gradient)
+        self.version = -1 if gradient is None else gradient._version
+        self.task = -1
+        self.passed = False
+
+    def untouched(self) -> bool:
+        """Whether the gradient is still the same tensor, and nothing but watched backward passes has changed it."""
+        gradient = getattr(self.reference(), "grad", None)
+        return gradient is not None and gradient is self.gradient() and bool(gradient._version == self.version)
+
+
+class Carried:
+    """For one step: did a backward pass add to the gradients that the last step had used already?
+
+    A probe is looked at when the gradient of its module's output arrives: its own gradient cannot have been changed by
+    this pass yet. Only a gradient that is the very tensor of the last step, changed by nothing else since, and not
+    zero, counts as carried; one probe that began a pass otherwise is enough to say that gradients are cleared. So
+    accumulation, several optimizers, passes that were not seen and gradients set by hand never look like a fault.
+    """
+
+    def __init__(self, catalog: Catalog, stepped: Set[int]) -> None:
+        """``stepped``: the optimizers that have made the step under way already."""
+        self._catalog, self._stepped = catalog, stepped
+        self._probes: dict[str, _Probe] = {}
+        self._follows = False
+        self._cleared = False
+        self._flags: list[Any] = []
+
+    def open(self, *, follows: bool) -> None:
+        """Begins a measured step. ``follows``: a step came before it, whose gradients may have been left."""
+        self._follows, self._cleared = follows, False
+        self._flags.clear()
+        self._probes = {name: probe for name, probe in self._probes.items() if probe.reference() is not None}
+        for probe in self._probes.values():
+            probe.begin()
+
+    def called(self, entry: WatchedModule, module: Any, args: Any) -> None:
+        """Of no interest here."""
+
+    def gradient_came(self, entry: WatchedModule, gradient: Any) -> None:
+        """A backward pass has come to ``entry``."""
+        if self._cleared:
+            return
+        probe = self._probes.get(entry.name)
+        if probe is None:
+            self._choose(entry)
+            return
+        task = _graph_task()
+        if not self._follows or probe.task == task or probe.optimizer in self._stepped:
+            return
+        probe.task = task
+        if self._optimizer(probe.reference()) != probe.optimizer:
+            del self._probes[entry.name]
+            return
+        probe.passed = True
+        if not probe.untouched():
+            self._cleared = True
+            return
+        probe.version += 1  # the pass adds to the gradient in place
+        data = plain(probe.gradient())
+        if data is None or data.layout is not torch.strided:
+            del self._probes[entry.name]
+            return
+        flat = flatten(data)
+        flag = flat[:: -(-flat.numel() // _SAMPLE)].any()
+        if flag.is_cpu:
+            self._cleared = not flag.item()
+        else:
+            self._flags.append(flag)
+
+    def _choose(self, entry: WatchedModule) -> None:
+        parameters = getattr(entry.reference(), "_parameters", None)
+        parameter = parameters.get("weight") if isinstance(parameters, dict) else None  # a ScriptModule's is none
+        optimizer = self._optimizer(parameter)
+        if optimizer >= 0 and sum(probe.optimizer == optimizer for probe in self._probes.values()) < PROBES:
+            self._probes[entry.name] = _Probe(parameter, optimizer)
+
+    def _optimizer(self, parameter: Any) -> int:
+        """The index of the optimizer that trains ``parameter``; -1 where none does."""
+        if parameter is None or not parameter.requires_grad:
+            return -1
+        known = self._catalog.parameter(parameter)
+        return -1 if known is None else known.optimizer
+
+    def write(self, record: Record) -> None:
+        passed = [p for p in self._probes.values() if p.passed and p.optimizer in self._stepped]
+        if not self._follows or not (self._cleared or passed):
+            return
+        row = self._catalog.row(schema.CARRIED, "")
+        kept = not self._cleared and all(getattr(p.reference(), "grad", None) is p.gradient() for p in passed)
+        record.share(row, schema.MEAN, torch.stack(self._flags).all() if kept and self._flags else float(kept))
