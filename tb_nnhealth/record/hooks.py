@@ -183,7 +183,7 @@ class Activations:
         if module is self._criterion() and torch.is_grad_enabled() and not in_backward():
             start = perf_counter()
             self._end_of_graph(output)
-            self._batch.criterion_called(module, args, kwargs, output, training=self._training())
+            self._batch.criterion_called(args, kwargs, output, training=self._training())
             self._spend(perf_counter() - start)
 
     def _end_of_graph(self, output: Any) -> None:

@@ -2,50 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
 from tb_nnhealth import messages, schema
 from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.observe_evaluation import EvaluationInput
+from tb_nnhealth.record.observe_facts import SUBJECTS, Facts, Told
+from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX
+from tb_nnhealth.record.observe_predictions import class_dimension, probability_share
+from tb_nnhealth.record.observe_probe import Probe
 from tb_nnhealth.record.reduce import LOW
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, named_tensors, tensors_in
 from tb_nnhealth.record.reduce_table import Record
 
-_CLASS_INDEX = (nn.CrossEntropyLoss, nn.NLLLoss)
-_BINARY = (nn.BCELoss, nn.BCEWithLogitsLoss)
-_SUM_TOLERANCE = 1e-3
-
 Key = tuple[str, str]
 
 
-class Batch:
-    """Gathers a step's batch tensors; those the user hands over by ``observe`` stand for those seen by hooks."""
+class Part:
+    """What was gathered from one source: the hooks in one mode, or the user."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self) -> None:
+        self.rows: dict[Key, Gathered] = {}
+        self.told: dict[str, Told] = {}
+
+    def samples(self) -> int:
+        """In the model's last input, 0 where none was seen."""
+        return self.told[schema.INPUT].samples if schema.INPUT in self.told else 0
+
+
+class Batch:
+    """Gathers a step's batch tensors; those the user hands over by ``observe`` stand for those seen by hooks.
+
+    ``fail`` reports what goes wrong in a part that the rest does not need.
+    """
+
+    def __init__(self, catalog: Catalog, fail: Callable[[str, Exception], Any]) -> None:
         self._catalog = catalog
+        self._facts = Facts(catalog, fail)
+        self._probe = Probe()
+        self._evaluation = EvaluationInput()
+        self._class_index = self._criterion_given = False
         self.open(counted=False)
 
     def open(self, *, counted: bool) -> None:
         self._counted = counted
-        self._seen: dict[bool, dict[Key, Gathered]] = {True: {}, False: {}}
-        self._observed: dict[Key, Gathered] = {}
+        self._seen = {True: Part(), False: Part()}
+        self._observed = Part()
         self._root_called = False
         self._first_seen = False
 
     def describe(self, criterion: Any) -> None:
         """Notes a criterion's type, reduction and, where the type says it, its number of classes."""
+        self._criterion_given, self._class_index = True, isinstance(criterion, CLASS_INDEX)
+        self._facts.describe(criterion)
         self._catalog.criterion = messages.Criterion(
             type=type(criterion).__name__,
-            classes=2 if isinstance(criterion, _BINARY) else 0,
+            classes=2 if isinstance(criterion, BINARY) else 0,
             reduction=str(getattr(criterion, "reduction", "")),
         )
 
     def model_called(self, args: Any, kwargs: Any, *, training: bool) -> None:
         self._root_called = True
-        inputs = _named(args, kwargs) if kwargs else args[0] if len(args) == 1 else args
-        self._take_inputs(self._seen[training], inputs)
+        self._take_inputs(self._seen[training], _inputs(args, kwargs))
+
+    @property
+    def evaluation_wanted(self) -> bool:
+        """No evaluation's input has been read since the last record."""
+        return self._evaluation.wanted
+
+    def evaluated(self, args: Any, kwargs: Any) -> None:
+        """Takes the inputs of a forward pass without gradients, in evaluation mode."""
+        self._evaluation.see(_inputs(args, kwargs))
 
     def first_module_called(self, args: Any, *, training: bool) -> None:
         """Inputs of a model that is not called itself are those of the first of its modules called in the step."""
@@ -55,57 +85,75 @@ class Batch:
 
     def model_returned(self, output: Any, *, training: bool) -> None:
         """Takes the loss that a model itself computes and returns as ``loss``."""
-        if self._catalog.criterion is not None or isinstance(output, torch.Tensor):
+        if self._criterion_given or isinstance(output, torch.Tensor):
             return
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
         if isinstance(loss, torch.Tensor):
             self._take(self._seen[training], schema.LOSS, "", loss)
 
-    def criterion_called(self, module: Any, args: Any, kwargs: Any, output: Any, *, training: bool) -> None:
+    def criterion_called(self, args: Any, kwargs: Any, output: Any, *, training: bool) -> None:
         prediction = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
         seen = self._seen[training]
         self._take_nested(seen, schema.PREDICTION, prediction)
         self._take_nested(seen, schema.TARGET, target)
         self._take_nested(seen, schema.LOSS, output)
-        first = tensors_in(prediction)
-        if isinstance(module, _CLASS_INDEX) and first and first[0].dim():
-            classes = first[0].shape[_class_dimension(first[0])]
-            if self._catalog.criterion.classes != classes:
-                self._catalog.criterion.classes, self._catalog.changed = classes, True
+        predictions = tensors_in(prediction)
+        if self._class_index and predictions and predictions[0].dim():
+            self._learn_classes(predictions[0].shape[class_dimension(predictions[0])])
+        self._compare(seen, prediction, target, observed=False)
 
     def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
+        observed = self._observed
         if inputs is not None:
-            self._take_inputs(self._observed, inputs)
-        self._take_nested(self._observed, schema.TARGET, targets)
-        self._take_nested(self._observed, schema.PREDICTION, outputs)
+            self._take_inputs(observed, inputs)
+        self._take_nested(observed, schema.PREDICTION, outputs)
+        self._take_nested(observed, schema.TARGET, targets)
         if isinstance(loss, (int, float)) and not isinstance(loss, bool):
             loss = torch.tensor(float(loss), dtype=torch.float64)
-        self._take_nested(self._observed, schema.LOSS, loss)
+        self._take_nested(observed, schema.LOSS, loss)
+        self._compare(observed, outputs, targets, observed=True)
 
-    def write(self, record: Record, *, evaluated_backward: bool) -> None:
-        """Adds the step's rows; those seen in evaluation mode only if the training went through them."""
-        rows = {**(self._seen[False] if evaluated_backward else {}), **self._seen[True]}
-        kinds = {kind for kind, _ in self._observed}
-        rows = {key: gathered for key, gathered in rows.items() if key[0] not in kinds} | self._observed
+    def probe(self, predictions: Any) -> None:
+        """Takes the predictions on the user's fixed batch, at any step."""
+        self._probe.see(predictions)
+
+    def write(self, record: Record, *, evaluated_backward: bool, step: int) -> None:
+        """Adds the rows of the optimizer's step ``step``; those seen in evaluation mode only if the training went
+        through them.
+        """
+        rows, told = dict(self._seen[True].rows), dict(self._seen[True].told)
+        if evaluated_backward:
+            rows, told = {**self._seen[False].rows, **rows}, {**self._seen[False].told, **told}
+        kinds = {kind for kind, _ in self._observed.rows}
+        rows = {key: gathered for key, gathered in rows.items() if key[0] not in kinds} | self._observed.rows
         for (kind, subject), gathered in rows.items():
             if gathered.readings:
                 gathered.write(record, self._catalog.row(kind, subject, gathered.shape, gathered.dtype))
+        for kind, facts in {**told, **self._observed.told}.items():
+            self._facts.write(record, kind, facts, step)
+        self._evaluation.write(record, self._catalog)
+        self._probe.write(record, self._catalog)
 
-    def _take_inputs(self, into: dict[Key, Gathered], inputs: Any) -> None:
+    def _take_inputs(self, into: Part, inputs: Any) -> None:
         """One row for each tensor: "" for the first, the others by their place or name."""
         for i, (path, tensor) in enumerate(named_tensors(inputs)):
-            subject = path if i else ""
-            self._take(into, schema.INPUT, subject, tensor)
-            if i == 0 and tensor.dim() and not self._catalog.batch_size:
+            self._take(into, schema.INPUT, path if i else "", tensor)
+            if i:
+                continue
+            if tensor.dim() and not self._catalog.batch_size:
                 self._catalog.batch_size, self._catalog.changed = int(tensor.shape[0]), True
+            if not _packed(inputs):
+                self._tell(into, schema.INPUT, tensor)
 
-    def _take_nested(self, into: dict[Key, Gathered], kind: str, thing: Any) -> None:
-        for tensor in tensors_in(thing):
+    def _take_nested(self, into: Part, kind: str, thing: Any) -> None:
+        for i, tensor in enumerate(tensors_in(thing)):
             self._take(into, kind, "", tensor)
+            if i == 0 and kind in SUBJECTS and not _packed(thing):
+                self._tell(into, kind, tensor)
 
-    def _take(self, into: dict[Key, Gathered], kind: str, subject: str, tensor: Any) -> None:
-        gathered = into.setdefault((kind, subject), Gathered())
+    def _take(self, into: Part, kind: str, subject: str, tensor: Any) -> None:
+        gathered = into.rows.setdefault((kind, subject), Gathered())
         if gathered.calls >= CALLS:
             return
         gathered.calls += 1
@@ -115,23 +163,47 @@ class Batch:
         values, reading = taken
         if values.implicit_zeros or not values.tensor.dim():
             return
-        dimension = _class_dimension(values.tensor)
+        dimension = class_dimension(values.tensor)
         if values.tensor.shape[dimension] > 1:
             negative = reading.on_host and reading.values[LOW] < 0
-            share = 0.0 if negative else _probability_share(values.tensor, dimension)
+            share = 0.0 if negative else probability_share(values.tensor, dimension)
             samples = values.tensor.numel() // values.tensor.shape[dimension]
             gathered.shares.append((schema.PROBABILITY_SHARE, share, samples))
 
+    def _tell(self, into: Part, kind: str, tensor: Any) -> None:
+        told = into.told.setdefault(kind, Told())
+        if len(told.spreads) < CALLS:
+            self._facts.tell(told, kind, tensor, class_dimension(tensor))
 
-def _named(args: Any, kwargs: Any) -> dict[str, Any]:
-    return {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}
+    def _compare(self, part: Part, prediction: Any, target: Any, *, observed: bool) -> None:
+        """Learns of classes from the first tensors of a prediction and a target."""
+        targets, predictions = tensors_in(target), tensors_in(prediction)
+        if not targets:
+            return
+        first = predictions[0] if predictions else None
+        if not self._class_index:
+            self._learn_classes(self._facts.classes(first, targets[0]))
+        inputs = part.samples() or max(seen.samples() for seen in self._seen.values())
+        told = part.told.setdefault(schema.TARGET, Told())
+        self._facts.tell_labels(told, targets[0], first, inputs, observed=observed)
+
+    def _learn_classes(self, classes: int) -> None:
+        if not classes:
+            return
+        if self._catalog.criterion is None:
+            self._catalog.criterion = messages.Criterion()
+        if self._catalog.criterion.classes != classes:
+            self._catalog.criterion.classes, self._catalog.changed = classes, True
 
 
-def _class_dimension(prediction: Any) -> int:
-    return 1 if prediction.dim() > 1 else 0
+def _inputs(args: Any, kwargs: Any) -> Any:
+    if kwargs:
+        return {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}
+    return args[0] if len(args) == 1 else args
 
 
-def _probability_share(prediction: Any, dimension: int) -> Any:
-    """Share of vectors along ``dimension`` that have no negative element and sum to one."""
-    probable = (prediction >= 0).all(dimension) & ((prediction.sum(dimension) - 1).abs() < _SUM_TOLERANCE)
-    return probable.sum() / probable.numel()
+def _packed(thing: Any) -> bool:
+    """Whether the first tensor is a packed sequence's, whose first dimension counts no samples."""
+    while isinstance(thing, (tuple, list)) and not isinstance(thing, torch.nn.utils.rnn.PackedSequence) and thing:
+        thing = thing[0]
+    return isinstance(thing, torch.nn.utils.rnn.PackedSequence)

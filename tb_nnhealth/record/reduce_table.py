@@ -33,6 +33,7 @@ class Record:
         self._readings: list[Reading] = []
         self._blocks: list[tuple[list[int], list[int], NDArray[np.float64]]] = []
         self._shares: list[tuple[int, str, Any, float]] = []
+        self._columns: list[tuple[list[int], str, Any]] = []
         self._histograms: dict[int, Any] = {}
         self._gates: list[tuple[Any, list[int]]] = []
 
@@ -48,6 +49,10 @@ class Record:
         """A column that is not one of a reading: a number or a 0-d tensor; several are averaged by weight."""
         self._shares.append((row, statistic, value, weight))
 
+    def share_many(self, rows: list[int], statistic: str, values: Any) -> None:
+        """The same for several rows at once, which are not pooled: ``values`` is a tensor of shape (rows,)."""
+        self._columns.append((rows, statistic, values))
+
     def histogram(self, row: int, counts: Any) -> None:
         self._histograms[row] = counts if row not in self._histograms else self._histograms[row] + counts
 
@@ -58,7 +63,9 @@ class Record:
     @property
     def size(self) -> int:
         """Bytes that the readings hold, about."""
-        return 256 * (len(self._readings) + sum(len(rows) for rows, _, _ in self._blocks) + len(self._shares))
+        return 256 * (
+            len(self._readings) + sum(len(rows) for rows, _, _ in self._blocks) + len(self._shares)
+        ) + 8 * sum(len(rows) for rows, _, _ in self._columns)
 
     @property
     def histogram_size(self) -> int:
@@ -74,12 +81,14 @@ class Record:
             [reading.values for reading in self._readings],
             [value for _, _, value, _ in self._shares],
             [flag for flag, _ in self._gates],
+            [values for _, _, values in self._columns],
         )
         numel = [reading.numel for reading in self._readings]
         index, blocks, shares, gates = self._rows, self._blocks, self._shares, self._gates
+        columns = self._columns
 
         def table() -> Table:
-            read, share_values, flags = values.fetch()
+            read, share_values, flags, column_values = values.fetch()
             readings = np.concatenate([read.reshape(-1, len(FIELDS)), *(block for _, _, block in blocks)])
             all_rows, all_numel = index.copy(), numel.copy()
             for block_rows, block_numel, _ in blocks:
@@ -87,6 +96,11 @@ class Record:
                 all_numel += block_numel
             result = pool(rows, np.array(all_rows, np.int64), np.array(all_numel, np.float64), readings)
             _put_shares(result, shares, share_values)
+            start = 0
+            for column_rows, statistic, _ in columns:
+                end = start + len(column_rows)
+                result[column_rows, _COLUMN[statistic]] = column_values[start:end]
+                start = end
             for flag, (_, gated) in zip(flags, gates, strict=True):
                 if flag != 0:
                     result[gated] = np.nan

@@ -48,7 +48,7 @@ class Capture:
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._catalog = Catalog(model, optimizers, wanted)
         self._failures: dict[str, int] = {}
-        self._batch = Batch(self._catalog)
+        self._batch = Batch(self._catalog, self.fail)
         self._activations = Activations(model, self._catalog, self._batch, cadence.spend, self.fail)
         self._parameters = Parameters(self._catalog, self.fail)
         self._record = Record()
@@ -113,15 +113,22 @@ class Capture:
         except Exception:
             return  # a warning that the user has made an error must not stop the training either
 
-    def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
-        if not self._measuring:
+    def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any, probe: Any) -> None:
+        if self._measuring:
+            self._spending("observe()", self._batch.observe, inputs, targets, outputs, loss)
+        if probe is not None and self.attached and self._stream.active:
+            self._spending("observe(probe=)", self._batch.probe, probe)
+
+    def _spending(self, probe: str, function: Callable[..., None], *args: Any) -> None:
+        """Calls ``function`` at the budget's expense, unless it has failed too often."""
+        if self._failures.get(probe, 0) >= FAILURES_BORNE:
             return
         start = perf_counter()
         try:
             with quiet():
-                self._batch.observe(inputs, targets, outputs, loss)
+                function(*args)
         except Exception as error:
-            self.fail("observe()", error)
+            self.fail(probe, error)
         self._cadence.spend(perf_counter() - start)
 
     def root_called(self, model: Any, args: Any, kwargs: Any) -> None:
@@ -142,6 +149,8 @@ class Capture:
         if not torch.is_grad_enabled():
             self._evaluations[training] += 1
             self._last_ungraded = training
+            if not training and self._batch.evaluation_wanted and self._stream.active:
+                self._spending("input of the evaluation", self._batch.evaluated, args, kwargs)
             return
         self._last_ungraded = None
         if not self._optimizers and not self._measuring:
@@ -209,7 +218,8 @@ class Capture:
     def _emit(self) -> None:
         record, catalog = self._record, self._catalog
         self._activations.write(record)
-        self._batch.write(record, evaluated_backward=self._activations.evaluated_backward)
+        evaluated_backward = self._activations.evaluated_backward
+        self._batch.write(record, evaluated_backward=evaluated_backward, step=self._cadence.index)
         self._parameters.rest(record)
         for training, subject in ((True, "train"), (False, "eval")) if self._sees_evaluations else ():
             record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))

@@ -194,10 +194,15 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         for each in [name] if name is not None else list(self._watches):
             self._watches.pop(each).remove()
 
-    def observe(self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None) -> None:
-        """Shows a batch to the watches, where the loss is a function and not a module given as ``criterion``."""
+    def observe(
+        self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None, *, probe: Any = None
+    ) -> None:
+        """Shows a batch to the watches, where the loss is a function and not a module given as ``criterion``.
+
+        ``probe`` is the predictions on a batch that stays the same, as in ``Watch.observe``.
+        """
         for watch in list(self._watches.values()):
-            watch.observe(inputs=inputs, targets=targets, outputs=outputs, loss=loss)
+            watch.observe(inputs=inputs, targets=targets, outputs=outputs, loss=loss, probe=probe)
 
     def add_preflight(self, report: PreflightReport) -> None:
         """Adds what the checks before training said, which ``preflight(writer=...)`` does by itself."""

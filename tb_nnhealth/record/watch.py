@@ -61,13 +61,25 @@ class Watch:
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
 
-    def observe(self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None) -> None:
+    def observe(
+        self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None, *, probe: Any = None
+    ) -> None:
         """Hands over the batch of the step under way, before its ``optimizer.step()``.
 
         Each may be a tensor or tensors nested in tuples, lists, mappings or dataclasses; ``loss`` a number as well.
-        What is given replaces what the hooks saw; on steps that are not measured the call costs nothing.
+        What is given replaces what the hooks saw; on steps that are not measured the call costs nothing. Targets of one
+        integer for each sample are taken for class indices, unless ``outputs`` has a single column.
+
+        ``probe`` is the model's predictions on a batch that you keep the same for the whole run, made in evaluation
+        mode without gradients, at steps of your choice, say every fifty. Recorded is how far they have moved since the
+        last time, relative to their standard deviation::
+
+            with torch.no_grad():
+                model.eval()
+                watch.observe(probe=model(fixed_batch))
+                model.train()
         """
-        self._capture.observe(inputs, targets, outputs, loss)
+        self._capture.observe(inputs, targets, outputs, loss, probe)
 
     def findings(self) -> list[Any]:
         """The findings of this watch so far."""

@@ -1,0 +1,82 @@
+"""An even part of a batch tensor, small enough to be looked at closely in every measured step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from tb_nnhealth.record.reduce_readable import plain
+
+SAMPLES, POSITIONS, ELEMENTS = 256, 4096, 1 << 16
+"""Of a larger tensor as many are read, at regular distances and always at the same places: samples, positions
+(elements of a sample), and elements in all."""
+_MODERATE = 1e-30
+"""Sums of squares between this and its inverse have lost nothing to float32's range."""
+
+
+def block_of(tensor: Any) -> Any:
+    """(samples, positions), contiguous, in the tensor's own dtype; None where it holds no dense samples.
+
+    Samples lie along the first dimension. Positions are in the order of memory, which needs no copy.
+    """
+    data = plain(tensor)
+    if data is None or data.layout is not torch.strided or data.is_complex() or not data.dim() or not data.numel():
+        return None
+    if data.is_neg():
+        data = data.resolve_neg()
+    data = data[:: -(-data.shape[0] // SAMPLES)]
+    if data.dim() > 2 and not data.is_contiguous():
+        data = data.permute(0, *sorted(range(1, data.dim()), key=lambda d: -data.stride(d)))
+    data = data.reshape(data.shape[0], -1)
+    samples, positions = data.shape
+    return data[:, :: _distance(positions, min(POSITIONS, ELEMENTS // samples))].contiguous()
+
+
+def _distance(positions: int, most: int) -> int:
+    """Between positions read; free of common factors, so that rows, columns and channels are all met."""
+    distance = -(-positions // most)
+    while 1 < distance < positions and math.gcd(distance, positions) > 1:
+        distance += 1
+    return distance
+
+
+def spread(block: Any) -> Any:
+    """Standard deviation over samples at each position, root mean square over the positions.
+
+    Of finite elements, at positions that have two; exactly 0 where all samples are the same. A number, or a 0-d tensor
+    where the block is on a device; None for fewer than two samples.
+    """
+    samples, positions = block.shape
+    if samples < 2:
+        return None
+    if not block.is_cpu:
+        return careful_spread(block if block.is_floating_point() and block.element_size() > 2 else block.float())
+    values = block if block.dtype is torch.float32 else block.double()
+    array = values.numpy()
+    with np.errstate(all="ignore"):
+        centered = array - array[0]  # before the mean, whose rounding would tell equal samples apart
+        centered -= np.add.reduce(centered, 0) / samples
+        flat = centered.reshape(-1)
+        total = float(np.dot(flat, flat))
+    if _MODERATE < total < 1 / _MODERATE:
+        return math.sqrt(total / (samples * positions))
+    if total == 0 and not flat.any():
+        return 0.0
+    return float(careful_spread(values.double()))
+
+
+def careful_spread(values: Any) -> Any:
+    """The same for any range and any non-finite values, without a branch: a 0-d tensor, NaN where nothing counts."""
+    finite = torch.isfinite(values)
+    count = finite.sum(0)
+    top = torch.where(finite, values.abs(), 0).amax()
+    top = torch.where(top > 0, top, torch.ones_like(top))
+    unit = torch.where(finite, values, 0) / top
+    unit = torch.where(finite, unit - unit[0], 0)
+    mean = unit.sum(0) / count
+    variance = torch.where(finite, unit - mean, 0).square().sum(0) / count
+    counted = count >= 2
+    return (torch.where(counted, variance, 0).sum() / counted.sum()).sqrt() * top
