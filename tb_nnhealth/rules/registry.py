@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from tb_nnhealth.rules.base import Rule
+from tb_nnhealth.rules.activation_mean_shift import RULE as ACTIVATION_MEAN_SHIFT
+from tb_nnhealth.rules.constant_output import RULE as CONSTANT_OUTPUT
 from tb_nnhealth.rules.dead_units import RULE as DEAD_UNITS
+from tb_nnhealth.rules.diverging_bias import RULE as DIVERGING_BIAS
+from tb_nnhealth.rules.diverging_weights import RULE as DIVERGING_WEIGHTS
 from tb_nnhealth.rules.exploding_activations import RULE as EXPLODING_ACTIVATIONS
 from tb_nnhealth.rules.exploding_gradients import RULE as EXPLODING_GRADIENTS
 from tb_nnhealth.rules.frozen_parameters import RULE as FROZEN_PARAMETERS
@@ -44,7 +48,11 @@ RULES: tuple[Rule, ...] = (
     SATURATED_UNITS,
     VANISHING_ACTIVATIONS,
     EXPLODING_ACTIVATIONS,
+    ACTIVATION_MEAN_SHIFT,
+    CONSTANT_OUTPUT,
     SYMMETRIC_UNITS,
+    DIVERGING_WEIGHTS,
+    DIVERGING_BIAS,
     NON_FINITE,
     INITIAL_LOSS_OFF,
     LOSS_NOT_DECREASING,

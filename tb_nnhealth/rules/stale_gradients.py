@@ -30,6 +30,8 @@ Where code of your own decays the gradients on purpose instead of clearing them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,7 +109,7 @@ def _hit(episode: Episode, records: int, seen: Progress | None) -> Hit:
     )
 
 
-def _carried(values: NDArray[np.float64], *, loss: float | None = None) -> Run:
+def _carried(values: NDArray[Any], *, loss: float | None = None) -> Run:
     network = Network(steps=len(values)).add_row(schema.CARRIED, "", mean=values)
     if loss is not None:
         network.set(schema.LOSS, "", mean=loss)
@@ -117,14 +119,14 @@ def _carried(values: NDArray[np.float64], *, loss: float | None = None) -> Run:
 _T = np.arange(200)
 
 EXAMPLES = (
-    Example("Never cleared", lambda: _carried((_T > 0).astype(float)), True, "", 1),
-    Example("Never cleared, and the loss stands", lambda: _carried((_T > 0).astype(float), loss=2.4), True, "", 1),
-    Example("Forgotten from step 80 on", lambda: _carried((_T >= 80).astype(float)), True, "", 80),
-    Example("Cleared every fourth step", lambda: _carried((_T % 4 > 0).astype(float)), True, "", 1),
-    Example("Cleared every other step", lambda: _carried((_T % 2).astype(float)), True, "", 1),
-    Example("Two records in succession", lambda: _carried(((_T == 50) | (_T == 51)).astype(float)), True, "", 50),
-    Example("A single record", lambda: _carried((_T == 50).astype(float)), False, outcome="Passed"),
-    Example("One record in five", lambda: _carried((_T % 5 == 2).astype(float)), False, outcome="Passed"),
+    Example("Never cleared", lambda: _carried(1.0 * (_T > 0)), True, "", 1),
+    Example("Never cleared, and the loss stands", lambda: _carried(1.0 * (_T > 0), loss=2.4), True, "", 1),
+    Example("Forgotten from step 80 on", lambda: _carried(1.0 * (_T >= 80)), True, "", 80),
+    Example("Cleared every fourth step", lambda: _carried(1.0 * (_T % 4 > 0)), True, "", 1),
+    Example("Cleared every other step", lambda: _carried(1.0 * (_T % 2)), True, "", 1),
+    Example("Two records in succession", lambda: _carried(1.0 * ((_T == 50) | (_T == 51))), True, "", 50),
+    Example("A single record", lambda: _carried(1.0 * (_T == 50)), False, outcome="Passed"),
+    Example("One record in five", lambda: _carried(1.0 * (_T % 5 == 2)), False, outcome="Passed"),
     Example("A healthy network", lambda: _carried(0.0 * _T), False, outcome="Passed"),
     Example(
         "Not measured in half of the records", lambda: _carried(np.where(_T % 2, np.nan, 0.0)), False, outcome="Passed"
