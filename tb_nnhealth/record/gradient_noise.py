@@ -41,14 +41,15 @@ class GradientNoise:
 
     def called(self, entry: WatchedModule, module: Any, args: Any) -> None:
         """Takes the layer's input, if this is the last linear layer."""
-        if not isinstance(module, nn.Linear) or not args or not module._parameters["weight"].requires_grad:
+        weight = module._parameters.get("weight") if isinstance(module, nn.Linear) else None
+        if weight is None or not weight.requires_grad or not args:
             return
         self._last = entry.name
         if entry.name != self._head:
             return
         self._calls += 1
         self._inputs = self._gram(args[0]) if self._calls == 1 else None
-        if self._inputs is not None and module._parameters["bias"] is not None:
+        if self._inputs is not None and module._parameters.get("bias") is not None:
             self._inputs += 1  # the bias' input is one
 
     def gradient_came(self, entry: WatchedModule, gradient: Any) -> None:

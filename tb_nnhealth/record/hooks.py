@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.modules.module import register_module_forward_hook
@@ -36,6 +36,13 @@ GRAPHS_READ = 2
 def in_backward() -> bool:
     """Whether a backward pass is running; a forward in it is a checkpoint's recomputation."""
     return bool(_graph_task() != -1)
+
+
+class Listener(Protocol):
+    """Hears of the leaves in a measured step: calls in forward passes with gradients, and outputs' gradients."""
+
+    def called(self, entry: WatchedModule, module: Any, args: Any) -> None: ...
+    def gradient_came(self, entry: WatchedModule, gradient: Any) -> None: ...
 
 
 class Output:
@@ -80,6 +87,7 @@ class Activations:
         self.evaluated_backward = False
         """Whether a backward pass of the step went through a model in evaluation mode."""
         self._outputs: dict[bool, dict[str, Output]] = {True: {}, False: {}}
+        self.listeners: tuple[Listener, ...] = ()
 
     def listen_to(self, criterion: Any) -> None:
         self._criterion = weakref.ref(criterion)
@@ -157,10 +165,11 @@ class Activations:
             return
         gathered.values.calls += 1
         self._batch.first_module_called(args, training=self._training())
-        self._gather(gathered, module, output)
+        self._gather(gathered, module, args, output)
 
-    def _gather(self, gathered: Output, module: Any, output: Any) -> None:
+    def _gather(self, gathered: Output, module: Any, args: Any, output: Any) -> None:
         entry = gathered.entry
+        self._tell(lambda listener: listener.called(entry, module, args))
         if entry.mode_dependent:
             gathered.modes.append(bool(module.training))
         for i, tensor in enumerate(tensors_in(output)):
@@ -186,6 +195,14 @@ class Activations:
             self._batch.criterion_called(args, kwargs, output, training=self._training())
             self._spend(perf_counter() - start)
 
+    def _tell(self, what: Callable[[Listener], None]) -> None:
+        for listener in self.listeners:
+            try:
+                what(listener)
+            except Exception as error:
+                if self.fail(type(listener).__name__, error):
+                    self.listeners = tuple(other for other in self.listeners if other is not listener)
+
     def _end_of_graph(self, output: Any) -> None:
         if self._graph is not None:
             for tensor in tensors_in(output):
@@ -202,6 +219,7 @@ class Activations:
                     torch.autograd.Variable._execution_engine.queue_callback(self.on_backward)
             if not self._training():
                 self.evaluated_backward = True
+            self._tell(lambda listener: listener.gradient_came(gathered.entry, gradient))
             if gathered.gradient.calls >= CALLS:
                 return
             gathered.gradient.calls += 1

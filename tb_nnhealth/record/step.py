@@ -12,10 +12,14 @@ import torch
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
+from tb_nnhealth.record.carried import Carried
+from tb_nnhealth.record.filters import write_smoothness
+from tb_nnhealth.record.gradient_noise import GradientNoise
 from tb_nnhealth.record.hooks import Activations, in_backward
 from tb_nnhealth.record.hooks_optimizer import StepHook
 from tb_nnhealth.record.hooks_root import RootHook, admits_root_hook
 from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.loss_scale import LossScale
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_quiet import quiet
@@ -42,6 +46,7 @@ class Capture:
         cadence: Cadence,
         step: Callable[[], int] | None,
         wanted: Any,
+        scaler: Any = None,
     ) -> None:
         self._stream, self._cadence, self._step = stream, cadence, step
         self._model = weakref.ref(model)
@@ -53,6 +58,11 @@ class Capture:
         self._parameters = Parameters(self._catalog, self.fail)
         self._record = Record()
         self._stepped: set[int] = set()
+        self._carried = Carried(self._catalog, self._stepped)
+        self._noise = GradientNoise(self._catalog)
+        self._activations.listeners = (self._carried, self._noise)
+        self._loss_scale = LossScale(self._catalog, scaler)
+        self._follows = self._recorded = False
         self._evaluations = {True: 0, False: 0}
         self._sees_evaluations = False
         self._last_ungraded: bool | None = None
@@ -74,6 +84,7 @@ class Capture:
         if model is None or self.attached:
             return
         self.attached = True
+        self._follows = False
         for i, reference in enumerate(self._optimizers):
             optimizer = reference()
             if optimizer is not None:
@@ -177,6 +188,7 @@ class Capture:
         if self._measuring:
             if not self._stepped:
                 self._number = self._step_number()
+            self._loss_scale.about_to_step(optimizer)
             self._parameters.before(index, optimizer, self._record, closure=closure)
         self._cadence.spend(perf_counter() - start)
 
@@ -202,6 +214,9 @@ class Capture:
         self._activations.open(counted=counted)
         self._batch.open(counted=counted)
         self._parameters.open(counted=counted)
+        self._carried.open(follows=self._follows)
+        self._noise.open()
+        self._loss_scale.open()
 
     def _end(self) -> None:
         start = perf_counter()
@@ -212,6 +227,7 @@ class Capture:
             end = perf_counter()
             self._cadence.spend(end - start)
             self._cadence.end(end, measured=self._measuring)
+            self._follows = bool(self._optimizers)
             self._begin()
             self._cadence.spend(perf_counter() - end)
 
@@ -221,6 +237,12 @@ class Capture:
         evaluated_backward = self._activations.evaluated_backward
         self._batch.write(record, evaluated_backward=evaluated_backward, step=self._cadence.index)
         self._parameters.rest(record)
+        self._carried.write(record)
+        self._noise.write(record)
+        self._loss_scale.write(record)
+        if self._cadence.counted or not self._recorded:
+            write_smoothness(catalog, record)
+        self._recorded = True
         for training, subject in ((True, "train"), (False, "eval")) if self._sees_evaluations else ():
             record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))
         self._evaluations = {True: 0, False: 0}

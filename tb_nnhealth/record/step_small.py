@@ -38,6 +38,7 @@ class SmallParameters:
         self._take([small.weight for small in self._all], [small.rows[0] for small in self._all])
         self._take([small.gradient for small in self._all], [small.rows[1] for small in self._all])
 
+    @np.errstate(all="ignore")
     def after(self) -> list[int]:
         """Takes what the optimizer has changed; returns the rows of the updates."""
         updates, rows, end = [], [], 0

@@ -145,6 +145,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         *,
         criterion: torch.nn.Module | None = None,
+        scaler: torch.amp.GradScaler | None = None,
         name: str | None = None,
         every: int | None = None,
         budget: float = 0.02,
@@ -156,12 +157,12 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
     ) -> Watch:
         """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
 
-        ``criterion`` is the loss module: with it, what goes into the loss is seen. ``every=N`` measures every N-th
-        step; without it, as many as keep the cost below ``budget``, a share of the step's time. ``step`` returns the
-        number of the step where it is the user's own. ``include`` and ``exclude`` are globs on module names. ``rules``
-        tunes or silences rules; ``scalars`` gives scalar tags names that the rules understand: ``{"objective":
-        "loss/train"}``. The file ``nnhealth.toml`` may say both (docs/tuning.md). Call ``watch`` again, with another
-        ``name``, for another model.
+        ``criterion`` is the loss module: with it, what goes into the loss is seen. ``scaler`` is the gradient scaler of
+        mixed precision: its scale is recorded. ``every=N`` measures every N-th step; without it, as many as keep the
+        cost below ``budget``, a share of the step's time. ``step`` returns the number of the step where it is the
+        user's own. ``include`` and ``exclude`` are globs on module names. ``rules`` tunes or silences rules;
+        ``scalars`` gives scalar tags names that the rules understand: ``{"objective": "loss/train"}``. The file
+        ``nnhealth.toml`` may say both (docs/tuning.md). Call ``watch`` again, with another ``name``, for another model.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """
@@ -174,6 +175,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
             model,
             optimizer,
             criterion=criterion,
+            scaler=scaler,
             name=name,
             every=every,
             budget=budget,

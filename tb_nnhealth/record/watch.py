@@ -12,6 +12,7 @@ import torch
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
+from tb_nnhealth.record.faults import warn
 from tb_nnhealth.record.layout_entries import module_name
 from tb_nnhealth.record.layout_names import Selection, patterns
 from tb_nnhealth.record.step import Capture
@@ -23,12 +24,14 @@ class Watch:
     ``recorder`` gives the stream to write to. ``model`` is an ``nn.Module`` with parameters; ``optimizer`` one
     optimizer, a sequence of them, or None, in which case a health step ends with each backward pass instead of each
     ``optimizer.step()``. ``criterion`` is the loss module; where the loss is a function, ``observe`` tells of it.
+    ``scaler`` is the ``GradScaler`` of a training in mixed precision, whose scale is recorded.
     ``every=N`` measures every N-th step; without it the cadence is chosen so that measuring costs at most the share
     ``budget`` of the bare step time. ``step`` is a callable giving the user's own step number. ``include`` and
     ``exclude`` are glob patterns on module names (without the parts that wrappers add), which stand for all that lies
     beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold.
 
     Raises TypeError or ValueError for arguments that cannot be meant; afterwards nothing here raises into the training.
+    An optimizer that holds none of the model's parameters, which trains nothing, is only warned of.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Watch:
         optimizer: Any = None,
         *,
         criterion: Any = None,
+        scaler: Any = None,
         name: str | None = None,
         every: int | None = None,
         budget: float = 0.02,
@@ -48,16 +52,18 @@ class Watch:
         scalars: Mapping[str, Any] | None = None,
     ) -> None:
         _check_model(model)
-        optimizers = _hookable_optimizers(model, optimizer)
+        optimizers = _hookable_optimizers(optimizer)
         _check_criterion(criterion)
+        _check_scaler(scaler)
         _check_cadence(every, budget, step)
         selection = Selection(patterns("include", include), patterns("exclude", exclude))
         _check_selection(model, selection)
+        _warn_of_strangers(model, optimizers)
         self.name = schema.DEFAULT_WATCH if name is None else name
         cadence = Cadence(every, budget, asynchronous=any(not p.is_cpu for p in model.parameters()))
         self._stream = recorder.open_watch(self.name, rules, scalars)
         self._stream.capture.budget = 0.0 if every is not None else budget
-        self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection)
+        self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection, scaler)
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
 
@@ -117,6 +123,11 @@ def _check_criterion(criterion: Any) -> None:
         )
 
 
+def _check_scaler(scaler: Any) -> None:
+    if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
+        raise TypeError(f"watch(): scaler= expects a torch.amp.GradScaler, found {type(scaler).__name__}")
+
+
 def _check_cadence(every: Any, budget: Any, step: Any) -> None:
     if every is not None and (isinstance(every, bool) or not isinstance(every, int)):
         raise TypeError(f"watch(): every= expects a number of optimizer steps, found {every!r}")
@@ -139,19 +150,21 @@ def _check_selection(model: Any, selection: Selection) -> None:
         )
 
 
-def _hookable_optimizers(model: Any, optimizer: Any) -> list[Any]:
+def _hookable_optimizers(optimizer: Any) -> list[Any]:
     """The optimizers whose step can be seen; wrappers that do not see it themselves give the one that they wrap."""
     if optimizer is None:
         return []
     given = list(optimizer) if isinstance(optimizer, (list, tuple)) else [optimizer]
-    found = [_hookable(item) for item in given]
+    return [_hookable(item) for item in given]
+
+
+def _warn_of_strangers(model: Any, optimizers: Sequence[Any]) -> None:
     own = {id(parameter) for parameter in model.parameters()}
-    if found and not any(id(p) in own for o in found for group in o.param_groups for p in group["params"]):
-        raise ValueError(
-            f"watch(): {', '.join(type(o).__name__ for o in found)} holds no parameter of {type(model).__name__}; "
-            "build the optimizer from this model's parameters()"
+    if optimizers and not any(id(p) in own for o in optimizers for group in o.param_groups for p in group["params"]):
+        warn(
+            f"watch(): {', '.join(type(o).__name__ for o in optimizers)} holds no parameter of {type(model).__name__}, "
+            "so its steps do not train it; build the optimizer from this model's parameters()"
         )
-    return found
 
 
 def _hookable(optimizer: Any) -> Any:

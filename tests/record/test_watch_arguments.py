@@ -9,7 +9,8 @@ import torch
 from memory_recorder import MemoryRecorder
 from torch import nn
 
-from tb_nnhealth import schema
+from tb_nnhealth import SummaryWriter, schema
+from tb_nnhealth.record.faults import ShimWarning
 from tb_nnhealth.record.layout_names import Selection, clean_name
 from tb_nnhealth.record.recorder import Recorder
 from tb_nnhealth.record.watch import Watch
@@ -33,7 +34,7 @@ class Stepper:
         (("model",), {}, TypeError, r"expects a torch.nn.Module as its model, found str"),
         ((lambda x: x,), {}, TypeError, r"expects a torch.nn.Module as its model, found function"),
         ((nn.ReLU(),), {}, ValueError, r"ReLU has no parameters"),
-        ((net(), OPTIMIZER), {}, ValueError, r"SGD holds no parameter of Sequential"),
+        ((MODEL, OPTIMIZER), {"scaler": 1024.0}, TypeError, r"scaler= expects a torch.amp.GradScaler, found float"),
         ((MODEL, Stepper()), {}, ValueError, r"expects a torch.optim.Optimizer .* found Stepper"),
         ((MODEL, "adam"), {}, ValueError, r"found str"),
         ((MODEL, OPTIMIZER), {"criterion": nn.functional.mse_loss}, TypeError, r"expects a loss module .* observe\("),
@@ -59,6 +60,20 @@ def test_bad_arguments_are_refused_before_anything_is_touched(
     assert not MODEL._forward_pre_hooks
     assert not OPTIMIZER._optimizer_step_pre_hooks
     assert not torch.nn.modules.module._has_any_global_hook()
+
+
+def test_optimizer_of_another_model_is_warned_of_and_found(tmp_path: Any) -> None:
+    model, optimizer = net(), torch.optim.SGD(net().parameters(), 0.1)
+    with SummaryWriter(tmp_path) as writer:
+        with pytest.warns(ShimWarning, match="SGD holds no parameter of Sequential, so its steps do not train it"):
+            writer.watch(model, optimizer, every=1)
+        for _ in range(10):
+            model(torch.randn(5, 3)).square().mean().backward()
+            optimizer.step()
+        found = writer.findings()
+        writer.unwatch()
+    assert {finding.rule for finding in found if finding.severity == "critical"} == {"optimizer-misses-parameters"}
+    assert found[0].evidence.more["foreign_parameters"] == 4
 
 
 def test_name_in_use_is_refused_and_free_again_once_removed(tmp_path: Any) -> None:
