@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tb_nnhealth.rules.base import Rule
 from tb_nnhealth.rules.activation_mean_shift import RULE as ACTIVATION_MEAN_SHIFT
+from tb_nnhealth.rules.base import Rule
+from tb_nnhealth.rules.class_imbalance import RULE as CLASS_IMBALANCE
+from tb_nnhealth.rules.constant_input import RULE as CONSTANT_INPUT
 from tb_nnhealth.rules.constant_output import RULE as CONSTANT_OUTPUT
 from tb_nnhealth.rules.dead_units import RULE as DEAD_UNITS
 from tb_nnhealth.rules.diverging_bias import RULE as DIVERGING_BIAS
@@ -13,21 +15,31 @@ from tb_nnhealth.rules.exploding_gradients import RULE as EXPLODING_GRADIENTS
 from tb_nnhealth.rules.frozen_parameters import RULE as FROZEN_PARAMETERS
 from tb_nnhealth.rules.gradient_spike import RULE as GRADIENT_SPIKE
 from tb_nnhealth.rules.initial_loss_off import RULE as INITIAL_LOSS_OFF
+from tb_nnhealth.rules.input_range_mismatch import RULE as INPUT_RANGE_MISMATCH
+from tb_nnhealth.rules.large_batch import RULE as LARGE_BATCH
 from tb_nnhealth.rules.loss_diverging import RULE as LOSS_DIVERGING
 from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
 from tb_nnhealth.rules.loss_oscillating import RULE as LOSS_OSCILLATING
 from tb_nnhealth.rules.loss_spike import RULE as LOSS_SPIKE
+from tb_nnhealth.rules.nll_without_log_softmax import RULE as NLL_WITHOUT_LOG_SOFTMAX
 from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
 from tb_nnhealth.rules.non_finite import RULE as NON_FINITE
 from tb_nnhealth.rules.optimizer_misses_parameters import RULE as OPTIMIZER_MISSES_PARAMETERS
 from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
+from tb_nnhealth.rules.rank_desync import RULE as RANK_DESYNC
+from tb_nnhealth.rules.repeated_batch import RULE as REPEATED_BATCH
 from tb_nnhealth.rules.saturated_units import RULE as SATURATED_UNITS
 from tb_nnhealth.rules.shim_error import RULE as SHIM_ERROR
+from tb_nnhealth.rules.single_class_batches import RULE as SINGLE_CLASS_BATCHES
 from tb_nnhealth.rules.softmax_before_cross_entropy import RULE as SOFTMAX_BEFORE_CROSS_ENTROPY
 from tb_nnhealth.rules.stale_gradients import RULE as STALE_GRADIENTS
 from tb_nnhealth.rules.still_improving import RULE as STILL_IMPROVING
+from tb_nnhealth.rules.straggler import RULE as STRAGGLER
 from tb_nnhealth.rules.symmetric_units import RULE as SYMMETRIC_UNITS
+from tb_nnhealth.rules.target_broadcast import RULE as TARGET_BROADCAST
+from tb_nnhealth.rules.too_few_samples import RULE as TOO_FEW_SAMPLES
 from tb_nnhealth.rules.unnormalized_input import RULE as UNNORMALIZED_INPUT
+from tb_nnhealth.rules.unshuffled_data import RULE as UNSHUFFLED_DATA
 from tb_nnhealth.rules.update_ratio_too_high import RULE as UPDATE_RATIO_TOO_HIGH
 from tb_nnhealth.rules.update_ratio_too_low import RULE as UPDATE_RATIO_TOO_LOW
 from tb_nnhealth.rules.vanishing_activations import RULE as VANISHING_ACTIVATIONS
@@ -61,9 +73,21 @@ RULES: tuple[Rule, ...] = (
     LOSS_OSCILLATING,
     OVERFITTING,
     STILL_IMPROVING,
+    CONSTANT_INPUT,
+    REPEATED_BATCH,
     UNNORMALIZED_INPUT,
+    INPUT_RANGE_MISMATCH,
+    SINGLE_CLASS_BATCHES,
+    UNSHUFFLED_DATA,
+    CLASS_IMBALANCE,
+    TOO_FEW_SAMPLES,
+    LARGE_BATCH,
     SOFTMAX_BEFORE_CROSS_ENTROPY,
+    NLL_WITHOUT_LOG_SOFTMAX,
+    TARGET_BROADCAST,
     WRONG_MODE,
+    RANK_DESYNC,
+    STRAGGLER,
     SHIM_ERROR,
 )
 

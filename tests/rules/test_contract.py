@@ -47,7 +47,7 @@ CATALOGUE = {
     "over-regularized", "loss-term-imbalance", "prediction-jitter", "still-improving", "constant-input",
     "repeated-batch", "unnormalized-input", "input-range-mismatch", "single-class-batches", "unshuffled-data",
     "class-imbalance", "too-few-samples", "large-batch", "softmax-before-cross-entropy", "nll-without-log-softmax",
-    "wrong-mode", "rank-desync", "straggler", "shim-error",
+    "target-broadcast", "wrong-mode", "rank-desync", "straggler", "shim-error",
 }  # fmt: skip
 
 every_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

@@ -1,0 +1,175 @@
+"""The ranks of a job no longer hold the same weights.
+
+## What it detects
+Ranks whose parameters differ from those of rank 0: several models are trained where one is meant.
+
+## Why it matters
+Data-parallel training keeps one model on every rank. Once weights part, each rank goes its own way: gradients are
+averaged over different networks, only rank 0's checkpoint is kept, and the loss still falls.
+
+## How it is computed
+Fingerprints of the parameters after a step, compared with rank 0's: share of parameters that differ (unit: share of
+parameters) in each record. It fires at the first record in which any does. It is information where the weights are
+equal again later (steps between exchanges are meant), and where they differ from the first record on while all ranks
+are given the same batches (parts of one model).
+
+## What to try
+1. Call the `DistributedDataParallel` wrapper, and not the module inside of it: only the wrapper averages gradients.
+2. Clip gradients, change weights and skip steps on every rank alike.
+3. Build the optimizer alike on every rank, over the same parameters in the same order.
+4. Without the wrapper: broadcast the first weights, then all-reduce every gradient, also of parameters unused here.
+5. Seed what is drawn in common (dropout of parameters, layers left out) the same on every rank.
+
+## When it is harmless
+Local SGD and federated averaging part on purpose between exchanges. Ranks that hold different models (ensembles,
+parts of one model) should be silenced: `rules={"rank-desync": False}`.
+
+## References
+- [PyTorch: DistributedDataParallel](https://pytorch.org/docs/stable/generated/torch.nn.parallel.DistributedDataParallel.html)
+- [TrainCheck: training with confidence](https://arxiv.org/abs/2506.14813)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent
+
+EVERY_RANK = "call SummaryWriter(...).watch(model, optimizer) on every rank"
+ADVICE = (
+    "Call the DistributedDataParallel wrapper, and not the module inside of it.",
+    "Clip gradients, change weights and skip steps on every rank alike.",
+    "Without the wrapper: broadcast the first weights, and all-reduce every gradient.",
+)
+
+
+def check(case: Case) -> Outcome:
+    history = case.history
+    if history is None or history.layout.ranks <= 1:
+        return NotApplicable("the job has one process")
+    unlike = history.table(schema.RANK_WEIGHTS, schema.MEAN)
+    if not len(unlike):
+        return CouldNotCheck(EVERY_RANK)
+    if not np.isfinite(unlike.values).any():
+        return TooLittleData("the ranks have not been compared yet")
+    hits = [
+        _hit(history, rank, unlike.values[:, i], i)
+        for i, rank in enumerate(unlike.subjects)
+        if (unlike.values[:, i] > 0).any()
+    ]
+    return Ill(hits) if hits else Passed()
+
+
+def _hit(history: History, rank: str, unlike: NDArray[np.float32], column: int) -> Hit:
+    steps, at = history.steps, np.flatnonzero(unlike > 0)
+    seen = np.flatnonzero(np.isfinite(unlike))
+    first = int(at[0])
+    equal_again = bool((unlike[seen[seen > first]] == 0).any())
+    from_the_start = first == seen[0]
+    parts = from_the_start and _same_batches(history, rank)
+    severity: Severity = "info" if equal_again or parts else "critical"
+    index = history.table(schema.RANK_WEIGHTS, schema.MIN).values[first, column]
+    parameters = history.layout.parameters
+    name = parameters[int(index)].name if np.isfinite(index) and 0 <= index < len(parameters) else ""
+    share, latest = float(unlike[first]), float(unlike[at[-1]])
+    since = "from the first record on" if from_the_start else f"since step {int(steps[first]):,}"
+    told = f"Rank {rank} holds other weights than rank 0 {since}: {percent(share)} of the parameters differ"
+    told += f", `{name}` first." if name else "."
+    if equal_again:
+        told += " They are equal again in later records."
+    elif latest != share:
+        told += f" By now {percent(latest)} do."
+    return Hit(
+        subject=f"rank {rank}",
+        first_step=int(steps[first]),
+        fired_step=int(steps[first]),
+        last_step=int(steps[at[-1]]),
+        count=len(at),
+        active=bool(at[-1] == seen[-1]),
+        severity=severity,
+        statistic="parameters unlike rank 0's",
+        unit="share of parameters",
+        value=share,
+        limit=0.0,
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=told,
+        advice=ADVICE,
+        more={"parameter": name},
+        rank=share,
+    )
+
+
+def _same_batches(history: History, rank: str) -> bool:
+    """Whether this rank has always been given rank 0's batch."""
+    equal = history.table(schema.RANK_BATCH, schema.MEAN)
+    if rank not in equal.subjects:
+        return False
+    values = equal.values[:, equal.subjects.index(rank)]
+    values = values[np.isfinite(values)]
+    return bool(values.size) and bool((values == 1).all())
+
+
+def _ranks(unlike: ArrayLike, *, same_batches: bool = False, ranks: int = 2) -> Run:
+    unlike = np.asarray(unlike, np.float64)
+    network = Network(steps=len(unlike))
+    network.layout.ranks = ranks
+    for rank in range(1, ranks):
+        network.add_row(schema.RANK_WEIGHTS, str(rank), mean=unlike, min=np.where(unlike > 0, 4.0, np.nan))
+        network.add_row(schema.RANK_BATCH, str(rank), mean=float(same_batches))
+        network.add_row(schema.RANK_LOSS, str(rank), mean=2.0)
+    return network.run()
+
+
+def _one_watched() -> Run:
+    network = Network()
+    network.layout.ranks = 2
+    return network.run()
+
+
+_AT = np.arange(100)
+
+RULE = Rule(
+    id="rank-desync",
+    healthy="Ranks in step",
+    ill="Ranks have parted",
+    group="distributed",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(),
+    examples=(
+        Example("parted at step 30", lambda: _ranks((_AT >= 30) * 0.5), ill=True, subject="rank 1", first_step=30),
+        Example("unlike from the start", lambda: _ranks(np.ones(100)), ill=True, subject="rank 1", first_step=0),
+        Example("four ranks", lambda: _ranks((_AT >= 30) * 0.5, ranks=4), ill=True, subject="rank 1", first_step=30),
+        Example("in the last record alone", lambda: _ranks((_AT >= 99) * 0.1), ill=True, first_step=99),
+        Example("averaged every ten steps: information", lambda: _ranks((_AT % 10 > 0) * 1.0), ill=True, first_step=1),
+        Example("parts of one model: information", lambda: _ranks([0.7] * 100, same_batches=True), ill=True),
+        Example("equal weights, other batches", lambda: _ranks(np.zeros(100)), ill=False, outcome="Passed"),
+        Example("one process", lambda: Network().run(), ill=False, outcome="NotApplicable"),
+        Example("one rank watched", _one_watched, ill=False, outcome="CouldNotCheck"),
+        Example("not compared yet", lambda: _ranks(np.full(5, np.nan)), ill=False, outcome="TooLittleData"),
+    ),
+    page=__doc__ or "",
+    causes=(
+        "loss-diverging", "loss-not-decreasing", "overfitting", "underfitting", "loss-spike", "prediction-jitter",
+        "exploding-gradients", "non-finite",
+    ),
+)  # fmt: skip
