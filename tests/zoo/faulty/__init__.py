@@ -1,0 +1,1 @@
+"""What ill trainings are composed of: data, small networks, and a loop with places for faults."""
