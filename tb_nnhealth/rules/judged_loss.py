@@ -13,6 +13,7 @@ from tb_nnhealth.rules.progress import naive_loss
 
 Refused = NotApplicable | CouldNotCheck | TooLittleData
 OPENING = 5
+LEAP = 2.0
 
 
 def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
@@ -36,8 +37,9 @@ def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
 
 
 def opening_level(values: curves.Values) -> float:
-    """Where the loss began: the median of the first points, of fewer where there are few."""
-    return float(np.median(values[: max(1, min(OPENING, len(values) // 8))]))
+    """Where the loss began: the median of the first points; the very first where the next have leapt far above it."""
+    opening, first = float(np.median(values[: max(1, min(OPENING, len(values) // 8))])), float(values[0])
+    return first if opening > LEAP * first > 0 else opening
 
 
 def chance(run: Run) -> float:

@@ -10,6 +10,7 @@ from tb_nnhealth.rules.constant_output import RULE as CONSTANT_OUTPUT
 from tb_nnhealth.rules.dead_units import RULE as DEAD_UNITS
 from tb_nnhealth.rules.diverging_bias import RULE as DIVERGING_BIAS
 from tb_nnhealth.rules.diverging_weights import RULE as DIVERGING_WEIGHTS
+from tb_nnhealth.rules.early_lr_decay import RULE as EARLY_LR_DECAY
 from tb_nnhealth.rules.exploding_activations import RULE as EXPLODING_ACTIVATIONS
 from tb_nnhealth.rules.exploding_gradients import RULE as EXPLODING_GRADIENTS
 from tb_nnhealth.rules.frozen_parameters import RULE as FROZEN_PARAMETERS
@@ -17,6 +18,8 @@ from tb_nnhealth.rules.gradient_spike import RULE as GRADIENT_SPIKE
 from tb_nnhealth.rules.initial_loss_off import RULE as INITIAL_LOSS_OFF
 from tb_nnhealth.rules.input_range_mismatch import RULE as INPUT_RANGE_MISMATCH
 from tb_nnhealth.rules.large_batch import RULE as LARGE_BATCH
+from tb_nnhealth.rules.learning_rate_too_high import RULE as LEARNING_RATE_TOO_HIGH
+from tb_nnhealth.rules.learning_rate_too_low import RULE as LEARNING_RATE_TOO_LOW
 from tb_nnhealth.rules.loss_diverging import RULE as LOSS_DIVERGING
 from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
 from tb_nnhealth.rules.loss_oscillating import RULE as LOSS_OSCILLATING
@@ -26,11 +29,13 @@ from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
 from tb_nnhealth.rules.non_finite import RULE as NON_FINITE
 from tb_nnhealth.rules.optimizer_misses_parameters import RULE as OPTIMIZER_MISSES_PARAMETERS
 from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
+from tb_nnhealth.rules.poor_init_scale import RULE as POOR_INIT_SCALE
 from tb_nnhealth.rules.rank_desync import RULE as RANK_DESYNC
 from tb_nnhealth.rules.repeated_batch import RULE as REPEATED_BATCH
 from tb_nnhealth.rules.saturated_units import RULE as SATURATED_UNITS
 from tb_nnhealth.rules.shim_error import RULE as SHIM_ERROR
 from tb_nnhealth.rules.single_class_batches import RULE as SINGLE_CLASS_BATCHES
+from tb_nnhealth.rules.slow_start import RULE as SLOW_START
 from tb_nnhealth.rules.softmax_before_cross_entropy import RULE as SOFTMAX_BEFORE_CROSS_ENTROPY
 from tb_nnhealth.rules.stale_gradients import RULE as STALE_GRADIENTS
 from tb_nnhealth.rules.still_improving import RULE as STILL_IMPROVING
@@ -63,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     ACTIVATION_MEAN_SHIFT,
     CONSTANT_OUTPUT,
     SYMMETRIC_UNITS,
+    POOR_INIT_SCALE,
     DIVERGING_WEIGHTS,
     DIVERGING_BIAS,
     NON_FINITE,
@@ -71,6 +77,10 @@ RULES: tuple[Rule, ...] = (
     LOSS_DIVERGING,
     LOSS_SPIKE,
     LOSS_OSCILLATING,
+    SLOW_START,
+    EARLY_LR_DECAY,
+    LEARNING_RATE_TOO_HIGH,
+    LEARNING_RATE_TOO_LOW,
     OVERFITTING,
     STILL_IMPROVING,
     CONSTANT_INPUT,
