@@ -28,8 +28,8 @@ Before a softmax a constant added to all outputs changes nothing; and where the 
 ## References
 - [37 Reasons why your Neural Network is not working, number
   33](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
-- [Karpathy, A Recipe for Training Neural Networks (initialize the final bias)](https://karpathy.github.io/2019/04/25/recipe/)
-"""
+- [Karpathy, A Recipe for Training Neural Networks (initialize the final
+  bias)](https://karpathy.github.io/2019/04/25/recipe/)"""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ EXAMPLES = (
     Example("A single jump", lambda: _running(np.where(_T < 100, 0.1, 50.0)).run(), False, outcome="Passed"),
     Example("Targets as large", lambda: _large_targets().run(), False, outcome="Passed"),
     Example("A hidden layer's", lambda: _running(_EXPONENTIAL, layer=2).run(), False, outcome="Passed"),
-    Example("Fifty records", lambda: _running(_EXPONENTIAL[:50], steps=50).run(), False, outcome="TooLittleData"),
+    Example("Thirty records", lambda: _running(_EXPONENTIAL[:30], steps=30).run(), False, outcome="TooLittleData"),
 )
 
 RULE = Rule(
@@ -201,7 +201,7 @@ RULE = Rule(
         ),
         Option(
             "window",
-            40,
+            16,
             "records",
             "records within which it grows by a fifth, and for which that must hold",
             "a bias that finds its place slows down",

@@ -124,23 +124,23 @@ def _growing(
 
 
 def _normalized() -> Run:
-    network = _growing(1.04)
+    network = _growing(1.08)
     for module in network.layout.modules:
         module.normalized = True
     return network.run()
 
 
 EXAMPLES = (
-    Example("Doubles every 18 steps", lambda: _growing(1.04).run(), True, "layers.1.weight"),
-    Example("From step 80 on", lambda: _growing(1.05, since=80).run(), True, "layers.1.weight"),
-    Example("Just above the limit", lambda: _growing(1.022).run(), True, "layers.1.weight"),
-    Example("Just below the limit", lambda: _growing(1.013).run(), False, outcome="Passed"),
+    Example("Doubles every 9 steps", lambda: _growing(1.08).run(), True, "layers.1.weight"),
+    Example("From step 80 on", lambda: _growing(1.08, since=80).run(), True, "layers.1.weight"),
+    Example("Just above the limit", lambda: _growing(1.065).run(), True, "layers.1.weight"),
+    Example("Just below the limit", lambda: _growing(1.035).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
-    Example("The loss falls with it", lambda: _growing(1.04, gain=True).run(), False, outcome="Passed"),
+    Example("The loss falls with it", lambda: _growing(1.08, gain=True).run(), False, outcome="Passed"),
     Example("A single jump", lambda: _growing(50, since=60, until=61).run(), False, outcome="Passed"),
     Example("From near zero to the usual scale", lambda: _growing(1.03, start=1e-3).run(), False, outcome="Passed"),
     Example("Every output normalized", _normalized, False, outcome="NotApplicable"),
-    Example("Fifty records", lambda: Network(steps=50).run(), False, outcome="TooLittleData"),
+    Example("Thirty records", lambda: Network(steps=30).run(), False, outcome="TooLittleData"),
 )
 
 RULE = Rule(
@@ -161,7 +161,7 @@ RULE = Rule(
         ),
         Option(
             "window",
-            40,
+            16,
             "records",
             "records within which they grow so, and for which that must hold",
             "shorter growth is the opening's, or a step that was too large",

@@ -12,7 +12,7 @@ momentum or Adam its trace stays for tens of steps.
 The L2 norm of all gradients together, as the optimizer applies them: after clipping, so that clipping which works
 shows no spikes. A record is a spike where the norm exceeds the median by `sigmas` robust standard deviations (1.4826 ×
 median absolute deviation) and is `factor` times what all but the two largest of the last `window` records stayed
-below. At least 32 records must lie before it: the opening, in which gradients fall or rise by themselves, is not
+below. At least 24 records must lie before it: the opening, in which gradients fall or rise by themselves, is not
 judged.
 
 It is information. It becomes a warning where harm is seen: the median of the next ten losses lies six of the loss's own
@@ -64,7 +64,7 @@ from tb_nnhealth.rules.wording import short
 
 Norms = NDArray[np.float64]
 
-SETTLED = 32
+SETTLED = 24
 """Records before the first that is judged."""
 EXCEPTIONS = 2
 """Largest records of a window that do not count: earlier spikes."""
@@ -217,7 +217,7 @@ EXAMPLES = (
     Example("In the opening", lambda: _spiked(50, 10).run(), False, outcome="Passed"),
     Example("Small batches: wild, and always so", lambda: _noisy(0.6), False, outcome="Passed"),
     Example("Clipped to the same norm in every step", _clipped, False, outcome="Passed"),
-    Example("Thirty records", lambda: _spiked(50, 20, steps=30).run(), False, outcome="TooLittleData"),
+    Example("Twenty records", lambda: _spiked(50, 18, steps=20).run(), False, outcome="TooLittleData"),
 )
 
 RULE = Rule(

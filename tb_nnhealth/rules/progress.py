@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.losses import criterion_loss, training_loss
+from tb_nnhealth.rules.losses import LossCurve, criterion_loss, training_loss
 from tb_nnhealth.rules.tags import moving_target
 
 OPENING = 5
@@ -67,7 +67,7 @@ def progress(run: Run, history: History) -> Progress | None:
     """The progress of the loss that goes with ``history``; None where none was logged, or its level tells nothing."""
     if moving_target(run):
         return None
-    curve = criterion_loss(history) or training_loss(run)
+    curve = _longer(criterion_loss(history), training_loss(run))
     if curve is None or not len(curve):
         return None
     finite = np.isfinite(curve.values)
@@ -81,6 +81,13 @@ def progress(run: Run, history: History) -> Progress | None:
         naive=naive_loss(history),
         finite=float(finite[-CLOSING:].mean()),
     )
+
+
+def _longer(recorded: LossCurve | None, logged: LossCurve | None) -> LossCurve | None:
+    """The criterion's own record, or the scalar that was logged where the record is too short to tell."""
+    if recorded is None or (logged is not None and len(recorded) < ENOUGH <= len(logged)):
+        return logged
+    return recorded
 
 
 def _start(values: NDArray[np.float64]) -> float:
