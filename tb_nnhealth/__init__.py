@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tb_nnhealth.record.recorder import Recorder as Recorder
     from tb_nnhealth.record.summary_writer import SummaryWriter as SummaryWriter
     from tb_nnhealth.record.watch import Watch as Watch
+    from tb_nnhealth.sanity.runner import preflight as preflight
 
 __version__ = "0.1.0"
 
@@ -22,9 +23,10 @@ _EXPORTS = {
     "Recorder": "tb_nnhealth.record.recorder",
     "SummaryWriter": "tb_nnhealth.record.summary_writer",
     "Watch": "tb_nnhealth.record.watch",
+    "preflight": "tb_nnhealth.sanity.runner",
 }
 
-__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__"]
+__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__", "preflight"]
 
 
 def __getattr__(name: str) -> Any:

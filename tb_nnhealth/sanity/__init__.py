@@ -1,0 +1,1 @@
+"""The sanity checks before training. ``tb_nnhealth.preflight`` is the way in."""
