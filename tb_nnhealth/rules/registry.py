@@ -26,7 +26,9 @@ from tb_nnhealth.rules.loss_oscillating import RULE as LOSS_OSCILLATING
 from tb_nnhealth.rules.loss_spike import RULE as LOSS_SPIKE
 from tb_nnhealth.rules.nll_without_log_softmax import RULE as NLL_WITHOUT_LOG_SOFTMAX
 from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
+from tb_nnhealth.rules.noisy_first_layer import RULE as NOISY_FIRST_LAYER
 from tb_nnhealth.rules.non_finite import RULE as NON_FINITE
+from tb_nnhealth.rules.non_gaussian_weights import RULE as NON_GAUSSIAN_WEIGHTS
 from tb_nnhealth.rules.optimizer_misses_parameters import RULE as OPTIMIZER_MISSES_PARAMETERS
 from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
 from tb_nnhealth.rules.poor_init_scale import RULE as POOR_INIT_SCALE
@@ -71,6 +73,8 @@ RULES: tuple[Rule, ...] = (
     POOR_INIT_SCALE,
     DIVERGING_WEIGHTS,
     DIVERGING_BIAS,
+    NON_GAUSSIAN_WEIGHTS,
+    NOISY_FIRST_LAYER,
     NON_FINITE,
     INITIAL_LOSS_OFF,
     LOSS_NOT_DECREASING,

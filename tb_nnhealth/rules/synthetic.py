@@ -39,6 +39,7 @@ class Network:
         self._noise = np.random.default_rng(self.seed)
         self.layout = self._layout()
         self._places: dict[tuple[str, str], int] = {}
+        self._histograms: dict[int, dict[int, NDArray[np.int64]]] = {}
         self.at = np.arange(0, self.steps, self.every)
         shape = (len(self.at), len(self.layout.rows), len(schema.STATISTICS))
         self.values = np.full(shape, np.nan, np.float32)
@@ -96,6 +97,19 @@ class Network:
         self.values = np.concatenate((self.values, column), axis=1)
         return self.set(kind, subject, **statistics)
 
+    def histogram(
+        self, kind: str, subject: str, values: NDArray[Any], *, records: Sequence[int] = (0, 50, 100)
+    ) -> Network:
+        """Counts ``values``, of any shape, as the elements of one row's tensor in ``records``."""
+        flat = np.abs(np.asarray(values, np.float64).ravel())
+        counts = np.zeros(schema.HISTOGRAM_BINS, np.int64)
+        counts[0] = (flat == 0).sum()
+        exponents = np.floor(np.log2(flat[flat > 0])).clip(schema.EXPONENT_LOW, schema.EXPONENT_HIGH)
+        np.add.at(counts, 1 + (exponents - schema.EXPONENT_LOW).astype(np.int64), 1)
+        for record in records:
+            self._histograms.setdefault(record, {})[self._row(kind, subject)] = counts
+        return self
+
     def add_module(self, name: str, type_: str, *, first: bool = False) -> Network:
         """Adds a leaf module without rows of its own, called last (or first)."""
         module = Module(name=name, type=type_, called=True)
@@ -108,6 +122,11 @@ class Network:
         history = History(self.layout)
         for t, step in enumerate(self.at):
             history.append(int(step), float(step), self.values[t])
+            if t in self._histograms:
+                counts = np.zeros((len(self.layout.rows), schema.HISTOGRAM_BINS), np.int32)
+                for row, of_row in self._histograms[t].items():
+                    counts[row] = of_row
+                history.append_histogram(int(step), float(step), counts)
         scalars = {
             tag: Series([(step, float(step), value) for step, value in points]) for tag, points in self.scalars.items()
         }
