@@ -10,7 +10,7 @@ learned, and looks like overfitting.
 
 ## How it is computed
 Mean and standard deviation (unit: the input's own) of the floating point input: medians over the training records
-against medians over the evaluations seen, the first batch of each. It fires after three evaluations, where the
+against medians over the evaluations seen, the first batch of each. It fires after two evaluations, where the
 standard deviations differ by more than `ratio`, or the means by more than `offset` times the smaller standard
 deviation, or both by more than 0.6 of that way, and where no single training record is as far off. A forward pass
 before the first step is left out.
@@ -60,7 +60,7 @@ from tb_nnhealth.rules.batch_rows import INPUTS_LINE, Curve, number
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
-EVALUATIONS = 3
+EVALUATIONS = 2
 FEWEST_RECORDS = 5
 BOTH = 0.6
 """Where scale and offset are both off, this share of their limits is enough: -1 to 1 against 0 to 1."""
@@ -229,7 +229,7 @@ RULE = Rule(
             "heavy tails", lambda: _evaluated(0.02, 4.0, trained_on=_tails()).run(), ill=False, outcome="Passed"
         ),
         Example("token numbers", _tokens, ill=False, outcome="NotApplicable"),
-        Example("two evaluations", lambda: _evaluated(33.0, 78.0, times=2).run(), ill=False, outcome="TooLittleData"),
+        Example("one evaluation", lambda: _evaluated(33.0, 78.0, times=1).run(), ill=False, outcome="TooLittleData"),
         Example("never evaluated", lambda: Network().run(), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",

@@ -43,7 +43,7 @@ def learning_rate_that_keeps_growing(writer: SummaryWriter, ill: bool) -> None:
     fit(writer, model, optimizer, flat=True, steps=300, before_step=before_step)
 
 
-@pair("overfitting", subject="loss/val", onset=(20, 900))
+@pair("overfitting", subject="loss/val", onset=(20, 900), first=False)
 def forty_samples(writer: SummaryWriter, ill: bool) -> None:
     data = digits()
     if ill:
