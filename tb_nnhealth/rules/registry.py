@@ -23,7 +23,9 @@ from tb_nnhealth.rules.learning_rate_too_low import RULE as LEARNING_RATE_TOO_LO
 from tb_nnhealth.rules.loss_diverging import RULE as LOSS_DIVERGING
 from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
 from tb_nnhealth.rules.loss_oscillating import RULE as LOSS_OSCILLATING
+from tb_nnhealth.rules.loss_scale_collapse import RULE as LOSS_SCALE_COLLAPSE
 from tb_nnhealth.rules.loss_spike import RULE as LOSS_SPIKE
+from tb_nnhealth.rules.low_precision_range import RULE as LOW_PRECISION_RANGE
 from tb_nnhealth.rules.nll_without_log_softmax import RULE as NLL_WITHOUT_LOG_SOFTMAX
 from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
 from tb_nnhealth.rules.noisy_first_layer import RULE as NOISY_FIRST_LAYER
@@ -76,6 +78,8 @@ RULES: tuple[Rule, ...] = (
     NON_GAUSSIAN_WEIGHTS,
     NOISY_FIRST_LAYER,
     NON_FINITE,
+    LOW_PRECISION_RANGE,
+    LOSS_SCALE_COLLAPSE,
     INITIAL_LOSS_OFF,
     LOSS_NOT_DECREASING,
     LOSS_DIVERGING,
