@@ -2,7 +2,8 @@
 
 ## What it detects
 A first loss well above that of a guess (critical numbers in the initialization or the targets), or, as information,
-well below it (a pre-trained network, or the answer leaking into the input).
+well below it (a pre-trained network, the answer leaking into the input, or a criterion that is not given what it
+expects).
 
 ## Why it matters
 An untrained classifier of C classes should be unsure: ln C nats. Starting far above, the first hundreds of steps only
@@ -12,18 +13,17 @@ that it should not.
 ## How it is computed
 The criterion's value in the first record (nats for cross-entropies), if that is within the first steps of the
 training and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` and `NLLLoss` over C classes, ln 2 for
-binary cross-entropies. Above: more than `factor` times the guess and at least two nats more; beyond `warn` times it
-is a warning. Below: less than 0.4 of it; a warning where `NLLLoss` is given values above 0, which are no logarithms
-of probabilities. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the
-prediction's RMS exceeds 10. At least `samples` samples must stand behind the loss.
+binary cross-entropies; a function that `observe` shows class indices for is taken for a cross-entropy. Above: more
+than `factor` times the guess and at least two nats more; beyond `warn` times it is a warning. Below: less than 0.4 of
+it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the prediction's RMS exceeds
+10. At least `samples` samples must stand behind the loss.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
 2. Scale down the last layer (standard deviation 0.01, bias 0; for rare classes, bias = log of their odds).
 3. Initialize by the layer's fan: Kaiming for ReLU, Xavier for tanh; embeddings shared with the output: std 0.02.
 4. Regression: standardize the targets.
-5. `NLLLoss` expects log-probabilities: give logits to `CrossEntropyLoss`, or end the model with `LogSoftmax`.
-6. Too low: look for the label among the inputs, and for test samples in the training data.
+5. Too low: look for the label among the inputs, and for test samples in the training data.
 
 ## When it is harmless
 Networks that were trained before start low, which is why that is only information. A criterion of your own, or one
@@ -68,18 +68,16 @@ NATS_ABOVE = 2.0
 LOW = 0.4
 SQUARES_ABOVE = 100.0
 OUTPUT_RMS = 10.0
-NO_LOGARITHM = 0.01
-"""A prediction above this cannot be the logarithm of a probability."""
-NO_LOGARITHM_ADVICE = (
-    "Give the logits to nn.CrossEntropyLoss, which takes the logarithm of the softmax itself.",
-    "Or end the model with nn.LogSoftmax(dim=1) and keep NLLLoss; nn.Softmax is not enough.",
-)
+SUM = 0.3
+"""Share of (samples x guess) above which the loss of a function is taken for a sum over the samples."""
+OUTPUTS_EXPLAIN = 0.3
+"""Least RMS of the outputs : loss for which a function's loss is put down to the outputs, not to other terms."""
 CRITERION_LINE = "pass criterion= to watch(), so that the loss and its kind are known"
 
 
 def check(case: Case) -> Outcome:
     history = case.history
-    if history is None or not history.layout.criterion.type:
+    if history is None or not (history.layout.criterion.type or history.layout.criterion.classes > 1):
         return CouldNotCheck(CRITERION_LINE)
     criterion = history.layout.criterion
     if criterion.reduction not in ("", "mean"):
@@ -100,26 +98,25 @@ def check(case: Case) -> Outcome:
     samples = _samples(history, criterion.classes)
     if 0 < samples < case.options["samples"]:
         return TooLittleData(f"{samples} samples stand behind the first loss, {case.options['samples']:.0f} are needed")
+    if not criterion.type and first > SUM * samples * guess:
+        return NotApplicable("the loss seems to be a sum over the batch")
     high = max(case.options["factor"] * guess, guess + NATS_ABOVE)
     more = {"guess": guess, "classes": int(criterion.classes)}
     if first > high:
-        severity: Severity = "warning" if first > case.options["warn"] * guess else "info"
+        told = criterion.type or _outputs_explain(history, first)
+        severity: Severity = "warning" if told and first > case.options["warn"] * guess else "info"
         return Ill([_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
     if first < LOW * guess:
-        highest = _highest_prediction(history) if criterion.type == "NLLLoss" else math.nan
-        if highest > NO_LOGARITHM:
-            unbounded = (
-                f"`NLLLoss` is given values up to {short(highest)}, no logarithms of probabilities. The first "
-                f"loss is {first:.3g}, where a guess costs {guess:.3g}; it can fall without bound and teach nothing."
-            )
-            return Ill([_hit(first, step, LOW * guess, "below", "warning", unbounded, more, NO_LOGARITHM_ADVICE)])
         return Ill([_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
     return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
 
 
 def guess_costs(criterion: Any) -> float:
-    """Loss, in nats, of an answer that gives every class the same probability; NaN where it is not known."""
-    if criterion.type in ("CrossEntropyLoss", "NLLLoss") and criterion.classes > 1:
+    """Loss, in nats, of an answer that gives every class the same probability; NaN where it is not known.
+
+    A function that is given class indices (``observe``) is taken for a cross-entropy.
+    """
+    if criterion.type in ("CrossEntropyLoss", "NLLLoss", "") and criterion.classes > 1:
         return math.log(criterion.classes)
     if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
         return math.log(2)
@@ -135,10 +132,10 @@ def _samples(history: History, classes: int) -> int:
     return elements // classes if classes > 2 else elements
 
 
-def _highest_prediction(history: History) -> float:
-    """The greatest element of the first prediction, NaN where none was measured."""
-    highest = history.table(schema.PREDICTION, schema.MAX).values
-    return float(highest[0, 0]) if highest.size else math.nan
+def _outputs_explain(history: History, first: float) -> bool:
+    """Whether the first outputs are so large that a cross-entropy of them may be ``first``."""
+    output = history.table(schema.PREDICTION, schema.RMS).values
+    return bool(output.size and output[0, 0] > OUTPUTS_EXPLAIN * first)
 
 
 def _squared_error(history: History, first: float, step: int) -> Outcome:
@@ -180,9 +177,8 @@ def _hit(
     severity: Severity,
     message: str,
     more: dict[str, Any],
-    advice: tuple[str, ...] = (),
 ) -> Hit:
-    advice = advice or (
+    advice = (
         (
             "Normalize the inputs to mean 0 and standard deviation 1.",
             "Scale down the last layer: standard deviation 0.01, bias 0.",
@@ -220,12 +216,6 @@ def _first(loss: float, *, reduction: str = "mean", criterion: str = "CrossEntro
     return network.set(schema.LOSS, "", mean=curve, rms=curve, min=curve, max=curve).run()
 
 
-def _negative_likelihood(highest: float) -> Run:
-    """What ``NLLLoss`` makes of predictions that are at most ``highest``: close to 0 for logits and probabilities."""
-    network = Network(criterion="NLLLoss").set(schema.PREDICTION, "", max=highest)
-    return network.set(schema.LOSS, "", mean=0.03 - network.at / 10).run()
-
-
 def _resumed() -> Run:
     network = Network()
     network.at = network.at + 5000
@@ -244,6 +234,13 @@ def _one_sample() -> Run:
         if row.kind == schema.PREDICTION:
             row.shape[0] = 1
     return network.run()
+
+
+def _observed(first: float, output: float) -> Run:
+    """Outputs and class indices handed over by ``observe``, with the loss of a function."""
+    network = Network().set(schema.LOSS, "", mean=first * np.exp(-np.arange(200) / 40))
+    network.layout.criterion.type = network.layout.criterion.reduction = ""
+    return network.set(schema.PREDICTION, "", rms=output).run()
 
 
 def _unwatched() -> Run:
@@ -280,10 +277,7 @@ RULE = Rule(
     examples=(
         Example("outputs far too large", lambda: _first(40.0), ill=True, subject="loss", first_step=0),
         Example("two classes", lambda: _first(9.0, criterion="BCEWithLogitsLoss", classes=2), ill=True, subject="loss"),
-        Example("logits given to NLLLoss", lambda: _negative_likelihood(0.8), ill=True, subject="loss", first_step=0),
-        Example(
-            "trained log-probabilities: information", lambda: _negative_likelihood(-1e-4), ill=True, subject="loss"
-        ),
+        Example("a trained network: information", lambda: _first(0.1), ill=True, subject="loss", first_step=0),
         Example("just above the limit", lambda: _first(4.7), ill=True, subject="loss"),
         Example("just below the limit", lambda: _first(4.5), ill=False, outcome="Passed"),
         Example("at the guess", lambda: _first(2.35), ill=False, outcome="Passed"),
@@ -295,6 +289,9 @@ RULE = Rule(
         ),
         Example("watched from step 5,000 on", _resumed, ill=False, outcome="NotApplicable"),
         Example("one sample", _one_sample, ill=False, outcome="TooLittleData"),
+        Example("observed, outputs far too large", lambda: _observed(20.0, 30.0), ill=True, subject="loss"),
+        Example("observed, a sum", lambda: _observed(74.0, 0.5), ill=False, outcome="NotApplicable"),
+        Example("observed, at the guess", lambda: _observed(2.35, 0.5), ill=False, outcome="Passed"),
         Example("no criterion watched", _unwatched, ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",

@@ -32,11 +32,11 @@ parts of one model) should be silenced: `rules={"rank-desync": False}`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import History, Run
+from tb_nnhealth.history import History, Run, Table
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -69,26 +69,22 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(EVERY_RANK)
     if not np.isfinite(unlike.values).any():
         return TooLittleData("the ranks have not been compared yet")
-    hits = [
-        _hit(history, rank, unlike.values[:, i], i)
-        for i, rank in enumerate(unlike.subjects)
-        if (unlike.values[:, i] > 0).any()
-    ]
-    return Ill(hits) if hits else Passed()
+    parted = [i for i in range(len(unlike)) if (unlike.values[:, i] > 0).any()]
+    return Ill([_hit(history, unlike, parted)]) if parted else Passed()
 
 
-def _hit(history: History, rank: str, unlike: NDArray[np.float32], column: int) -> Hit:
-    steps, at = history.steps, np.flatnonzero(unlike > 0)
-    seen = np.flatnonzero(np.isfinite(unlike))
+def _hit(history: History, unlike: Table, parted: list[int]) -> Hit:
+    """The rank that parted first speaks for all that have ``parted`` (columns of the table ``unlike``)."""
+    column = min(parted, key=lambda i: int(np.argmax(unlike.values[:, i] > 0)))
+    rank, values, steps = unlike.subjects[column], unlike.values[:, column], history.steps
+    at, seen = np.flatnonzero(values > 0), np.flatnonzero(np.isfinite(values))
     first = int(at[0])
-    equal_again = bool((unlike[seen[seen > first]] == 0).any())
     from_the_start = first == seen[0]
-    parts = from_the_start and _same_batches(history, rank)
-    severity: Severity = "info" if equal_again or parts else "critical"
-    index = history.table(schema.RANK_WEIGHTS, schema.MIN).values[first, column]
-    parameters = history.layout.parameters
-    name = parameters[int(index)].name if np.isfinite(index) and 0 <= index < len(parameters) else ""
-    share, latest = float(unlike[first]), float(unlike[at[-1]])
+    equal_again = bool((values[seen[seen > first]] == 0).any())
+    by_design = equal_again or (from_the_start and _same_batches(history, rank))
+    severity: Severity = "info" if by_design else "critical"
+    name = _parameter(history, first, column)
+    share, latest = float(values[first]), float(values[at[-1]])
     since = "from the first record on" if from_the_start else f"since step {int(steps[first]):,}"
     told = f"Rank {rank} holds other weights than rank 0 {since}: {percent(share)} of the parameters differ"
     told += f", `{name}` first." if name else "."
@@ -96,8 +92,10 @@ def _hit(history: History, rank: str, unlike: NDArray[np.float32], column: int) 
         told += " They are equal again in later records."
     elif latest != share:
         told += f" By now {percent(latest)} do."
+    if len(parted) > 1:
+        told += f" So do {len(parted) - 1} further ranks."
     return Hit(
-        subject=f"rank {rank}",
+        subject=name or f"rank {rank}",
         first_step=int(steps[first]),
         fired_step=int(steps[first]),
         last_step=int(steps[at[-1]]),
@@ -112,9 +110,15 @@ def _hit(history: History, rank: str, unlike: NDArray[np.float32], column: int) 
         healthy=(0.0, 0.0),
         message=told,
         advice=ADVICE,
-        more={"parameter": name},
-        rank=share,
+        more={"ranks": [unlike.subjects[i] for i in parted]},
     )
+
+
+def _parameter(history: History, record: int, column: int) -> str:
+    """Name of the first parameter that differs, "" where it is not known."""
+    index = history.table(schema.RANK_WEIGHTS, schema.MIN).values[record, column]
+    parameters = history.layout.parameters
+    return str(parameters[int(index)].name) if np.isfinite(index) and 0 <= index < len(parameters) else ""
 
 
 def _same_batches(history: History, rank: str) -> bool:
@@ -156,9 +160,9 @@ RULE = Rule(
     check=check,
     options=(),
     examples=(
-        Example("parted at step 30", lambda: _ranks((_AT >= 30) * 0.5), ill=True, subject="rank 1", first_step=30),
-        Example("unlike from the start", lambda: _ranks(np.ones(100)), ill=True, subject="rank 1", first_step=0),
-        Example("four ranks", lambda: _ranks((_AT >= 30) * 0.5, ranks=4), ill=True, subject="rank 1", first_step=30),
+        Example("parted at step 30", lambda: _ranks((_AT >= 30) * 0.5), ill=True, first_step=30),
+        Example("unlike from the start", lambda: _ranks(np.ones(100)), ill=True, subject="layers.2.weight"),
+        Example("four ranks", lambda: _ranks((_AT >= 30) * 0.5, ranks=4), ill=True, first_step=30),
         Example("in the last record alone", lambda: _ranks((_AT >= 99) * 0.1), ill=True, first_step=99),
         Example("averaged every ten steps: information", lambda: _ranks((_AT % 10 > 0) * 1.0), ill=True, first_step=1),
         Example("parts of one model: information", lambda: _ranks([0.7] * 100, same_batches=True), ill=True),

@@ -11,8 +11,10 @@ looks like a hard problem.
 
 ## How it is computed
 Share of samples whose prediction has no negative element and sums to 1 within 1e-3, record by record (unit: share of
-samples). It fires where that is at least `share` in each of ten records and the predictions are not constant. For
-`BCEWithLogitsLoss`: all elements of each of thirty records within (0, 1), beginning around 0.5.
+samples). It fires where that is at least `share` in each of ten records and the predictions are not constant. For a
+function that `observe` shows class indices for, also: at least five classes, predictions sure of their answers, and a
+loss that never leaves what two softmaxes can cost. For `BCEWithLogitsLoss`: all elements of each of thirty records
+within (0, 1), beginning around 0.5.
 
 ## What to try
 1. Return the logits: take `softmax`, `log_softmax` or `sigmoid` out of the model's forward.
@@ -52,6 +54,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.initial_loss_off import CRITERION_LINE
+from tb_nnhealth.rules.losses import criterion_loss
 from tb_nnhealth.rules.synthetic import Network
 
 RECORDS = 10
@@ -59,6 +62,9 @@ BINARY_RECORDS = 30
 """Logits of a narrow output may lie between 0 and 1 for a while; those of a network that learns do not stay there."""
 AROUND_HALF = 0.25
 CONSTANT = 1e-7
+FEWEST_CLASSES = 5
+SURE = 0.7
+"""Mean of the sum of squared probabilities from which one softmax would cost less than two can."""
 
 ADVICE = (
     "Return the logits: take softmax or sigmoid out of the model's forward; the criterion applies it.",
@@ -69,9 +75,11 @@ ADVICE = (
 
 def check(case: Case) -> Outcome:
     history = case.history
-    if history is None or not history.layout.criterion.type:
+    if history is None:
         return CouldNotCheck(CRITERION_LINE)
     kind = history.layout.criterion.type
+    if not kind:
+        return _of_a_function(history, case.options["share"])
     if kind == "CrossEntropyLoss":
         return _softmax_twice(history, case.options["share"])
     if kind == "BCEWithLogitsLoss":
@@ -90,10 +98,37 @@ def _softmax_twice(history: History, share: float) -> Outcome:
     if not ill[seen][-RECORDS:].all():
         return Passed()
     classes = int(history.layout.criterion.classes)
-    floor = math.log(1 + (classes - 1) / math.e) if classes else 0.0
+    floor = _floor(classes) if classes else 0.0
     told = "The predictions given to CrossEntropyLoss are probabilities already, and it applies softmax again"
     told += f": with {classes} classes the loss cannot fall below {floor:.2f}." if classes else "."
     return Ill([_hit(history, ill & seen, RECORDS, float(probable[seen][-1]), share, "share of samples", told)])
+
+
+def _of_a_function(history: History, share: float) -> Outcome:
+    """Probabilities observed beside class indices: ill where the loss never leaves what softmax of them can cost.
+
+    They may also have been made from the logits for ``observe`` alone; then a network that is sure of its answers
+    has a far smaller loss.
+    """
+    classes = int(history.layout.criterion.classes)
+    probable, rms = _prediction(history, schema.PROBABILITY_SHARE), _prediction(history, schema.RMS)
+    seen = np.isfinite(probable)
+    if classes < 2 or not seen.any():
+        return CouldNotCheck(CRITERION_LINE)
+    if seen.sum() >= RECORDS and not (probable[seen][-RECORDS:] >= share).all():
+        return Passed()
+    curve = criterion_loss(history)
+    sure = classes * float(np.median(rms[seen][-RECORDS:])) ** 2  # the mean over samples of the sum of p squared
+    if curve is None or classes < FEWEST_CLASSES or not sure > SURE:
+        return CouldNotCheck(CRITERION_LINE)
+    if not ((curve.values > _floor(classes)) & (curve.values < math.log(classes - 1 + math.e))).all():
+        return Passed()
+    return _softmax_twice(history, share)
+
+
+def _floor(classes: int) -> float:
+    """The least that softmax of probability vectors over ``classes`` can cost."""
+    return math.log(1 + (classes - 1) / math.e)
 
 
 def _sigmoid_twice(history: History) -> Outcome:
@@ -148,6 +183,13 @@ def _predicting(share: float, std: float = 0.1, classes: int = 10) -> Run:
     return network.run()
 
 
+def _observed(loss: float, rms: float) -> Run:
+    """Probabilities over ten classes handed over by ``observe``, with the loss of a function."""
+    network = Network().set(schema.PREDICTION, "", probability_share=1.0, std=0.2, rms=rms, min=0.0, max=0.99)
+    network.layout.criterion.type = ""
+    return network.set(schema.LOSS, "", mean=loss).run()
+
+
 def _binary(low: float, high: float, mean: float) -> Run:
     network = Network(criterion="BCEWithLogitsLoss", classes=2)
     return network.set(schema.PREDICTION, "", min=low, max=high, mean=mean, std=0.2).run()
@@ -176,6 +218,9 @@ RULE = Rule(
         Example("binary logits", lambda: _binary(-3.0, 4.0, 0.1), ill=False, outcome="Passed"),
         Example("binary logits that happen to be small", lambda: _binary(0.02, 0.2, 0.1), ill=False, outcome="Passed"),
         Example("squared error", lambda: Network(criterion="MSELoss").run(), ill=False, outcome="NotApplicable"),
+        Example("probabilities to a function", lambda: _observed(1.7, 0.3), ill=True, subject="prediction"),
+        Example("probabilities beside a loss of logits", lambda: _observed(0.3, 0.3), ill=False, outcome="Passed"),
+        Example("unsure probabilities", lambda: _observed(2.1, 0.15), ill=False, outcome="CouldNotCheck"),
         Example("five records", lambda: Network(steps=5).run(), ill=False, outcome="TooLittleData"),
     ),
     page=__doc__ or "",

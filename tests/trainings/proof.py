@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from tb_nnhealth import Finding, SummaryWriter
-from tests.trainings import data_rules, healthy, healthy_odd, losses, tensors  # noqa: F401  (they register their trainings)
+from tests.trainings import data_rules, healthy, healthy_odd, losses, tensors  # noqa: F401  (they register)
 from tests.trainings.registry import HEALTHY, PAIRS, Pair
 
 
