@@ -51,8 +51,12 @@ def rows(patterns: Sequence[str], held_out: bool) -> Iterator[str]:
         chosen = any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
         if not twin or not chosen or specimen.held_out != held_out:
             continue
-        ill, seconds = outcome(specimen, fault=True)
-        well, _ = outcome(specimen, fault=False)
+        try:
+            ill, seconds = outcome(specimen, fault=True)
+            well, _ = outcome(specimen, fault=False)
+        except Exception as error:
+            yield f"{specimen.kind:<28} {name:<44} {type(error).__name__}: {error}"
+            continue
         told = ", ".join(f"{tag} {_short(ill[tag])} ({_short(well.get(tag, math.nan))})" for tag in sorted(ill))
         yield f"{specimen.kind:<28} {name:<44} {seconds:4.1f} s  {told}"
 

@@ -137,7 +137,7 @@ def hidden_biases_of_ten(writer: SummaryWriter, fault: bool = True) -> None:
     if fault:
         for i in (0, 2, 4):
             nn.init.constant_(model[i].bias, 10.0)  # type: ignore[arg-type]
-    train(writer, model, SGD(model.parameters(), lr=0.01), pixels())
+    train(writer, model, SGD(model.parameters(), lr=0.01, momentum=0.9), pixels())
 
 
 @ill(

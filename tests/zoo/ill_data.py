@@ -228,14 +228,6 @@ def sixty_images_for_convolutions(writer: SummaryWriter, fault: bool = True) -> 
     )  # fmt: skip
 
 
-def mislabelled(data: Problem, share: float) -> Problem:
-    """A share of the training labels drawn anew, once and for all."""
-    generator = torch.Generator().manual_seed(3)
-    wrong = torch.rand(len(data.train_y), generator=generator) < share
-    drawn = torch.randint(10, data.train_y.shape, generator=generator)
-    return replace(data, train_y=torch.where(wrong, drawn, data.train_y))
-
-
 MISMATCH = "37 Reasons, 14 and 15: preprocessing of training and validation differs"
 
 
@@ -281,7 +273,7 @@ def a_batch_of_corrupt_images_now_and_then(writer: SummaryWriter, fault: bool = 
     model = cnn((8, 16), norm=False)
 
     def corrupt(step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        return (x * 80 if fault and step in (100, 160, 220) else x), y
+        return (x * 40 if fault and step in (100, 160, 220) else x), y
 
     optimizer = SGD(model.parameters(), lr=0.02, momentum=0.9)
     train(writer, model, optimizer, images(), prepare=corrupt, steps=260)

@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, AdamW
 from tb_nnhealth import SummaryWriter
 from tests.zoo.faulty.loop import descend_scaled, train
 from tests.zoo.faulty.networks import Encoded, Half, cnn, initialize, mlp, normal
-from tests.zoo.faulty.problems import Problem, images, pixels, rows
+from tests.zoo.faulty.problems import images, pixels, rows
 from tests.zoo.registry import ill
 
 LOG = "37 Reasons, 37; forum: log of a probability of zero"
@@ -53,25 +53,8 @@ def shares_that_become_zero_as_the_temperature_falls(writer: SummaryWriter, faul
     def anneal(step: int) -> None:
         criterion.temperature = 0.05 if step >= 60 else 1.0
 
-    optimizer = SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = Adam(model.parameters(), lr=1e-3)
     train(writer, model, optimizer, images(), before_step=anneal, criterion=criterion, steps=130)
-
-
-def binary(data: Problem) -> Problem:
-    """Pixels of 0 or 1, as inputs and as targets."""
-    train_x, val_x = (data.train_x > 0).float(), (data.val_x > 0).float()
-    return Problem(train_x, train_x, val_x, val_x)
-
-
-class BinaryLikelihood(nn.Module):
-    """The likelihood of pixels, by hand; ``floor`` keeps the logarithms from zero."""
-
-    def __init__(self, floor: float) -> None:
-        super().__init__()
-        self.floor = floor
-
-    def forward(self, shares: Tensor, x: Tensor) -> Tensor:
-        return -(x * (shares + self.floor).log() + (1 - x) * (1 - shares + self.floor).log()).mean()
 
 
 class Standardize(nn.Module):
@@ -197,7 +180,7 @@ COLLAPSE = "Forum: GradScaler's scale falls to zero, every step is skipped"
 
 @ill("scale-collapses", "loss-scale-collapse", "non-finite", source=COLLAPSE)
 def square_root_at_zero_under_a_scaler(writer: SummaryWriter, fault: bool = True) -> None:
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), *([Root()] if fault else []), nn.Linear(64, 10))
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), *([Root()] if fault else []), nn.Linear(64, 10))
     optimizer, scaler = Adam(model.parameters(), lr=1e-3), torch.amp.GradScaler("cpu")
     update = descend_scaled(optimizer, scaler)
     train(writer, model, optimizer, pixels(), update=update, scaler=scaler, steps=150)

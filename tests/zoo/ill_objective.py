@@ -8,16 +8,18 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from tb_nnhealth import SummaryWriter
 from tests.zoo.faulty.loop import train
-from tests.zoo.faulty.networks import Recurrent, Transformer, cnn, mlp
-from tests.zoo.faulty.problems import Problem, diabetes, images, pixels, rows
+from tests.zoo.faulty.networks import Encoded, Recurrent, Transformer, cnn, mlp
+from tests.zoo.faulty.problems import Problem, diabetes, images, ink, pixels, rows
 from tests.zoo.registry import ill
 
 LCH = "DeepCrime (ISSTA 2021), LCH: change loss function"
 SOFTMAX = "Forum: softmax before CrossEntropyLoss; 37 Reasons, 19"
+BATCH_MEAN = "Forum: mean over dimension 0, the batch, in place of time"
+CRITIC = "Arjovsky et al., Wasserstein GAN (2017): the critic must be Lipschitz"
 BROADCAST = "Forum: target size (N,) differs from input size (N, 1)"
 
 
@@ -75,16 +77,6 @@ def column_of_predictions_and_a_flat_target(writer: SummaryWriter, fault: bool =
         writer, model, Adam(model.parameters(), lr=2e-3), diabetes(), batch_size=32, validate_every=0, steps=300,
         prepare=lambda step, x, y: (x, y.squeeze(1) if fault else y),
     )  # fmt: skip
-
-
-def ink() -> Problem:
-    """How much ink an image holds, standardized, from the image: (n, 1)."""
-    data = images()
-    train_y, val_y = (x.mean((1, 2, 3)).unsqueeze(1) for x in (data.train_x, data.val_x))
-    centre, spread = train_y.mean(), train_y.std()
-    return replace(
-        data, train_y=(train_y - centre) / spread, val_y=(val_y - centre) / spread, criterion=nn.SmoothL1Loss()
-    )
 
 
 @ill("target-broadcast", "target-broadcast", source=BROADCAST)
@@ -171,3 +163,53 @@ def classes_weighted_by_a_millionth(writer: SummaryWriter, fault: bool = True) -
     optimizer = SGD(model.parameters(), lr=0.02, momentum=0.9)
     ink = ("ink", lambda x: x.abs().mean(1, keepdim=True))
     train_on_two_terms(writer, model, optimizer, (1e-6 if fault else 1.0, 1.0), ink)
+
+
+@ill("mean-over-the-batch", "constant-output", source=BATCH_MEAN)
+def features_averaged_over_the_batch(writer: SummaryWriter, fault: bool = True) -> None:
+    def pooled(h: Tensor) -> Tensor:
+        return h.mean(0, keepdim=True).expand(len(h), -1, -1).mean(1) if fault else h.mean(1)
+
+    model = Encoded(mlp(8, 48, 48), mlp(48, 48, 10), pooled)
+    train(writer, model, Adam(model.parameters(), lr=2e-3), rows())
+
+
+@ill("mean-over-the-batch", "constant-output", source=BATCH_MEAN)
+def maps_pooled_over_the_batch(writer: SummaryWriter, fault: bool = True) -> None:
+    def pooled(h: Tensor) -> Tensor:
+        return h.amax((0, 2), keepdim=True).expand_as(h).flatten(1) if fault else h.flatten(1)
+
+    features = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    model = Encoded(features, mlp(256, 48, 10, activation=nn.Tanh), pooled)
+    train(writer, model, SGD(model.parameters(), lr=0.05, momentum=0.9), images())
+
+
+def train_critic(
+    writer: SummaryWriter, critic: nn.Module, optimizer: torch.optim.Optimizer, data: Problem, clip: float | None
+) -> None:
+    """A Wasserstein critic between digits and noise; ``clip`` bounds its weights."""
+    writer.watch(critic, optimizer)
+    batches = data.shuffled(64)
+    for step in range(250):
+        real, _ = next(batches)
+        optimizer.zero_grad()
+        loss = critic(torch.randn_like(real)).mean() - critic(real).mean()
+        loss.backward()
+        optimizer.step()
+        if clip is not None:
+            with torch.no_grad():
+                for parameter in critic.parameters():
+                    parameter.clamp_(-clip, clip)
+        writer.add_scalar("loss/train", loss.item(), step)
+
+
+@ill("critic-without-bounds", "diverging-weights", "loss-diverging", source=CRITIC)
+def critic_of_flat_digits(writer: SummaryWriter, fault: bool = True) -> None:
+    critic = mlp(64, 64, 64, 1)
+    train_critic(writer, critic, RMSprop(critic.parameters(), lr=2e-3), pixels(), None if fault else 0.05)
+
+
+@ill("critic-without-bounds", "diverging-weights", "loss-diverging", source=CRITIC)
+def critic_of_images(writer: SummaryWriter, fault: bool = True) -> None:
+    critic = cnn((8, 16), norm=False, outputs=1)
+    train_critic(writer, critic, Adam(critic.parameters(), lr=3e-3), images(), None if fault else 0.05)

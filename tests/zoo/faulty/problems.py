@@ -57,6 +57,17 @@ def pixels() -> Problem:
 
 
 @cache
+def ink() -> Problem:
+    """How much ink an image holds, standardized, from the image: (n, 1)."""
+    data = images()
+    train_y, val_y = (x.mean((1, 2, 3)).unsqueeze(1) for x in (data.train_x, data.val_x))
+    centre, spread = train_y.mean(), train_y.std()
+    return replace(
+        data, train_y=(train_y - centre) / spread, val_y=(val_y - centre) / spread, criterion=nn.SmoothL1Loss()
+    )
+
+
+@cache
 def rows() -> Problem:
     """The digits as sequences of eight rows (n, 8, 8)."""
     data = images()
