@@ -88,10 +88,12 @@ def _of_a_function(history: History) -> Outcome:
         return CouldNotCheck(NLL_LINE)
     curve = criterion_loss(history)
     probable = number(history, schema.PREDICTION, "", schema.PROBABILITY_SHARE)
-    if curve is None or len(curve) < RECORDS or not (curve.values < 0).all():
+    if curve is None or len(curve) < RECORDS:
         return CouldNotCheck(NLL_LINE)
+    if (curve.values >= 0).all():
+        return Passed()
     highest = number(history, schema.PREDICTION, "", schema.MAX)
-    negative = (probable >= PROBABLE) & bool((curve.values >= -1).all())
+    negative = (probable >= PROBABLE) & bool(((curve.values >= -1) & (curve.values < 0)).all())
     if not negative.any():
         return CouldNotCheck(NLL_LINE)
     return _judged(history, negative, np.isfinite(probable), highest, NO_LOGARITHM, "above", highest, probable)
@@ -182,7 +184,8 @@ RULE = Rule(
         Example("just above the limit", lambda: _given(0.55, -1e-4).run(), ill=False, outcome="Passed"),
         Example("log-probabilities", lambda: _given(1.0, -1e-4).run(), ill=False, outcome="Passed"),
         Example("log-probabilities, without the share", lambda: _without_share(-1e-6), ill=False, outcome="Passed"),
-        Example("probabilities beside a loss of logits", lambda: _observed(0.7), ill=False, outcome="CouldNotCheck"),
+        Example("probabilities beside a loss of logits", lambda: _observed(0.7), ill=False, outcome="Passed"),
+        Example("a negative loss of one's own", lambda: _observed(-4.0), ill=False, outcome="CouldNotCheck"),
         Example("cross-entropy", lambda: Network().run(), ill=False, outcome="NotApplicable"),
         Example(
             "five records", lambda: Network(steps=5, criterion="NLLLoss").run(), ill=False, outcome="TooLittleData"

@@ -64,6 +64,8 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None or history.layout.ranks <= 1:
         return NotApplicable("the job has one process")
+    if history.layout.rank:
+        return NotApplicable("the log of rank 0 compares the ranks")
     unlike = history.table(schema.RANK_WEIGHTS, schema.MEAN)
     if not len(unlike):
         return CouldNotCheck(EVERY_RANK)
