@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn.datasets  # noqa: F401
 import torch
+import torch._dynamo
 
 from tb_nnhealth import SummaryWriter
 from tb_nnhealth.history import Run

@@ -1,0 +1,1 @@
+"""What healthy trainings are composed of: tasks, networks, recipes, and the loop that joins them."""
