@@ -27,6 +27,8 @@ def block_of(tensor: Any) -> Any:
         return None
     if data.is_neg():
         data = data.resolve_neg()
+    if data.numel() <= POSITIONS and len(data) <= SAMPLES and data.is_contiguous():
+        return data.view(len(data), -1)
     data = data[:: -(-data.shape[0] // SAMPLES)]
     if data.dim() > 2 and not data.is_contiguous():
         data = data.permute(0, *sorted(range(1, data.dim()), key=lambda d: -data.stride(d)))

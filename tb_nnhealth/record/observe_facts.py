@@ -56,9 +56,9 @@ class Facts:
 
     def tell(self, told: Told, kind: str, tensor: Any, dimension: int | None = None) -> None:
         """Takes in the first tensor of a call; ``dimension`` counts a prediction's classes."""
-        subject = SUBJECTS[kind]
         if not isinstance(tensor, torch.Tensor) or not tensor.dim():
             return
+        subject = SUBJECTS[kind]
         told.samples = int(tensor.shape[0])
         block = self._try(f"part of the {subject}", block_of, tensor)
         if block is None:

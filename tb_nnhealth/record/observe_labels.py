@@ -38,6 +38,8 @@ class Labels:
         """Integers that are not all 0 and 1 have met a prediction of one column: they are numbers."""
         self._seen = 0
         """Classes seen, where nothing tells how many there are."""
+        self._rows: list[int] = []
+        """Of each class."""
 
     def describe(self, criterion: Any) -> None:
         self._index, self._binary = isinstance(criterion, CLASS_INDEX), isinstance(criterion, BINARY)
@@ -74,22 +76,22 @@ class Labels:
 
     def write(self, record: Record, counts: Any) -> None:
         """Adds the rows of one step's ``counts``."""
-        row, on_device = self._catalog.row, isinstance(counts, torch.Tensor)
         samples, distinct, most = counts.sum(), (counts > 0).sum(), counts.max()
-        if on_device:
+        if isinstance(counts, torch.Tensor):
             samples = torch.where(samples > 0, samples, torch.nan)
             distinct = torch.where(samples > 0, distinct.float(), torch.nan)
         elif samples == 0:
             return
-        shares = counts / samples
         for subject, value in (("samples", samples), ("distinct", distinct), ("majority", most / samples)):
-            record.share(row(schema.LABELS, subject), schema.MEAN, value)
+            record.share(self._catalog.row(schema.LABELS, subject), schema.MEAN, value)
         self._seen = max(self._seen, len(counts))
         if self._seen <= schema.CLASSES_TOLD:
-            if not on_device:
-                shares = torch.from_numpy(np.append(shares, np.zeros(self._seen - len(shares))))
-            rows = [row(schema.CLASS, str(i)) for i in range(len(shares))]
-            record.share_many(rows, schema.MEAN, shares)
+            while len(self._rows) < self._seen:
+                self._rows.append(self._catalog.row(schema.CLASS, str(len(self._rows))))
+            shares = counts / samples
+            record.share_many(self._rows[: len(counts)], schema.MEAN, shares)
+            if len(counts) < self._seen:
+                record.share_many(self._rows[len(counts) :], schema.MEAN, np.zeros(self._seen - len(counts)))
 
 
 def added(one: Any, other: Any) -> Any:

@@ -29,15 +29,22 @@ class Fingerprint(NamedTuple):
 
 def fingerprint(tensor: Any, block: Any) -> Fingerprint:
     """Of the bits in ``block``, which was taken from ``tensor``: sums of words by fixed weights, modulo 2**64."""
-    words = block if block.dtype is torch.int64 else block.view(_INTEGERS[block.element_size()]).to(torch.int64)
-    form = tuple(tensor.shape), tensor.dtype, block.device
+    form = tensor.shape, tensor.dtype, block.device
     identifies = block.is_floating_point() or block.shape[1] >= _FEWEST_INTEGERS
-    across, down = _weights(block.device)
+    words = block if block.dtype is torch.int64 else block.view(_INTEGERS[block.element_size()])
     if block.is_cpu:
-        samples = words.numpy() @ across.numpy()[: words.shape[1]]
-        return Fingerprint(form, samples, int(samples @ down.numpy()[: len(samples)]), identifies)
-    samples = (words * across[: words.shape[1]]).sum(1)
+        across, down = _weights_on_host()
+        samples = words.numpy() @ across[: words.shape[1]]
+        return Fingerprint(form, samples, int(samples @ down[: len(samples)]), identifies)
+    across, down = _weights(block.device)
+    samples = (words.to(torch.int64) * across[: words.shape[1]]).sum(1)
     return Fingerprint(form, samples, (samples * down[: len(samples)]).sum(), identifies)
+
+
+@cache
+def _weights_on_host() -> tuple[Any, Any]:
+    across, down = _weights(torch.device("cpu"))
+    return across.numpy(), down.numpy()
 
 
 @cache

@@ -50,7 +50,7 @@ class Record:
         self._shares.append((row, statistic, value, weight))
 
     def share_many(self, rows: list[int], statistic: str, values: Any) -> None:
-        """The same for several rows at once, which are not pooled: ``values`` is a tensor of shape (rows,)."""
+        """The same for several rows at once, which are not pooled; ``values`` is an array or tensor, shape (rows,)."""
         self._columns.append((rows, statistic, values))
 
     def histogram(self, row: int, counts: Any) -> None:
@@ -144,7 +144,7 @@ class _Transfer:
 
     @staticmethod
     def _joined(values: list[Any], arrived: dict[Any, list[Any]]) -> NDArray[np.float64]:
-        if any(isinstance(value, torch.Tensor) for value in values):
+        if any(isinstance(value, (torch.Tensor, np.ndarray)) for value in values):
             return np.concatenate([_numbers(value, arrived) for value in values])
         return np.array(values, np.float64).reshape(-1)
 
