@@ -32,6 +32,10 @@ class Clock:
     tell: Callable[[], None] = lambda: None
     """Called often, for the progress to be shown."""
 
+    def start(self) -> None:
+        """Begins anew: what PyTorch imports for its first optimizer may take seconds, and is not counted."""
+        self.begun = time.monotonic()
+
     @property
     def left(self) -> float:
         return self.begun + self.seconds - time.monotonic()

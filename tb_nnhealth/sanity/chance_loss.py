@@ -14,8 +14,8 @@ from tb_nnhealth.sanity.base import Check, Verdict, failed, number, passed, skip
 from tb_nnhealth.sanity.bench import Bench
 
 INITS = 5
-WARN_FACTOR, WARN_NATS = 1.5, 1.0
-FAIL_FACTOR, FAIL_NATS = 3.0, 3.0
+WARN_FACTOR, WARN_NATS = 3.0, 2.0
+FAIL_FACTOR, FAIL_NATS = 5.0, 4.0
 LOW = 0.6
 SQUARES, OUTPUT_RMS = 100.0, 10.0
 ALIKE = 1e-3
@@ -30,14 +30,12 @@ def run(bench: Bench) -> Verdict:
     outputs, losses = _first_losses(bench)
     first = median(losses)
     predicted, targets = bench.predicted(outputs), bench.batch.targets
-    if not isinstance(predicted, Tensor) or not isinstance(targets, Tensor) or bench.own_loss:
+    if not nested.floats(predicted) or not isinstance(targets, Tensor) or bench.own_loss:
         return _by_classes(bench, first)
-    if not predicted.is_floating_point():
-        return skipped("the output is no floating point tensor", loss=first)
-    if (broadcast := _broadcast(bench, predicted, targets)) is not None:
+    if isinstance(predicted, Tensor) and (broadcast := _broadcast(bench, predicted, targets)) is not None:
         return broadcast
     guess, classes = guess_costs(bench, predicted, targets)
-    if classes is None and _is_regression(bench, predicted, targets):
+    if classes is None and isinstance(predicted, Tensor) and _is_regression(bench, predicted, targets):
         return _regression(bench, predicted, targets, first)
     if bench.num_classes is not None and classes is not None and classes != bench.num_classes and classes > 2:
         return warned(
@@ -65,10 +63,10 @@ def _first_losses(bench: Bench) -> tuple[Any, list[float]]:
     return outputs, losses
 
 
-def guess_costs(bench: Bench, predicted: Tensor, targets: Tensor) -> tuple[float, int | None]:
+def guess_costs(bench: Bench, predicted: Any, targets: Tensor) -> tuple[float, int | None]:
     """Loss of a guess and the number of classes; NaN and None where the criterion is no cross-entropy."""
     whole = not targets.is_floating_point()
-    counts = {predicted.shape[1], predicted.shape[-1]} if predicted.ndim > 1 else set()
+    counts = {size for x in nested.floats(predicted) if x.ndim > 1 for size in (x.shape[1], x.shape[-1])}
     for classes in sorted(counts, reverse=True):
         if classes < 2:
             continue
@@ -85,11 +83,12 @@ def guess_costs(bench: Bench, predicted: Tensor, targets: Tensor) -> tuple[float
     return math.nan, None
 
 
-def _asked(bench: Bench, predicted: Tensor, value: float) -> float:
+def _asked(bench: Bench, predicted: Any, value: float) -> float:
     """The criterion's answer to outputs that are all ``value``; NaN where it takes no such outputs."""
     try:
         with torch.no_grad():
-            return float(bench.loss_of(torch.full_like(predicted, value), bench.batch.targets))
+            made = nested.mapped(predicted, lambda _, x: torch.full_like(x, value) if x.is_floating_point() else x)
+            return float(bench.loss_of(made, bench.batch.targets))
     except (RuntimeError, ValueError, TypeError, IndexError):
         return math.nan
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tb_nnhealth.sanity import isolation, nested
-from tb_nnhealth.sanity.base import Check, Verdict, failed, number, passed, skipped, warned
+from tb_nnhealth.sanity.base import Check, Verdict, failed, number, passed, skipped
 from tb_nnhealth.sanity.batch import Batch
 from tb_nnhealth.sanity.bench import Bench
 
@@ -38,11 +38,10 @@ def run_leak(bench: Bench) -> Verdict:
     if not batch.sure:
         other = _leak(bench, replace(batch, axis=1 - batch.axis, samples=_size(batch, 1 - batch.axis)), 1 - batch.axis)
         if not isinstance(other, str) and other[0] <= TOLERANCE:
-            return warned(
-                f"If axis {batch.axis} is the batch, samples are mixed: {told[0].lower()}{told[1:]}. Along axis "
-                f"{1 - batch.axis} they are not.",
-                f"If axis {1 - batch.axis} is the batch, give batch_dim={1 - batch.axis} and all is well.",
-                *advice,
+            return skipped(
+                f"inputs and targets do not tell which axis is the batch: along axis {batch.axis} outputs depend on "
+                f"each other, along axis {1 - batch.axis} they do not. Give batch_dim={1 - batch.axis} if time comes "
+                f"first; if the batch does, samples are mixed, and batch_dim={batch.axis} says so",
                 **evidence,
             )
     return failed(f"{told}: samples are mixed.", *advice, **evidence)
@@ -199,7 +198,7 @@ Does the output for a sample depend on that sample alone?
 {_how("the inputs of all other samples are changed, and the output of one sample is compared")}
 **Fails** where it changes. Batch normalization mixes samples while it trains; in eval mode it does not. Where the
 samples' axis cannot be told (inputs and targets of shape (batch, time) or (time, batch)) and the model is independent
-along the other one, it **warns**; `batch_dim=0` (or 1) decides.
+along the other one, it is skipped; `batch_dim=0` (or 1) decides.
 
 **Try.** `view` or `reshape` in place of `transpose` or `permute`; attention and recurrent layers without
 `batch_first=True`; a mean, softmax or normalization over axis 0.

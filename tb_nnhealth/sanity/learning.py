@@ -44,10 +44,14 @@ def fit(
     *,
     steps: int = STEPS,
     enough: float = -math.inf,
+    hopeless: float = math.inf,
     patience: int = PATIENCE,
     after: Callable[[int], None] = lambda step: None,
 ) -> Curve:
-    """Trains on ``batch`` until the loss is at most ``enough``, or nothing improves, or the time is spent."""
+    """Trains on ``batch`` until the loss is at most ``enough``, or nothing improves, or the time is spent.
+
+    It is given up where after a third of the steps the loss is still above ``hopeless``.
+    """
     curve = Curve([])
     marked, marked_at = math.inf, 0
     for step in range(steps):
@@ -62,7 +66,7 @@ def fit(
         after(step)
         if curve.best > enough and step % EVALUATE_EVERY == EVALUATE_EVERY - 1:
             curve.best = min(curve.best, evaluated(bench, model, batch))
-        if curve.best <= enough:
+        if curve.best <= enough or (step == steps // 3 and curve.best > hopeless):
             break
         if curve.best < marked - PROGRESS * abs(marked) or not math.isfinite(marked):
             marked, marked_at = curve.best, step

@@ -39,6 +39,8 @@ class Levels:
     """The least for outputs that do not depend on the sample."""
     known: bool = True
     """False where the criterion's levels could not be found; then ``best`` is 0 and ``constant`` the first loss."""
+    reachable: bool = True
+    """False where outputs hang together or are drawn, so that no model may reach what free ones do."""
 
     def at(self, share: float) -> float:
         """The loss that has ``share`` of the way from ``best`` to ``constant`` left."""
@@ -69,7 +71,7 @@ def levels(bench: Bench, model: nn.Module, batch: Batch) -> Levels:
     best = min(best, constant)
     if not math.isfinite(best) or best < -UNBOUNDED * max(1.0, abs(constant)):
         return Levels(-math.inf, constant, known=False)
-    return Levels(best, constant)
+    return Levels(best, constant, reachable=len(nested.floats(predicted)) == 1 and not _draws(bench, model, batch))
 
 
 def link_of(bench: Bench, predicted: Any, targets: Any) -> Link:
@@ -161,6 +163,16 @@ def _as_inputs(output: Tensor, batch: Batch) -> Tensor:
 def _sample_axis(output: Tensor, batch: Batch) -> int:
     axis = batch.axis or 0
     return axis if output.ndim > axis and output.shape[axis] == batch.samples else 0
+
+
+def _draws(bench: Bench, model: nn.Module, batch: Batch) -> bool:
+    """Whether the model draws random numbers for its outputs, without dropout too."""
+    losses = []
+    for number in (1, 2):
+        isolation.seed(number)
+        with torch.no_grad():
+            losses.append(float(bench.run(model, batch)[1]))
+    return losses[0] != losses[1]
 
 
 def _holds_loss(outputs: Any) -> bool:

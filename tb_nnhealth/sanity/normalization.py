@@ -21,12 +21,14 @@ WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.Bilinear)
 
 def run(bench: Bench) -> Verdict:
     features = [(name or "input", x) for name, x in bench.batch.features() if _dense(x, bench)]
-    if not features:
-        return skipped("no input holds dense floating point features")
     leaves, given = _first_layers(bench)
     if not leaves or "Embedding" in type(leaves[0]).__name__ or "Norm" in type(leaves[0]).__name__:
         first = f"of type {type(leaves[0]).__name__}" if leaves else "no module"
         return skipped(f"the first layer is {first}")
+    if not features and given is not None and not _sparse(given):
+        features = [("the first layer's input", given)]  # integers, such as pixels, that the model converts
+    if not features:
+        return skipped("no input holds dense numbers")
     normalized_after = len(leaves) > 1 and "Norm" in type(leaves[1]).__name__
     numbers = {name: _numbers(x) for name, x in features}
     worst = max(numbers, key=lambda name: numbers[name]["rms"])
@@ -46,7 +48,7 @@ def run(bench: Bench) -> Verdict:
         )
     name, kind = next(iter(ill.items()))
     n = numbers[name]
-    told = f"`{name}` has mean {number(n['mean'])} and standard deviation {number(n['std'])}"
+    told = f"{name[0].upper()}{name[1:]} has mean {number(n['mean'])} and standard deviation {number(n['std'])}"
     told += {
         "rms": f", {number(n['rms'])} times the scale that layers are initialized for.",
         "offset": ": the offset dwarfs the spread.",

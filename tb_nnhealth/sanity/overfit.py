@@ -23,6 +23,10 @@ NUMBERS = 1024
 """Targets to be learned by heart at most, so that sequences and images take fewer samples."""
 ENOUGH = 0.05
 FAIL = 0.5
+LEARNS = 0.9
+"""Where the goal may be out of reach, less than this has to be left for the model to have learned anything."""
+SLOW = 0.7
+"""More than this left after a third of the steps: the next learning rate is tried."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def _attempts(bench: Bench, batch: Batch, tries: list[Recipe]) -> tuple[Fitted |
                 return None, None
         else:
             found = best.levels
-        curve = fit(bench, model, recipe.optimizer(bench, model), batch, enough=found.at(ENOUGH))
+        hopeless = found.at(SLOW) if found.known and init < len(tries) - 2 else math.inf
+        curve = fit(bench, model, recipe.optimizer(bench, model), batch, enough=found.at(ENOUGH), hopeless=hopeless)
         first = first or curve
         attempt = Fitted(batch, found, recipe, curve, decided=not curve.out_of_time)
         if best is None or curve.best < best.curve.best:
@@ -136,6 +141,11 @@ def _verdict(bench: Bench, best: Fitted, first: Curve | None) -> Verdict:
             return passed(f"{reached[0].upper()}{reached[1:]}; how low it can go is not known.", **evidence)
         return warned(f"The model hardly learns {samples}: {reached}.", *_advice(bench, best), **evidence)
     left = best.levels.left(best.curve.best)
+    if not best.levels.reachable and left < LEARNS:
+        told = (
+            f"{reached[0].upper()}{reached[1:]}; outputs that hang together or are drawn can go no lower than they do."
+        )
+        return passed(told, **evidence) if left < FAIL else skipped(told, **evidence)
     constant = f"an output that ignores its input reaches {number(best.levels.constant)}"
     if left > FAIL or not math.isfinite(left):
         return failed(

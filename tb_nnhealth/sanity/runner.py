@@ -69,8 +69,8 @@ def preflight(
             causal=causal,
             clock=clock,
         )
-        if make_optimizer is not None:
-            bench.optimizer(bench.fresh())
+        bench.optimizer(bench.fresh())
+        clock.start()
         try:
             report = PreflightReport(tuple(_results(bench, chosen, shown)))
         finally:
