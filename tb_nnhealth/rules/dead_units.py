@@ -345,6 +345,7 @@ RULE = Rule(
         "underfitting",
         "frozen-parameters",
         "slow-start",
+        "learning-rate-too-high",
     ),
     statistic="dead-units",
 )

@@ -217,5 +217,8 @@ RULE = Rule(
         "dead-units",
         "non-finite",
         "loss-oscillating",
+        "learning-rate-too-high",
+        "underfitting",
+        "slow-start",
     ),
 )

@@ -310,6 +310,9 @@ RULE = Rule(
         "vanishing-gradients",
         "loss-spike",
         "gradient-spike",
+        "learning-rate-too-high",
+        "loss-oscillating",
+        "underfitting",
     ),
     statistic="activation-std",
 )

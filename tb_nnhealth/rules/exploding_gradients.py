@@ -285,6 +285,8 @@ RULE = Rule(
         "saturated-units",
         "diverging-weights",
         "loss-oscillating",
+        "learning-rate-too-high",
+        "underfitting",
     ),
     statistic="gradient-norm",
 )

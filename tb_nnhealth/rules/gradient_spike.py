@@ -253,5 +253,8 @@ RULE = Rule(
     ),
     examples=EXAMPLES,
     page=__doc__ or "",
-    causes=("loss-spike",),
+    causes=(
+        "loss-spike",
+        "loss-oscillating",
+    ),
 )

@@ -295,4 +295,5 @@ RULE = Rule(
         Example("no criterion watched", _unwatched, ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
+    causes=("slow-start", "learning-rate-too-high"),
 )

@@ -17,8 +17,10 @@ the weight matrices and over twenty records, was once above `ratio` (no unit). T
 `leap` times the first loss (and the untrained level) or more in the first fifth of the run, for three points; it
 ends above its lowest level by a quarter of what had been gained and six sigma of its noise; half of the matrices
 grew more than `grown`-fold. A leap of the loss and a plateau above 0.8 of the untrained level are enough where no
-ratio is known. Information: a drop of the rate by 3 or more, after a stretch without a fall of at least a fifth of
-the run, lowers the loss by a quarter of its level at once.
+ratio is known. A rate that rises threefold above a highest value of ten points, and a loss that within ten points
+loses half of what it had gained and rises by ten sigma, are a finding of their own. Information: a drop of the rate
+by 3 or more, after a stretch without a fall of at least a fifth of the run, lowers the loss by a quarter of its
+level at once.
 
 ## What to try
 1. Lower the learning rate to where the ratio is about 3e-3; the finding names it.
@@ -66,6 +68,11 @@ STUCK = 0.8
 FELL_WITH_RATE = 0.25
 FLAT_BEFORE = 0.2
 DROP_FACTOR = 3.0
+RATE_LEAPS = 3.0
+LONG_BEFORE = 10
+LEAP_SHOWS = 10
+"""Points within which the loss must answer to a leap of the rate."""
+RAISED_LOSS = 0.5
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ def check(case: Case) -> Outcome:
     shape = _shape(values, untrained(case.run, values))
     rates = rate_at(case.run, steps)
     moved = pace(case.history)
+    if (leap := _loss_leaps_with_rate(values, rates, shape)) is not None:
+        return Ill([_raised(curve.subject, steps, values, rates, leap)])
     if why := _harm(shape, moved, case):
         return Ill([_hit(curve.subject, steps, shape, moved, rates, why, case)])
     if (drop := _fell_with_rate(values, rates)) is not None:
@@ -162,6 +171,55 @@ def _fell_with_rate(values: curves.Values, rates: curves.Values) -> Drop | None:
         if flat and plateau.end > 0 and fall > max(FELL_WITH_RATE * plateau.end, sure):
             return drop
     return None
+
+
+def _loss_leaps_with_rate(values: curves.Values, rates: curves.Values, shape: Shape) -> int | None:
+    """The index from which the rate is far above what it had long been, and the loss far above what it had reached."""
+    if not np.isfinite(rates).all():
+        return None
+    n, smoothed = len(values), curves.smooth(values, 3)
+    before = np.maximum.accumulate(rates)
+    for i in range(LONG_BEFORE, n - LEAP_SHOWS + 1):
+        usual = before[i - 1]
+        if not (usual > 0 and rates[i] > RATE_LEAPS * usual and usual <= 1.05 * before[i - LONG_BEFORE]):
+            continue
+        reached = float(np.median(values[i - LONG_BEFORE : i]))
+        gained = shape.untrained - reached
+        high = float(np.median(smoothed[i : i + LEAP_SHOWS].max()))
+        if high - reached > max(RAISED_LOSS * gained, 10 * curves.noise(values[:i])) and gained > 0:
+            return i
+    return None
+
+
+def _raised(subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int) -> Hit:
+    usual, high = float(rates[:at].max()), float(rates[at:].max())
+    reached = float(np.median(values[at - LONG_BEFORE : at]))
+    peak, end = float(values[at:].max()), float(np.median(values[-max(3, len(values) // 20) :]))
+    fired = min(len(steps) - 1, at + LEAP_SHOWS - 1)
+    return Hit(
+        subject=subject,
+        first_step=int(steps[at]),
+        fired_step=int(steps[fired]),
+        last_step=int(steps[-1]),
+        count=len(steps) - at,
+        active=bool(rates[-1] > RATE_LEAPS * usual),
+        severity="warning",
+        statistic="learning rate over the highest before",
+        unit="1",
+        value=high / usual,
+        limit=RATE_LEAPS,
+        direction="above",
+        message=(
+            f"The learning rate rose from {short(usual)} to {short(high)} at step {int(steps[at]):,}, and with it "
+            f"`{subject}` from {short(reached)} to {short(peak)}; it ends at {short(end)}."
+        ),
+        advice=(
+            f"Keep the learning rate at {short(usual)}, or raise it from there by no more than a factor of 3.",
+            f"Go back to a checkpoint from before step {int(steps[at]):,}.",
+            "Check the schedule: factors, percentages, and which group it sets.",
+        ),
+        more={"learning_rate": high, "learning_rate_before": usual, "reached": reached, "loss": end},
+    )
 
 
 def _hit(
@@ -271,6 +329,8 @@ _PLATEAU = 1.3 + np.exp(-_STEPS / 10)
 _LEAP = 2.25 + 9 * _STEPS / 6 * np.exp(1 - _STEPS / 6)
 _REGRESS = _PLATEAU - 0.6 * np.exp(-(((_STEPS - 40) / 20) ** 2))
 _LOWERED_AT_200 = np.where(_STEPS < 200, 1e-1, 1e-2)
+_LEAPS_AT_100 = np.where(_STEPS < 100, 1e-2, 1.0)
+_LEAPS_WITH_IT = np.where(_STEPS < 100, 0.2 + 2.1 * np.exp(-_STEPS / 15), 2.4)
 _FALLS_WITH_IT = np.where(_STEPS < 200, 0.6 + 1.7 * np.exp(-_STEPS / 10), 0.3)
 
 RULE = Rule(
@@ -298,6 +358,10 @@ RULE = Rule(
             ill=True,
             subject="loss",
         ),
+        Example(
+            "the rate leaps", lambda: _plain(_LEAPS_WITH_IT, _LEAPS_AT_100), ill=True, subject="loss", first_step=100
+        ),
+        Example("the rate leaps, and all is well", lambda: _plain(_PLATEAU, _LEAPS_AT_100), ill=False),
         Example("weights grow fourfold", lambda: _watched(_PLATEAU, grown=4.0), ill=False, outcome="Passed"),
         Example("weights grow sixfold", lambda: _watched(_PLATEAU, grown=6.0), ill=True),
         Example("a plateau of noise, and nothing else", lambda: _watched(_PLATEAU), ill=False, outcome="Passed"),
@@ -322,5 +386,10 @@ RULE = Rule(
         "dead-units",
         "saturated-units",
         "prediction-jitter",
+        "update-ratio-too-high",
+        "exploding-gradients",
+        "exploding-activations",
+        "gradient-spike",
+        "diverging-weights",
     ),
 )

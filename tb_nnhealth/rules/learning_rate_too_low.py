@@ -170,9 +170,7 @@ def _hit(
 _STEPS = np.arange(300.0)
 
 
-def _watched(
-    curve: curves.Values, factor: float = 0.05, *, noise: float = 0.01, criterion: str = "CrossEntropyLoss"
-) -> Run:
+def _watched(curve: curves.Values, factor: float = 0.05, *, criterion: str = "CrossEntropyLoss") -> Run:
     """Updates ``factor`` times the usual 1e-3 of the weights."""
     network = Network(steps=300, lr=1e-5, criterion=criterion)
     for i in range(network.depth):

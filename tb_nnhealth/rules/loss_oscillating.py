@@ -186,5 +186,10 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("loss-spike", "slow-start", "prediction-jitter"),
+    causes=(
+        "loss-spike",
+        "slow-start",
+        "prediction-jitter",
+        "underfitting",
+    ),
 )

@@ -272,5 +272,6 @@ RULE = Rule(
         "slow-start",
         "underfitting",
         "constant-output",
+        "learning-rate-too-low",
     ),
 )

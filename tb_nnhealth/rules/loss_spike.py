@@ -18,8 +18,8 @@ rate rose to a value that it had had before (a schedule with restarts), nor spik
 curves of a hundred or more.
 
 A warning where a spike rises above the untrained level by as much as had been gained, where there are three or more,
-or where the learning rate or the gradient's norm leapt with it; else information: the data or the task may have been
-changed.
+where the learning rate or the gradient's norm leapt with it, or where weights changed between two steps of the
+optimizer; else information: the data or the task may have been changed.
 
 ## What to try
 1. Clip gradients by norm, at about their usual norm; the finding names it where it was recorded.
@@ -40,7 +40,6 @@ A new task or harder data raise the loss on purpose, as do restarts of the learn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +52,7 @@ from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicab
 from tb_nnhealth.rules.judged_loss import judged_loss, opening_level, rate_at, untrained
 from tb_nnhealth.rules.loss_spikes import SMOOTHED_FROM, Spike, find
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights import weights_of
 from tb_nnhealth.rules.wording import short
 
 FEWEST_POINTS = 12
@@ -60,6 +60,7 @@ MEDIANS = 2000
 RAISED = 1.5
 """Growth of the learning rate, or ten times that of the gradient's norm, that goes with a spike."""
 GRADIENT_LEAP = 10.0
+BY_OTHERS = 2.0
 ABOVE_UNTRAINED = 1.0
 MANY = 3
 
@@ -81,7 +82,7 @@ def check(case: Case) -> Outcome:
         top = int(np.argmax(search.smoothed))
         return Passed(Closest(min(1.0, search.highest), curve.subject, int(steps[top]), "leap of the loss"))
     norms = _gradient_norms(case.history)
-    told = [_caused(norms, rates, steps, spike) for spike in unplanned]
+    told = [_caused(case.history, norms, rates, steps, spike) for spike in unplanned]
     worst = max(range(len(unplanned)), key=lambda i: unplanned[i].peak - unplanned[i].level)
     low = min(spike.level for spike in unplanned)
     high = start + ABOVE_UNTRAINED * (start - low)
@@ -113,8 +114,27 @@ def _usual(norms: tuple[NDArray[np.int64], curves.Values] | None) -> float:
     return float("nan") if norms is None else float(np.median(norms[1]))
 
 
+def _moved_by_others(history: History, first: int, last: int) -> str:
+    """The first matrix whose norm, between two records in the steps given, changed by more than steps can: or "".
+
+    |‖w'‖ - ‖w‖| is at most the sum of the ‖Δw‖ between, which those of both records stand for.
+    """
+    weights = weights_of(history)
+    weights = weights.only(weights.matrix & weights.trained)
+    near = np.flatnonzero((history.steps >= first) & (history.steps <= last))
+    for i in near[near > 0]:
+        between = history.steps[i] - history.steps[i - 1]
+        with np.errstate(all="ignore"):
+            steps_can = between * np.fmax(weights.update[i - 1], weights.update[i])
+            change = np.abs(weights.weight[i] - weights.weight[i - 1])
+            moved = change > steps_can * BY_OTHERS + 1e-2 * weights.weight[i - 1]
+        if moved.any():
+            return weights.names[int(np.argmax(moved))]
+    return ""
+
+
 def _caused(
-    norms: tuple[NDArray[np.int64], curves.Values] | None, rates: curves.Values,
+    history: History | None, norms: tuple[NDArray[np.int64], curves.Values] | None, rates: curves.Values,
     steps: NDArray[np.int64], spike: Spike,
 ) -> str:  # fmt: skip
     """What leapt together with the loss, as the end of a sentence, or ""."""
@@ -124,6 +144,8 @@ def _caused(
         usual = float(np.nanmax(before))
         if np.nanmax(with_it) > RAISED * usual:
             return f"the learning rate rose from {short(usual)} to {short(float(np.nanmax(with_it)))}"
+    if history is not None and (name := _moved_by_others(history, int(steps[around.start]), int(steps[spike.at]))):
+        return f"`{name}` changed without a step of the optimizer (was it initialized or loaded anew?)"
     if norms is not None:
         near = norms[1][(norms[0] >= steps[around.start]) & (norms[0] <= steps[spike.last])]
         past = norms[1][norms[0] < steps[around.start]][-50:]
@@ -136,7 +158,8 @@ def _hit(
     subject: str, steps: NDArray[np.int64], spikes: Sequence[Spike], worst: int, told: Sequence[str], limit: float,
     harmful: bool, usual: float,
 ) -> Hit:  # fmt: skip
-    highest, severity = spikes[worst], cast(Severity, "warning" if harmful else "info")
+    highest = spikes[worst]
+    severity: Severity = "warning" if harmful else "info"
     length = max(1, int(steps[highest.last] - steps[highest.first]))
     message = (
         f"`{subject}` leapt from {short(highest.level)} to {short(highest.peak)} at step {int(steps[highest.at]):,} "
@@ -232,7 +255,7 @@ RULE = Rule(
         Option("lost", 0.4, "share of what had been gained", "least height of a spike", "judgement"),
         Option("sigmas", 10.0, "1", "least height, in robust sigmas of the loss's own noise", "ZClip uses 2.5 to 10"),
         Option(
-            "points", 8, "points", "least length, in curves of a hundred points or more", "median of five, and more"
+            "points", 8, "points", "least length, in curves of a hundred points or more", "the median's five, and more"
         ),
     ),
     examples=(
@@ -254,5 +277,9 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("loss-diverging", "non-finite"),
+    causes=(
+        "loss-diverging",
+        "non-finite",
+        "loss-oscillating",
+    ),
 )

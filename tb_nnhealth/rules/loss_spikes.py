@@ -38,7 +38,7 @@ class Spike:
 
 @dataclass(frozen=True)
 class Search:
-    """``limit``: height above the level reached that makes a spike, in the unit of the loss; ``highest``: met so far."""
+    """``limit``: height above the level reached that makes a spike, in the loss's unit; ``highest``: met so far."""
 
     spikes: list[Spike]
     limit: float
@@ -47,7 +47,7 @@ class Search:
 
 
 def find(values: curves.Values, start: float, sigmas: float, lost: float) -> Search:
-    """Spikes of ``values``, float64 of shape (n,), that lose the share ``lost`` of what had been gained since ``start``.
+    """Spikes of ``values``, float64 of shape (n,), that lose the share ``lost`` of the gain since ``start``.
 
     The height is taken above the lowest level so far, and must also exceed its own median by ``sigmas`` times its
     robust scatter (MAD).

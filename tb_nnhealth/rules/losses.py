@@ -72,13 +72,21 @@ def criterion_loss(history: History) -> LossCurve | None:
 
 
 def learning_rate(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Steps and the greatest learning rate of any group, from the first watch that recorded it."""
+    """Steps and the greatest learning rate of any group, from the first watch that recorded it.
+
+    A scalar that was logged at more steps than there are records tells it more closely.
+    """
+    logged = [(series.steps, series.values) for _, series in tags.series_of(run, "lr") if len(series)]
+    recorded = _recorded_rate(run)
+    if logged and (recorded is None or len(logged[0][0]) > len(recorded[0])):
+        return logged[0]
+    return recorded
+
+
+def _recorded_rate(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     for history in run.watches.values():
         rates = history.table(schema.LEARNING_RATE, schema.MEAN)
         if len(rates) and len(rates.steps) and not np.isnan(rates.values).all():
             known = ~np.isnan(rates.values).all(axis=1)
             return rates.steps[known], np.nanmax(rates.values[known], axis=1).astype(np.float64)
-    for _, series in tags.series_of(run, "lr"):
-        if len(series):
-            return series.steps, series.values
     return None

@@ -365,5 +365,6 @@ RULE = Rule(
         "no-gradient",
         "vanishing-gradients",
         "loss-scale-collapse",
+        "learning-rate-too-low",
     ),
 )

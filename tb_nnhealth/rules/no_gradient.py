@@ -228,6 +228,12 @@ RULE = Rule(
     ),
     examples=EXAMPLES,
     page=__doc__ or "",
-    causes=("loss-not-decreasing", "underfitting", "slow-start"),
+    causes=(
+        "loss-not-decreasing",
+        "underfitting",
+        "slow-start",
+        "learning-rate-too-low",
+        "still-improving",
+    ),
     statistic="gradient-norm",
 )

@@ -209,5 +209,13 @@ RULE = Rule(
     ),
     examples=EXAMPLES,
     page=__doc__ or "",
-    causes=("loss-not-decreasing", "underfitting", "slow-start", "update-ratio-too-low", "frozen-parameters"),
+    causes=(
+        "loss-not-decreasing",
+        "underfitting",
+        "slow-start",
+        "update-ratio-too-low",
+        "frozen-parameters",
+        "learning-rate-too-low",
+        "still-improving",
+    ),
 )

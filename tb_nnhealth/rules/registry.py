@@ -25,6 +25,7 @@ from tb_nnhealth.rules.loss_not_decreasing import RULE as LOSS_NOT_DECREASING
 from tb_nnhealth.rules.loss_oscillating import RULE as LOSS_OSCILLATING
 from tb_nnhealth.rules.loss_scale_collapse import RULE as LOSS_SCALE_COLLAPSE
 from tb_nnhealth.rules.loss_spike import RULE as LOSS_SPIKE
+from tb_nnhealth.rules.loss_term_imbalance import RULE as LOSS_TERM_IMBALANCE
 from tb_nnhealth.rules.low_precision_range import RULE as LOW_PRECISION_RANGE
 from tb_nnhealth.rules.nll_without_log_softmax import RULE as NLL_WITHOUT_LOG_SOFTMAX
 from tb_nnhealth.rules.no_gradient import RULE as NO_GRADIENT
@@ -32,8 +33,10 @@ from tb_nnhealth.rules.noisy_first_layer import RULE as NOISY_FIRST_LAYER
 from tb_nnhealth.rules.non_finite import RULE as NON_FINITE
 from tb_nnhealth.rules.non_gaussian_weights import RULE as NON_GAUSSIAN_WEIGHTS
 from tb_nnhealth.rules.optimizer_misses_parameters import RULE as OPTIMIZER_MISSES_PARAMETERS
+from tb_nnhealth.rules.over_regularized import RULE as OVER_REGULARIZED
 from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
 from tb_nnhealth.rules.poor_init_scale import RULE as POOR_INIT_SCALE
+from tb_nnhealth.rules.prediction_jitter import RULE as PREDICTION_JITTER
 from tb_nnhealth.rules.rank_desync import RULE as RANK_DESYNC
 from tb_nnhealth.rules.repeated_batch import RULE as REPEATED_BATCH
 from tb_nnhealth.rules.saturated_units import RULE as SATURATED_UNITS
@@ -47,6 +50,7 @@ from tb_nnhealth.rules.straggler import RULE as STRAGGLER
 from tb_nnhealth.rules.symmetric_units import RULE as SYMMETRIC_UNITS
 from tb_nnhealth.rules.target_broadcast import RULE as TARGET_BROADCAST
 from tb_nnhealth.rules.too_few_samples import RULE as TOO_FEW_SAMPLES
+from tb_nnhealth.rules.underfitting import RULE as UNDERFITTING
 from tb_nnhealth.rules.unnormalized_input import RULE as UNNORMALIZED_INPUT
 from tb_nnhealth.rules.unshuffled_data import RULE as UNSHUFFLED_DATA
 from tb_nnhealth.rules.update_ratio_too_high import RULE as UPDATE_RATIO_TOO_HIGH
@@ -90,6 +94,10 @@ RULES: tuple[Rule, ...] = (
     LEARNING_RATE_TOO_HIGH,
     LEARNING_RATE_TOO_LOW,
     OVERFITTING,
+    UNDERFITTING,
+    OVER_REGULARIZED,
+    LOSS_TERM_IMBALANCE,
+    PREDICTION_JITTER,
     STILL_IMPROVING,
     CONSTANT_INPUT,
     REPEATED_BATCH,

@@ -327,5 +327,5 @@ RULE = Rule(
         Example("batches not compared", lambda: Network().run(), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
-    causes=("overfitting", "too-few-samples", "unshuffled-data", "single-class-batches", "class-imbalance"),
+    causes=("overfitting", "too-few-samples", "unshuffled-data", "single-class-batches", "class-imbalance", "still-improving",),
 )  # fmt: skip

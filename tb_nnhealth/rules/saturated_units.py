@@ -176,6 +176,8 @@ RULE = Rule(
         "constant-output",
         "underfitting",
         "slow-start",
+        "learning-rate-too-high",
+        "learning-rate-too-low",
     ),
     statistic="saturated-units",
 )

@@ -171,8 +171,7 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting", "constant-output", "prediction-jitter",
-        "diverging-bias", "gradient-spike",
-    ),
+        "diverging-bias", "gradient-spike", "learning-rate-too-high", "loss-diverging",),
 )  # fmt: skip
 
 

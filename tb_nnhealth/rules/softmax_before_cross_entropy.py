@@ -232,5 +232,6 @@ RULE = Rule(
         "update-ratio-too-low",
         "saturated-units",
         "slow-start",
+        "still-improving",
     ),
 )

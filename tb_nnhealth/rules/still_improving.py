@@ -58,8 +58,8 @@ def check(case: Case) -> Outcome:
     annealed = bool(np.isfinite(rates).any() and rates[-1] < ANNEALED * np.nanmax(rates))
     since = len(curve) - quarter
     told = (
-        f"`{curve.subject}` still falls at the end: by {short(last.fall)} to {short(last.end)} over the last quarter of "
-        f"the run, {percent(last.fall / gained)} of all that it has gained."
+        f"`{curve.subject}` still falls at the end: by {short(last.fall)} to {short(last.end)} over the last quarter "
+        f"of the run, {percent(last.fall / gained)} of all that it has gained."
     )
     first = (
         "The learning rate has been annealed: to go further, stretch its schedule over more steps."

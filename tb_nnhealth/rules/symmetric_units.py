@@ -313,5 +313,6 @@ RULE = Rule(
         "vanishing-gradients",
         "vanishing-activations",
         "frozen-parameters",
+        "learning-rate-too-low",
     ),
 )

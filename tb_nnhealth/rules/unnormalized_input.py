@@ -301,5 +301,10 @@ RULE = Rule(
         "poor-init-scale",
         "non-finite",
         "constant-output",
+        "slow-start",
+        "learning-rate-too-high",
+        "loss-oscillating",
+        "underfitting",
+        "loss-spike",
     ),
 )

@@ -232,6 +232,5 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "single-class-batches", "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting",
-        "constant-output", "prediction-jitter", "diverging-bias", "gradient-spike", "class-imbalance",
-    ),
+        "constant-output", "prediction-jitter", "diverging-bias", "gradient-spike", "class-imbalance", "learning-rate-too-high", "loss-diverging",),
 )  # fmt: skip

@@ -370,6 +370,9 @@ RULE = Rule(
         "frozen-parameters",
         "update-ratio-too-low",
         "vanishing-activations",
+        "underfitting",
+        "prediction-jitter",
+        "over-regularized",
     ),
     statistic="update-ratio",
 )

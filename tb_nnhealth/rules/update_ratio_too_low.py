@@ -224,6 +224,13 @@ RULE = Rule(
     ),
     examples=EXAMPLES,
     page=__doc__ or "",
-    causes=("loss-not-decreasing", "slow-start", "learning-rate-too-low", "underfitting", "frozen-parameters"),
+    causes=(
+        "loss-not-decreasing",
+        "slow-start",
+        "learning-rate-too-low",
+        "underfitting",
+        "frozen-parameters",
+        "still-improving",
+    ),
     statistic="update-ratio",
 )

@@ -252,6 +252,8 @@ RULE = Rule(
         "constant-output",
         "update-ratio-too-low",
         "no-gradient",
+        "learning-rate-too-low",
+        "underfitting",
     ),
     statistic="activation-std",
 )

@@ -279,6 +279,8 @@ RULE = Rule(
         "frozen-parameters",
         "no-gradient",
         "underfitting",
+        "learning-rate-too-low",
+        "still-improving",
     ),
     statistic="gradient-norm",
 )

@@ -278,7 +278,14 @@ RULE = Rule(
         Example("no Dropout and no BatchNorm", lambda: Network().run(), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
-    causes=("overfitting", "loss-spike", "loss-diverging", "loss-not-decreasing", "over-regularized"),
+    causes=(
+        "overfitting",
+        "loss-spike",
+        "loss-diverging",
+        "loss-not-decreasing",
+        "over-regularized",
+        "underfitting",
+    ),
 )
 
 
