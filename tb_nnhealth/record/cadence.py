@@ -28,11 +28,14 @@ class Cadence:
     what other threads have used for us, which is laid on the records evenly. The bare step
     time is the median over recent steps of their wall time less ours, so that a pause (a validation, a checkpoint)
     does not move it. A run may cost the greater of ``budget`` and of ``GRACE`` seconds. With ``asynchronous``, where
-    hooks only queue work for a device, the cost is at least what measured steps take longer than others.
+    hooks only queue work for a device, the cost is at least what measured steps take longer than others. With
+    ``aligned`` the steps from one to the next are a power of two and count from zero, so that of two cadences the
+    quicker one measures every step that the slower one does.
     """
 
-    def __init__(self, every: int | None, budget: float, *, asynchronous: bool = False) -> None:
+    def __init__(self, every: int | None, budget: float, *, asynchronous: bool = False, aligned: bool = False) -> None:
         self._given, self._budget, self._asynchronous = every, budget, asynchronous
+        self._aligned = aligned
         self.every = every or 1
         self.histogram_every = _LEAST_HISTOGRAM_EVERY
         self.index = 0
@@ -105,7 +108,8 @@ class Cadence:
         if self._costs:
             self.cost = self._cost_of_a_record()
             self._choose()
-        self._next = self.index + self.interval
+        interval = self.interval
+        self._next = (self.index // interval + 1) * interval if self._aligned else self.index + interval
 
     def _choose(self) -> None:
         cost = self.cost
@@ -116,14 +120,19 @@ class Cadence:
         if self._given is None and self.bare > 0:
             least = 2 if self._asynchronous else 1  # without steps to compare with, a device's cost would stay unseen
             wanted = math.ceil(self._average / (_RESERVE * self._budget * self.bare))
-            self.every = min(max(least, wanted), _MOST_EVERY)
+            self.every = self._step_between(min(max(least, wanted), _MOST_EVERY))
 
     @property
     def interval(self) -> int:
         """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
         if self._given is None and self._total_spent + self._background + self._average <= GRACE:
-            return min(self.every, max(2 if self._asynchronous else 1, self.index // _GRACE_SPACING))
+            least = max(2 if self._asynchronous else 1, self.index // _GRACE_SPACING)
+            return min(self.every, self._step_between(least))
         return self.every
+
+    def _step_between(self, wanted: int) -> int:
+        """``wanted``, or the next power of two where steps are to be aligned."""
+        return 1 << (wanted - 1).bit_length() if self._aligned and self._given is None else wanted
 
     def _bare_time(self) -> float:
         return _median(self._bare if len(self._bare) >= 5 else [*self._bare, *self._bare_beside], 0.0)

@@ -113,7 +113,7 @@ class Carried:
         """The index of the optimizer that trains ``parameter``; -1 where none does."""
         if parameter is None or not parameter.requires_grad:
             return -1
-        known = self._catalog.parameter(parameter)
+        known = self._catalog.known_parameter(parameter)
         return -1 if known is None else known.optimizer
 
     def write(self, record: Record) -> None:

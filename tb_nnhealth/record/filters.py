@@ -22,7 +22,7 @@ def write_smoothness(catalog: Catalog, record: Record) -> None:
         module = entry.reference()
         if isinstance(module, nn.Conv2d) and min(module.kernel_size) >= 3:
             parameter = module._parameters.get("weight")
-            known = None if parameter is None else catalog.parameter(parameter)
+            known = None if parameter is None else catalog.known_parameter(parameter)
             weight = None if known is None or is_shard(parameter) else plain(parameter)
             if known is not None and weight is not None and weight.numel() <= _LARGEST:
                 record.share(catalog.row(schema.SMOOTHNESS, known.name), schema.MEAN, smoothness(weight))

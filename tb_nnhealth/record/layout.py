@@ -42,6 +42,8 @@ class Catalog:
         self._scanned = self._lazy = False
         self.criterion: Any = None
         self.batch_size = 0
+        self.rank = self.ranks = 0
+        """Of a distributed job."""
         self.changed = True
         self.scan()
         self.assign(optimizers)
@@ -87,6 +89,10 @@ class Catalog:
         """The entry of ``parameter``; None where the model does not have it, or it is not to be watched."""
         entry = self._find(self._parameters, parameter)
         return entry or (self._find(self._parameters, parameter) if self._look_for(parameter) else None)
+
+    def known_parameter(self, parameter: Any) -> WatchedParameter | None:
+        """The same without looking for it: in a backward pass FSDP's modules hold other ones, soon without storage."""
+        return self._find(self._parameters, parameter)
 
     @staticmethod
     def _find(entries: dict[int, Entry], thing: Any) -> Entry | None:
@@ -138,6 +144,11 @@ class Catalog:
             )
             self.changed = True
         return place
+
+    @property
+    def row_messages(self) -> Sequence[Any]:
+        """A description of each row; grows."""
+        return self._row_messages
 
     @property
     def rows(self) -> int:
@@ -228,6 +239,8 @@ class Catalog:
             optimizers=self._optimizers,
             criterion=self.criterion,
             batch_size=self.batch_size,
+            rank=self.rank,
+            ranks=self.ranks,
         )
 
     @staticmethod

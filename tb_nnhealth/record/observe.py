@@ -118,6 +118,14 @@ class Batch:
         """Takes the predictions on the user's fixed batch, at any step."""
         self._probe.see(predictions)
 
+    def input_fingerprint(self) -> Any:
+        """Of the step's inputs in training: an int, or a 0-d tensor on their device; None where none was taken."""
+        for part in (self._observed, self._seen[True]):
+            told = part.told.get(schema.INPUT)
+            if told is not None and told.fingerprint is not None:
+                return told.fingerprint.whole
+        return None
+
     def write(self, record: Record, *, evaluated_backward: bool, step: int) -> None:
         """Adds the rows of the optimizer's step ``step``; those seen in evaluation mode only if the training went
         through them.

@@ -21,6 +21,8 @@ from tb_nnhealth.record.hooks_root import RootHook, admits_root_hook
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.loss_scale import LossScale
 from tb_nnhealth.record.observe import Batch
+from tb_nnhealth.record.rank_exchange import Exchange
+from tb_nnhealth.record.ranks import Ranks
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
@@ -47,6 +49,7 @@ class Capture:
         step: Callable[[], int] | None,
         wanted: Any,
         scaler: Any = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self._stream, self._cadence, self._step = stream, cadence, step
         self._model = weakref.ref(model)
@@ -60,9 +63,11 @@ class Capture:
         self._stepped: set[int] = set()
         self._carried = Carried(self._catalog, self._stepped)
         self._noise = GradientNoise(self._catalog)
-        self._activations.listeners = (self._carried, self._noise)
+        self._ranks = None if exchange is None else Ranks(self._catalog, exchange)
+        self._activations.listeners = (self._carried, self._noise, *([] if self._ranks is None else [self._ranks]))
         self._loss_scale = LossScale(self._catalog, scaler)
         self._follows = self._recorded = False
+        self._ended: float | None = None
         self._evaluations = {True: 0, False: 0}
         self._sees_evaluations = False
         self._last_ungraded: bool | None = None
@@ -84,7 +89,7 @@ class Capture:
         if model is None or self.attached:
             return
         self.attached = True
-        self._follows = False
+        self._follows, self._ended = False, None
         for i, reference in enumerate(self._optimizers):
             optimizer = reference()
             if optimizer is not None:
@@ -217,6 +222,8 @@ class Capture:
         self._carried.open(follows=self._follows)
         self._noise.open()
         self._loss_scale.open()
+        if self._ranks is not None:
+            self._ranks.open(self._ended)
 
     def _end(self) -> None:
         start = perf_counter()
@@ -227,7 +234,7 @@ class Capture:
             end = perf_counter()
             self._cadence.spend(end - start)
             self._cadence.end(end, measured=self._measuring)
-            self._follows = bool(self._optimizers)
+            self._follows, self._ended = bool(self._optimizers), end
             self._begin()
             self._cadence.spend(perf_counter() - end)
 
@@ -246,17 +253,23 @@ class Capture:
         for training, subject in ((True, "train"), (False, "eval")) if self._sees_evaluations else ():
             record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))
         self._evaluations = {True: 0, False: 0}
+        if self._ranks is not None:
+            self._ranks.write(record)
         catalog.assign([optimizer for optimizer in (ref() for ref in self._optimizers) if optimizer is not None])
         if catalog.changed:
             self._stream.layout(catalog.message())
         self._publish()
-        self._stream.stats(self._number, record.stats(catalog.rows), size=record.size)
+        values = record.stats(catalog.rows)
+        if self._ranks is not None:
+            values = self._ranks.told(self._cadence.index, values, self._batch.input_fingerprint())
+        self._stream.stats(self._number, values, size=record.size)
         if record.has_histograms and self._cadence.counted:
             self._stream.histograms(self._number, record.histograms(catalog.rows), size=record.histogram_size)
 
     def _publish(self) -> None:
         cadence, capture = self._cadence, self._stream.capture
-        cadence.background(self._stream.background_seconds)
+        of_ranks = 0.0 if self._ranks is None else self._ranks.background_seconds
+        cadence.background(self._stream.background_seconds + of_ranks)
         capture.every, capture.histogram_every = cadence.every, cadence.histogram_every
         capture.overhead, capture.reason = cadence.overhead, cadence.reason
 

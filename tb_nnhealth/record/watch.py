@@ -15,6 +15,8 @@ from tb_nnhealth.record.cadence import Cadence
 from tb_nnhealth.record.faults import warn
 from tb_nnhealth.record.layout_entries import module_name
 from tb_nnhealth.record.layout_names import Selection, patterns
+from tb_nnhealth.record.rank_exchange import Exchange, job
+from tb_nnhealth.record.ranks import RankStream, directory_of
 from tb_nnhealth.record.step import Capture
 
 
@@ -60,10 +62,22 @@ class Watch:
         _check_selection(model, selection)
         _warn_of_strangers(model, optimizers)
         self.name = schema.DEFAULT_WATCH if name is None else name
-        cadence = Cadence(every, budget, asynchronous=any(not p.is_cpu for p in model.parameters()))
-        self._stream = recorder.open_watch(self.name, rules, scalars)
+        rank, ranks = job()
+        if rank:
+            self._stream = RankStream(recorder, self.name, rules, scalars)
+        else:
+            self._stream = recorder.open_watch(self.name, rules, scalars)
+        exchange = None
+        if ranks > 1:
+            exchange = Exchange(self.name, rank, ranks, directory_of(recorder), self._stream.error)
+            weakref.finalize(model, exchange.stop).atexit = False
+            if rank:
+                self._stream.exchange = exchange
+        self._exchange = exchange
         self._stream.capture.budget = 0.0 if every is not None else budget
-        self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection, scaler)
+        asynchronous = any(not p.is_cpu for p in model.parameters())
+        cadence = Cadence(every, budget, asynchronous=asynchronous, aligned=ranks > 1)
+        self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange)
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
 
@@ -95,6 +109,8 @@ class Watch:
         """Takes every hook away, for good."""
         self._capture.detach()
         self._stream.close()
+        if self._exchange is not None:
+            self._exchange.stop()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
