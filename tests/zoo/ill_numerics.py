@@ -168,22 +168,24 @@ def gradients_of_a_mean_over_positions(writer: SummaryWriter, fault: bool = True
     train(writer, model, AdamW(model.parameters(), lr=1e-3), rows(), criterion=Small(3e5))
 
 
-class Root(nn.Module):
-    """Adds a root whose gradient at zero is infinite."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + torch.sqrt(x.clamp_min(0) * 1e-4)
+def group_lasso(model: nn.Module, floor: float) -> Tensor:
+    """The sum of the lengths of all parameters; ``floor`` is added below each root."""
+    return torch.stack([(p.square().sum() + floor).sqrt() for p in model.parameters()]).sum()
 
 
 COLLAPSE = "Forum: GradScaler's scale falls to zero, every step is skipped"
 
 
 @ill("scale-collapses", "loss-scale-collapse", "non-finite", source=COLLAPSE)
-def square_root_at_zero_under_a_scaler(writer: SummaryWriter, fault: bool = True) -> None:
-    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), *([Root()] if fault else []), nn.Linear(64, 10))
+def group_lasso_of_zero_biases_under_a_scaler(writer: SummaryWriter, fault: bool = True) -> None:
+    model = mlp(64, 64, 64, 10)
+    initialize(model, nn.init.kaiming_normal_, nn.init.zeros_)
     optimizer, scaler = Adam(model.parameters(), lr=1e-3), torch.amp.GradScaler("cpu")
     update = descend_scaled(optimizer, scaler)
-    train(writer, model, optimizer, pixels(), update=update, scaler=scaler, steps=150)
+    train(
+        writer, model, optimizer, pixels(), scaler=scaler, steps=150,
+        update=lambda step, loss: update(step, loss + 1e-4 * group_lasso(model, 0.0 if fault else 1e-6)),
+    )  # fmt: skip
 
 
 @ill("scale-collapses", "loss-scale-collapse", "non-finite", source=COLLAPSE)
