@@ -237,7 +237,7 @@ def mixed_precision(watch: Watch) -> Result:
     model, criterion = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    watch(model, optimizer, criterion=criterion)
+    watch(model, optimizer, criterion=criterion, scaler=scaler)
     losses = []
     for step in range(STEPS):
         optimizer.zero_grad()

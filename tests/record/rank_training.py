@@ -28,7 +28,8 @@ def train(rank: int, directory: Path, scenario: str) -> None:
     generator = torch.Generator().manual_seed(0 if scenario == "same data" else rank)
     own = f"rank{rank}" if scenario == "own directories" else "run"
     with SummaryWriter(directory / scenario.replace(" ", "_") / own) as writer:
-        writer.watch(parallel, optimizer, criterion=criterion, every=1)
+        if scenario != "unwatched":
+            writer.watch(parallel, optimizer, criterion=criterion, every=1)
         for step in range(STEPS):
             if scenario == "killed" and rank == 1 and step == 4:
                 os._exit(9)

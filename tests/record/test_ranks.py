@@ -21,7 +21,7 @@ from tb_nnhealth.record.rank_exchange import Exchange
 from tb_nnhealth.source.files import FileSource
 
 TRAINING = Path(__file__).with_name("rank_training.py")
-SCENARIOS = ("healthy", "same data", "raw module", "clipped", "sleeping", "own directories")
+SCENARIOS = ("healthy", "unwatched", "same data", "raw module", "clipped", "sleeping", "own directories")
 pytest.importorskip("torch.distributed")
 
 
@@ -81,6 +81,12 @@ def test_ranks_of_a_right_job_agree(job: Path) -> None:
     assert set(parted) == {0.0}
     assert set(known(job / "healthy", schema.RANK_BATCH, 1)) == {0.0}
     assert known(job / "healthy", schema.RANK_LOSS, 0) != known(job / "healthy", schema.RANK_LOSS, 1)
+
+
+def test_training_is_the_same_bit_for_bit(job: Path) -> None:
+    watched, alone = (torch.load(job / f"{scenario}.pt") for scenario in ("healthy", "unwatched"))
+    assert watched.keys() == alone.keys()
+    assert all(torch.equal(watched[key], alone[key]) for key in alone)
 
 
 def test_same_data_on_both_ranks_is_seen(job: Path) -> None:
