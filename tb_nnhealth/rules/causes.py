@@ -22,7 +22,8 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     place = {rule.id: i for i, rule in enumerate(rules)}
     findings = sorted(findings, key=lambda finding: (finding.first_step, place[finding.rule]))
-    parents = [_direct_cause(i, findings, causes, place, record_steps) for i in range(len(findings))]
+    candidates = [_possible_causes(i, findings, causes, place, record_steps) for i in range(len(findings))]
+    parents = [_direct_cause(of, findings, candidates, place) for of in candidates]
     roots = [_root(i, parents) for i in range(len(findings))]
     linked = [
         finding if roots[i] == i else replace(finding, caused_by=_cause(findings[roots[i]]))
@@ -49,16 +50,16 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
     return [linked[i] for i in order]
 
 
-def _direct_cause(
+def _possible_causes(
     i: int,
     findings: Sequence[Finding],
     causes: dict[str, frozenset[str]],
     place: dict[str, int],
     record_steps: Sequence[int],
-) -> int | None:
+) -> list[int]:
     finding = findings[i]
     latest = _later_by_slack(finding.first_step, record_steps)
-    candidates = [
+    return [
         j
         for j, other in enumerate(findings)
         if j != i
@@ -70,7 +71,17 @@ def _direct_cause(
             or (other.first_step, place[other.rule]) < (finding.first_step, place[finding.rule])
         )
     ]
-    return min(candidates, key=lambda j: (findings[j].first_step, place[findings[j].rule]), default=None)
+
+
+def _direct_cause(
+    possible: Sequence[int], findings: Sequence[Finding], candidates: Sequence[Sequence[int]], place: dict[str, int]
+) -> int | None:
+    """The earliest of the possible causes; of those that began together one that has no cause itself."""
+
+    def order(j: int) -> tuple[int, bool, int]:
+        return findings[j].first_step, bool(candidates[j]), place[findings[j].rule]
+
+    return min(possible, key=order, default=None)
 
 
 def _later_by_slack(step: int, record_steps: Sequence[int]) -> int:
