@@ -104,8 +104,7 @@ def scaler_without_autocast(writer: SummaryWriter, fault: bool = True) -> None:
 
 
 @ill("autocast-not-applied", "low-precision-range", "loss-scale-collapse", source=AUTOCAST)
-def autocast_left_before_the_forward(writer: SummaryWriter, fault: bool = True) -> None:
+def convolutions_scaled_without_autocast(writer: SummaryWriter, fault: bool = True) -> None:
     model = cnn((8, 16)) if fault else Half(cnn((8, 16)), torch.float16)
     optimizer, scaler = SGD(model.parameters(), lr=0.02, momentum=0.9), torch.amp.GradScaler("cpu")
-    with torch.autocast("cpu", dtype=torch.float16, enabled=False):
-        train(writer, model, optimizer, images(), update=descend_scaled(optimizer, scaler), scaler=scaler)
+    train(writer, model, optimizer, images(), update=descend_scaled(optimizer, scaler), scaler=scaler)
