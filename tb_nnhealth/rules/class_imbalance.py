@@ -2,7 +2,8 @@
 
 ## What it detects
 Labels of which one class makes up almost all, or of which the rarest class is many times rarer than the most frequent.
-A warning only where the loss has also come to stand at the cost of an answer that ignores the input.
+A warning only where the loss has also come to stand at the cost of an answer that ignores the input, or where
+validation fails.
 
 ## Why it matters
 An answer that always names the frequent class is nearly right, and its loss is a plateau near the start. The rare
@@ -11,8 +12,9 @@ classes' share of the gradient is their share of the samples. Accuracy hides it:
 ## How it is computed
 Shares of the classes among all labels seen (unit: share of samples), at least 200 of them. Information where the most
 frequent has more than `mild`, or is `ratio` times as frequent as the rarest that was seen. A warning where it has
-more than `majority`, or is five times `ratio` times as frequent, and the loss of the watched criterion, in nats,
-stands since the middle of the run within 3 % of the entropy of the shares: what their constant answer costs.
+more than `majority`, or is five times `ratio` times as frequent, and either the validation loss has departed from the
+training loss, or the loss of the watched criterion, in nats, stands since the middle of the run within 3 % of the
+entropy of the shares: what their constant answer costs.
 
 ## What to try
 1. Weigh the classes in the loss: `CrossEntropyLoss(weight=…)`, `BCEWithLogitsLoss(pos_weight=…)`; the finding names
@@ -53,6 +55,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.batch_rows import Labels, labels_of
+from tb_nnhealth.rules.generalization import parted
 from tb_nnhealth.rules.losses import criterion_loss
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
@@ -91,13 +94,16 @@ def check(case: Case) -> Outcome:
     entropy = float(-(seen * np.log(seen)).sum())
     plateau = _plateau(case.history, entropy) if strong else 0.0
     by_majority = most > mild
-    severity: Severity = "warning" if plateau else "info"
+    departed = parted(case.run) if strong else ""
+    severity: Severity = "warning" if plateau or departed else "info"
     told = f"Of {total:.0f} labels {_named(labels.classes, shares)}."
     if plateau:
         told += (
             f" The loss stands at {short(plateau)}: an answer that ignores the input costs {short(entropy)}, "
             "so that the rare classes are not learned."
         )
+    elif departed:
+        told += f" What is learned of them does not hold for other data: {departed}."
     return Ill(
         [
             Hit(
@@ -163,8 +169,11 @@ def _advice(classes: tuple[int, ...], shares: NDArray[np.float64]) -> tuple[str,
     )
 
 
-def _shared(shares: list[float], *, learned: bool = True, above: float = 1.0) -> Run:
-    """A run over classes of these shares; the loss ends low where ``learned``, else ``above`` times their entropy."""
+def _shared(shares: list[float], *, learned: bool = True, above: float = 1.0, validation: float | None = None) -> Run:
+    """A run over classes of these shares; the loss ends low where ``learned``, else ``above`` times their entropy.
+
+    ``validation``: the last validation loss.
+    """
     network = Network(classes=len(shares))
     counts = sampled(np.tile(shares, (200, 1)), samples=64)
     add_labels(network, counts)
@@ -172,6 +181,9 @@ def _shared(shares: list[float], *, learned: bool = True, above: float = 1.0) ->
     entropy = -(seen * np.log(seen)).sum()
     end = 0.1 * entropy if learned else above * entropy
     curve = end + (np.log(len(shares)) - end) * np.exp(-network.at / 10)
+    if validation is not None:
+        network.loss(curve)
+        network.loss(0.7 + (validation - 0.7) * network.at / 200, "loss/val")
     return network.set(schema.LOSS, "", mean=curve).run()
 
 
@@ -198,6 +210,7 @@ RULE = Rule(
             "one class 60 times rarer, not learned",
             lambda: _shared([0.42, 0.3, 0.273, 0.007], learned=False), ill=True, subject="target",
         ),
+        Example("19 in 20, validation fails", lambda: _shared([0.95, 0.05], validation=2.0), ill=True),
         Example("19 in 20, learned: information", lambda: _shared([0.95, 0.05]), ill=True, subject="target"),
         Example(
             "a weighted loss above the entropy: information",
@@ -212,5 +225,8 @@ RULE = Rule(
         Example("a hundred labels", _few, ill=False, outcome="TooLittleData"),
     ),
     page=__doc__ or "",
-    causes=("diverging-bias", "constant-output", "loss-not-decreasing", "underfitting", "slow-start"),
+    causes=(
+        "diverging-bias", "constant-output", "loss-not-decreasing", "underfitting", "slow-start",
+        "too-few-samples", "overfitting", "large-batch",
+    ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from tb_nnhealth.rules.wording import short
 FEWEST_POINTS = 6
 BEHIND = 3.0
 """Validation loss : training loss, from which validation is left behind …"""
-UNLEARNED = 0.5
+UNLEARNED = 0.35
 """… where it stands above this share of where it began."""
 
 

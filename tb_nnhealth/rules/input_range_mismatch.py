@@ -233,5 +233,7 @@ RULE = Rule(
         Example("never evaluated", lambda: Network().run(), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
-    causes=("overfitting", "constant-output", "over-regularized",),
+    causes=(
+        "overfitting", "constant-output", "over-regularized",
+    ),
 )  # fmt: skip

@@ -195,6 +195,8 @@ RULE = Rule(
     causes=(
         "initial-loss-off", "loss-diverging", "loss-not-decreasing", "underfitting", "diverging-weights",
         "diverging-bias", "exploding-activations", "exploding-gradients", "update-ratio-too-high",
-        "update-ratio-too-low", "gradient-spike", "non-finite", "constant-output", "slow-start", "saturated-units",
-        "vanishing-gradients", "learning-rate-too-low", "learning-rate-too-high", "overfitting", "still-improving", "loss-oscillating", "loss-spike",),
+        "update-ratio-too-low", "gradient-spike", "non-finite", "constant-output", "slow-start",
+        "saturated-units", "vanishing-gradients", "learning-rate-too-low", "learning-rate-too-high",
+        "overfitting", "still-improving", "loss-oscillating", "loss-spike",
+    ),
 )  # fmt: skip

@@ -175,7 +175,7 @@ RULE = Rule(
     ),
     page=__doc__ or "",
     causes=(
-        "loss-diverging", "loss-not-decreasing", "overfitting", "underfitting", "loss-spike", "prediction-jitter",
-        "exploding-gradients", "non-finite",
+        "loss-diverging", "loss-not-decreasing", "overfitting", "underfitting", "loss-spike",
+        "prediction-jitter", "exploding-gradients", "non-finite",
     ),
 )  # fmt: skip

@@ -299,7 +299,7 @@ RULE = Rule(
     severity="warning",
     scope="watch",
     check=check,
-    options=(Option("records", 12, "records", "records of the same batch before it is reported", "judgement"),),
+    options=(Option("records", 6, "records", "records of the same batch before it is reported", "judgement"),),
     examples=(
         Example("stuck from step 80 on", lambda: _repeating(_since(80)).run(), ill=True, first_step=80),
         Example("one batch while validation rises", lambda: _repeating(_since(0), validation=4.0).run(), ill=True),
@@ -309,8 +309,8 @@ RULE = Rule(
         Example("every rank the same samples", lambda: _with_ranks(1.0), ill=True, subject="rank 1", first_step=0),
         Example("parts of one model", lambda: _with_ranks(1.0, unlike=0.7), ill=False, outcome="Passed"),
         Example("ranks with samples of their own", lambda: _with_ranks(0.0), ill=False, outcome="Passed"),
-        Example("stuck for 12 records", lambda: _repeating(_since(187)).run(), ill=True, first_step=187),
-        Example("stuck for 11 records", lambda: _repeating(_since(188)).run(), ill=False, outcome="Passed"),
+        Example("stuck for 6 records", lambda: _repeating(_since(193)).run(), ill=True, first_step=193),
+        Example("stuck for 5 records", lambda: _repeating(_since(194)).run(), ill=False, outcome="Passed"),
         Example("new batches", lambda: _repeating(np.zeros(200)).run(), ill=False, outcome="Passed"),
         Example("a cycle of four batches", lambda: _repeating(np.where(_AT < 4, 0, 4)).run(), ill=False),
         Example(
@@ -323,9 +323,12 @@ RULE = Rule(
             "drawn from four points", lambda: _repeating(np.random.default_rng(0).integers(1, 9, 200) * 1.0).run(),
             ill=False, outcome="Passed",
         ),
-        Example("ten batches", lambda: _repeating(np.ones(10)).run(), ill=False, outcome="TooLittleData"),
+        Example("five batches", lambda: _repeating(np.ones(5)).run(), ill=False, outcome="TooLittleData"),
         Example("batches not compared", lambda: Network().run(), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
-    causes=("overfitting", "too-few-samples", "unshuffled-data", "single-class-batches", "class-imbalance", "still-improving",),
+    causes=(
+        "overfitting", "too-few-samples", "unshuffled-data", "single-class-batches", "class-imbalance",
+        "still-improving", "large-batch",
+    ),
 )  # fmt: skip

@@ -170,8 +170,10 @@ RULE = Rule(
     ),
     page=__doc__ or "",
     causes=(
-        "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting", "constant-output", "prediction-jitter",
-        "diverging-bias", "gradient-spike", "learning-rate-too-high", "loss-diverging",),
+        "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting", "constant-output",
+        "prediction-jitter", "diverging-bias", "gradient-spike", "large-batch", "learning-rate-too-high",
+        "dead-units", "loss-diverging",
+    ),
 )  # fmt: skip
 
 

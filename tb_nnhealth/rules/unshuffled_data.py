@@ -56,7 +56,7 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
 from tb_nnhealth.rules.wording import short
 
-RECORDS = 20
+RECORDS = 12
 SMALL_BATCH = 8
 SMALL_BATCH_RECORDS = 50
 ORDERED = 0.5
@@ -83,7 +83,7 @@ def check(case: Case) -> Outcome:
         return labels
     if history.resolution > 1:
         return NotApplicable("records were averaged")
-    labels = labels.only(number(history, schema.REPEATED, "target")[labels.records] != 1)
+    labels = labels.only(number(history, schema.REPEATED, "input")[labels.records] != 1)
     if len(labels.steps) < RECORDS:
         return TooLittleData(f"{len(labels.steps)} different batches, {RECORDS} are needed")
     departures, freedom = _departures(history, labels)
@@ -232,5 +232,7 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "single-class-batches", "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting",
-        "constant-output", "prediction-jitter", "diverging-bias", "gradient-spike", "class-imbalance", "learning-rate-too-high", "loss-diverging",),
+        "constant-output", "prediction-jitter", "diverging-bias", "gradient-spike", "class-imbalance",
+        "large-batch", "learning-rate-too-high", "dead-units", "loss-diverging",
+    ),
 )  # fmt: skip
