@@ -43,7 +43,7 @@ def build(run: Run, judgement: Judgement) -> dict[str, Any]:
     layers = layer_names(run)
     steps = run.last_step
     closest = judgement.closest
-    pieces = sentence(judgement, layers=len(layers), steps=steps)
+    pieces = sentence(judgement, layers=len(layers), steps=steps, preflight=run.preflight)
     return {
         "run": run.name,
         "verdict": judgement.verdict,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from tb_nnhealth.checks import tally
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.rules.base import CouldNotCheck, Ill, Passed, TooLittleData
 from tb_nnhealth.rules.engine import WATCH_LINE, Judgement
@@ -27,11 +29,15 @@ def chain(findings: Sequence[Finding]) -> list[int]:
     return [0, *sorted(symptoms, key=lambda i: findings[i].first_step)]
 
 
-def sentence(judgement: Judgement, *, layers: int, steps: int | None) -> list[Piece]:
+def sentence(
+    judgement: Judgement, *, layers: int, steps: int | None, preflight: Mapping[str, Any] | None = None
+) -> list[Piece]:
     """Pieces of the sentence: {"text": …}, or {"code": …} for names."""
     telling = [finding for finding in judgement.findings if finding.severity != "info"]
     if telling:
         return _ill(telling)
+    if judgement.verdict == "no-data" and steps is None and preflight is not None:
+        return [{"text": f"No training yet; of the checks before it: {tally(preflight)}."}]
     if judgement.verdict == "no-data":
         return [{"text": _no_data(judgement, steps)}]
     checks = sum(isinstance(outcome, (Passed, Ill)) for outcome in judgement.outcomes.values())

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tb_nnhealth import checks as preflight
 from tb_nnhealth.history import Problem
 
 WIDTH = 100
@@ -36,6 +37,10 @@ def _run(report: dict[str, Any], color: bool) -> list[str]:
         lines += ["", *_finding(finding, color)]
     if report.get("known"):
         lines += ["", f"  {report['known']} known finding(s) of the baseline not shown"]
+    if report["preflight"] is not None:
+        lines += ["", f"  before training: {preflight.tally(report['preflight'])}"]
+        for line in preflight.lines(report["preflight"]):
+            lines += _wrapped(line, "    ", " " * 10)
     checks = report["checks"]
     lines += ["", f"  checks: {checks['passed']} passed, {checks['not_applicable']} not applicable"]
     for needs, rules in _by_need(checks["could_not_check"]).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -29,7 +30,8 @@ def run_leak(bench: Bench) -> Verdict:
     evidence = {"relative_change": ratio, "limit": TOLERANCE, "sample": sample, "samples": batch.samples}
     if ratio <= TOLERANCE:
         return passed(f"Each of the {batch.samples} samples' outputs depends on its own inputs alone.", **evidence)
-    told = f"The output of sample {sample} changes with the inputs of the others ({number(ratio)} of what its own do)"
+    own = f"({number(ratio)} of what its own do)" if math.isfinite(ratio) else "and not with its own"
+    told = f"The output of sample {sample} changes with the inputs of the others {own}"
     advice = (
         "Look for view() or reshape() where transpose() or permute() is meant.",
         "Give attention, transformer and recurrent layers batch_first=True where the batch comes first.",

@@ -10,6 +10,7 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from tb_nnhealth import schema
+from tb_nnhealth.checks import PreflightReport
 from tb_nnhealth.events import encode
 from tb_nnhealth.events.framing import frame
 from tb_nnhealth.messages import Capture
@@ -77,6 +78,9 @@ class Log:
     def capture(self, step: int, **fields: Any) -> None:
         payload = Capture(**fields).SerializeToString()
         self.event(encode.text(schema.CAPTURE_TAG, step, float(step), payload, self._first(schema.CAPTURE_TAG)))
+
+    def preflight(self, step: int, report: PreflightReport) -> None:
+        self.event(encode.text(schema.PREFLIGHT_TAG, step, 1.0, report.encode(), self._first(schema.PREFLIGHT_TAG)))
 
     def findings(self, step: int, findings: list[dict[str, Any]]) -> None:
         payload = json.dumps(findings).encode()

@@ -12,12 +12,14 @@ from tensorboard.plugins.scalar import summary_v2
 from tensorboard.util import tensor_util
 
 from tb_nnhealth import schema
+from tb_nnhealth.checks import CheckResult, PreflightReport
 from tb_nnhealth.events import decode, encode
 from tb_nnhealth.events.decode import Decoder, Tag, Value
 from tb_nnhealth.events.tensor import FormatError, tensor_data
 from tb_nnhealth.messages import Capture, Layout, PluginData, Row
 
 STATS = schema.stats_tag("model")
+PREFLIGHT = PreflightReport((CheckResult("causality", "fail", "Größe", {"first_position": 3}, ("Mask.",)),))
 
 
 def decoded(*events: bytes | event_pb2.Event, decoder: Decoder | None = None) -> list[Value]:
@@ -80,6 +82,7 @@ def test_texts_come_back() -> None:
         encode.text(schema.layout_tag("model"), 0, 1.0, layout.SerializeToString(), True),
         encode.text(schema.CAPTURE_TAG, 1, 1.0, capture.SerializeToString(), True),
         encode.text(schema.FINDINGS_TAG, 2, 1.0, findings.encode(), True),
+        encode.text(schema.PREFLIGHT_TAG, 3, 1.0, PREFLIGHT.encode(), True),
         encode.session_start(1.0, 44),
         encode.file_version(1.0),
     )
@@ -87,6 +90,7 @@ def test_texts_come_back() -> None:
         decode.LayoutSeen("model", 0, 1.0, layout),
         decode.CaptureSeen(1, capture),
         decode.FindingsSeen(2, findings),
+        decode.PreflightSeen(3, PREFLIGHT.to_json()),
         decode.SessionStart(44),
     ]
 
@@ -99,6 +103,7 @@ def test_texts_come_back() -> None:
         ("nnhealth/stats/stats/0", Tag("stats", "stats", 0)),
         ("nnhealth/capture", Tag("capture")),
         ("nnhealth/findings", Tag("findings")),
+        ("nnhealth/preflight", Tag("preflight")),
         ("nnhealth/findings/layout", Tag("layout", "findings")),
         ("nnhealth/layout", None),
         ("nnhealth//layout", None),

@@ -187,7 +187,7 @@ def test_arguments_that_cannot_be_meant_are_refused_with_a_sentence() -> None:
     ce = nn.CrossEntropyLoss()
     with pytest.raises(ValueError, match="the same model twice"):
         preflight(lambda: one, ce, batch)
-    with pytest.raises(TypeError, match="must return a torch.nn.Module, found int"):
+    with pytest.raises(TypeError, match=r"must return a torch\.nn\.Module, found int"):
         preflight(lambda: 3, ce, batch)
     with pytest.raises(TypeError, match="found Sequential"):
         preflight(one, ce, batch)

@@ -23,6 +23,8 @@ export interface RunSummary {
   verdict: Verdict;
   counts: Record<Severity, number>;
   has_records: boolean;
+  /** Whether it holds a report of the checks before training. */
+  preflight?: boolean;
   steps: number;
   /** Seconds since 1970; null where nothing was read. */
   last_wall: number | null;
@@ -63,6 +65,8 @@ export interface RunReport {
   closed: boolean;
   has_records: boolean;
   checks: Checks;
+  /** The sanity checks before training; absent in logs without them. */
+  preflight?: Preflight | null;
   findings: Finding[];
   capture: Capture | null;
 }
@@ -75,6 +79,11 @@ export interface CheckOutcome {
   title: string;
   status: Status;
   reason: string | null;
+}
+
+export interface Preflight {
+  ok: boolean;
+  checks: { id: string; status: "pass" | "warn" | "fail" | "skip"; message: string; advice: string[] }[];
 }
 
 export interface Checks {

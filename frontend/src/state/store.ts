@@ -58,14 +58,14 @@ export const overviewRows = computed(() =>
 );
 
 /**
- * What the runs amount to. "empty": no run has health records, nothing wrong is seen in their scalars and nobody asked
+ * What the runs amount to. "empty": no run has health records or a preflight report, nothing wrong is seen in their scalars and nobody asked
  * for the rest, so there is but an invitation to show; "judging": that is not known yet.
  */
 export const outlook = computed<"unknown" | "judging" | "empty" | "runs">(() => {
   const all = runs.value.data?.runs;
   if (!all) return "unknown";
   if (!all.length) return "empty";
-  if (scalarsAnyway.value || all.some((item) => item.has_records || item.worst)) return "runs";
+  if (scalarsAnyway.value || all.some((item) => item.has_records || item.preflight || item.worst)) return "runs";
   return all.some((item) => item.verdict === "pending") ? "judging" : "empty";
 });
 

@@ -1,12 +1,14 @@
 /** Every rule, and what became of it: folded where there are findings, open in a healthy run. */
 
 import { useState } from "preact/hooks";
-import type { Checks as AllChecks, CheckOutcome, Status } from "../api/types";
+import type { Checks as AllChecks, CheckOutcome, Preflight, Status } from "../api/types";
 import { plural } from "../lib/format";
 import { Icon, VerdictIcon } from "./Icons";
 import { Prose } from "./Prose";
 
+const BEFORE = "before training";
 const GROUPS = [
+  BEFORE,
   "gradients",
   "updates",
   "activations",
@@ -27,10 +29,30 @@ const STATUS_WORDS: Record<Status, string> = {
   error: "failed",
 };
 
-export function Checks({ checks, open: initially }: { checks: AllChecks; open: boolean }) {
+const STATUSES = { pass: "passed", warn: "finding", fail: "error", skip: "could-not-check" } as const;
+
+export function Checks({
+  checks,
+  preflight,
+  open: initially,
+}: {
+  checks: AllChecks;
+  preflight?: Preflight | null | undefined;
+  open: boolean;
+}) {
   const [open, setOpen] = useState(initially);
+  const before = (preflight?.checks ?? []).map(
+    ({ id, status, message }): CheckOutcome => ({
+      rule: id,
+      group: BEFORE,
+      title: id,
+      status: STATUSES[status],
+      reason: message,
+    }),
+  );
+  const all = [...before, ...checks.outcomes];
   const missing = checks.outcomes.filter((item) => item.status === "could-not-check").length;
-  const failed = checks.outcomes.filter((item) => item.status === "error").length;
+  const failed = all.filter((item) => item.status === "error").length;
   const early = checks.outcomes.filter((item) => item.status === "too-little-data").length;
   return (
     <section class="card checks" aria-label="Checks">
@@ -54,7 +76,7 @@ export function Checks({ checks, open: initially }: { checks: AllChecks; open: b
       </header>
       {open && (
         <dl class="check-groups">
-          {groups(checks.outcomes).map(([group, outcomes]) => (
+          {groups(all).map(([group, outcomes]) => (
             <Group key={group} group={group} outcomes={outcomes} />
           ))}
         </dl>

@@ -21,6 +21,9 @@ export function RunPage({ name }: { name: string }) {
     return <Loading what={`Reading and judging ${name}`} />;
   }
   const healthy = loaded.verdict === "healthy";
+  const { preflight, verdict } = loaded;
+  const open = healthy || (verdict === "no-data" && !!preflight);
+  const checks = <Checks key={name} checks={loaded.checks} preflight={preflight} open={open} />;
   return (
     <>
       {error && <Outdated message={error} retry={retry} />}
@@ -28,10 +31,10 @@ export function RunPage({ name }: { name: string }) {
       <Problems problems={data?.problems ?? []} />
       <Findings />
       <Compare />
-      {healthy && <Checks key={name} checks={loaded.checks} open />}
+      {healthy && checks}
       {loaded.has_records ? <Layers /> : <Unwatched />}
       <Scalars />
-      {!healthy && <Checks key={name} checks={loaded.checks} open={false} />}
+      {!healthy && checks}
       <Capture capture={loaded.capture} />
     </>
   );

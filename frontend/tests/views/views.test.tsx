@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Finding, ReportResponse, RunReport } from "../../src/api/types";
+import type { Finding, Preflight, ReportResponse, RunReport } from "../../src/api/types";
 import { Checks } from "../../src/views/Checks";
 import { FindingCard } from "../../src/views/FindingCard";
 import { Markdown } from "../../src/views/Prose";
@@ -88,6 +88,24 @@ it("says of each group of checks what did not pass, and why", () => {
     "overfitting could not be checked: log a validation loss",
   );
   expect(rows.find((row) => row?.startsWith("Weights"))).toContain("does not apply: no convolution in this model");
+});
+
+it("shows the checks before training first, and says which failed", () => {
+  const preflight: Preflight = {
+    ok: false,
+    checks: [
+      { id: "chance-loss", status: "pass", message: "The first loss is 2.3.", advice: [] },
+      { id: "batch-leak", status: "fail", message: HOSTILE, advice: ["Transpose."] },
+      { id: "causality", status: "skip", message: "causal=True asks for it", advice: [] },
+    ],
+  };
+  render(<Checks checks={healthy.checks} preflight={preflight} open />, root);
+  const row = root.querySelector(".check-group");
+  expect(row?.querySelector("dt")?.textContent).toBe("Before training");
+  expect(row?.querySelector(".squares")?.getAttribute("aria-label")).toBe("1 passed, 1 failed, 1 could not check");
+  expect(row?.textContent).toContain(`batch-leak failed: ${HOSTILE}`);
+  expect(row?.textContent).toContain("causality could not be checked: causal=True asks for it");
+  expect(root.querySelector("header")?.textContent).toContain("1 failed");
 });
 
 it("names, while folded, the one thing to log that would check the most", () => {
