@@ -157,7 +157,7 @@ EXAMPLES = (
     Example("Just above the limit", lambda: _shifted(5.2).run(), True, "layers.2", 0),
     Example("Just below the limit", lambda: _shifted(4.8).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
-    Example("For nine records only", lambda: _shifted(20, until=9).run(), False, outcome="Passed"),
+    Example("For four records only", lambda: _shifted(20, until=4).run(), False, outcome="Passed"),
     Example(
         "The last layer, whose answer lies far from 0", lambda: _shifted(20, layer=5).run(), False, outcome="Passed"
     ),
@@ -181,7 +181,7 @@ RULE = Rule(
             "|mean| / standard deviation of a layer's outputs",
             "37 Reasons, number 33; healthy trainings of ours stay below 2",
         ),
-        Option("window", 20, "records", "records of which half must be ill", "time that Adam takes to centre a layer"),
+        Option("window", 10, "records", "records of which half must be ill", "time that Adam takes to centre a layer"),
     ),
     examples=EXAMPLES,
     page=__doc__ or "",

@@ -11,12 +11,12 @@ which a constant is indeed the best answer. The loss falls at first, as the netw
 like learning.
 
 ## How it is computed
-The standard deviation over the batch's samples at each position of the prediction, root mean square over the positions.
-For logits and log-probabilities it counts as it is (unit: nats), for probabilities by their mean, for regression it is
-divided by the same of the targets. It fires where it lies below `spread` in nine tenths of `records` records up to
-now, while the inputs' and targets' spread is above 0, and where the loss is within 3 % of a constant answer's
-cost: the entropy of the class shares seen, or ln C for C classes; the variance of the targets for a mean squared error.
-Where that is not known, the loss must stand where it began.
+The standard deviation over the batch's samples at each position of the prediction, root mean square over the
+positions. For logits and log-probabilities it counts as it is (unit: nats), for probabilities by their mean, for
+regression it is divided by the same of the targets. It fires where it lies below `spread` in nine tenths of `records`
+records and for 50 steps up to now, while the inputs' and targets' spread is above 0, and where the loss is within 3 %
+of a constant answer's cost: the entropy of the class shares seen, or ln C for C classes; the variance of the targets
+for a mean squared error. Where that is not known, the loss must stand where it began.
 
 Critical where the loss stands where it began; else a warning, as the constant itself was learned.
 
@@ -69,6 +69,8 @@ from tb_nnhealth.rules.wording import short
 Curve = NDArray[np.float64]
 
 HELD = 0.9
+FEWEST_STEPS = 50
+"""Steps for which the answers must have been the same: records lie close together at the start."""
 NEAR_CONSTANT = 0.97
 GROWING = 1.5
 """Growth of the spread from the first half of the time to the second that tells of a network on its way."""
@@ -107,7 +109,8 @@ def check(case: Case) -> Outcome:
     found = episodes((differ < limit)[:, None], judged[:, None], history.steps, window=records, share=HELD)
     seen = progress(case.run, history)
     cost = constant_cost(history)
-    if not found or not found[0].active or grows(differ, judged, found[0]) or not _at_constant(seen, cost):
+    lasted = bool(found) and found[0].active and found[0].last_step - found[0].first_step >= FEWEST_STEPS
+    if not lasted or grows(differ, judged, found[0]) or not _at_constant(seen, cost):
         near = np.where(judged, differ, np.nan)[:, None].astype(np.float32)
         return Passed(closest(near, limit, "below", ("",), history.steps, "spread of the predictions"))
     assert seen is not None
@@ -243,7 +246,7 @@ RULE = Rule(
         ),
         Option(
             "records",
-            20,
+            10,
             "records",
             "records of which nine tenths must be ill, up to now",
             "deep networks start with nearly constant answers",

@@ -4,6 +4,9 @@
 Biases of the last layer that move further from zero, record by record, and are many times as large as any answer that
 the targets ask for, while the loss does not fall.
 
+So are regression targets far from zero, to which the bias has to travel step by step while the loss is a multiple of
+what their mean would cost.
+
 ## Why it matters
 The output bias is the answer given to every sample. Where it grows without end, the answer depends less and less on the
 input. A loss that rewards size, a penalty with the wrong sign, a learning rate of its own that is too high, or batches
@@ -13,6 +16,9 @@ of one class push it.
 The largest absolute element of the last layer's bias, relative to the largest of 1, the targets' root mean square (for
 regression) and where it started (no unit). It fires above `size` while the bias has grown by a tenth in each half of
 `window` records, in nine tenths of `window` records, and where the loss has not fallen by 3 % meanwhile.
+
+Targets are far from zero where their mean is `far` times their standard deviation; that counts while a mean squared
+error is ten times their variance, after 50 steps.
 
 Critical where the loss diverges; for information where it had been learned before, or is not known.
 
@@ -38,7 +44,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import History
+from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -54,12 +60,15 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.hits import closest, hit
 from tb_nnhealth.rules.persistence import Episode
+from tb_nnhealth.rules.progress import progress
 from tb_nnhealth.rules.runaway import keeps_growing, lasting, severity
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import aligned, weights_of
 from tb_nnhealth.rules.wording import short
 
 TENTH_TWICE = 1.21
+COSTLY = 10.0
+FEWEST_STEPS = 50
 ADVICE = (
     "Look at the sign of each term of the loss that contains outputs or biases, and at maximize= of the optimizer.",
     "Look at the learning rate of the bias's parameter group.",
@@ -77,6 +86,8 @@ def check(case: Case) -> Outcome:
     names = output_biases(history)
     if not names:
         return NotApplicable("the last layer has no trained bias")
+    if (far := _far_targets(case.run, history, names[0], case.options["far"])) is not None:
+        return Ill([far])
     window = int(case.options["window"])
     high, low = (aligned(history.table(schema.WEIGHT, statistic), names) for statistic in (schema.MAX, schema.MIN))
     size = np.fmax(np.abs(high), np.abs(low)).astype(np.float64)
@@ -95,6 +106,37 @@ def check(case: Case) -> Outcome:
         return Ill(hits)
     return Passed(
         closest(relative.astype(np.float32), float(limit.min()), "above", names, history.steps, "output bias")
+    )
+
+
+def _far_targets(run: Run, history: History, name: str, limit: float) -> Hit | None:
+    """Targets of a mean squared error that are a long way off, and the loss that this costs."""
+    seen = progress(run, history)
+    steps = history.steps
+    if history.layout.criterion.type != "MSELoss" or seen is None or not len(steps):
+        return None
+    mean, std = (history.table(schema.TARGET, statistic).values for statistic in (schema.MEAN, schema.STD))
+    if not np.isfinite(mean).any() or not seen.now > COSTLY * seen.naive > 0 or steps[-1] - steps[0] < FEWEST_STEPS:
+        return None
+    away, spread = abs(float(np.nanmedian(mean))), float(np.nanmedian(std))
+    if not away > limit * spread > 0:
+        return None
+    fired = int(np.searchsorted(steps, steps[0] + FEWEST_STEPS))
+    episode = Episode(0, int(steps[0]), int(steps[fired]), int(steps[-1]), len(steps), True, 0, fired, len(steps) - 1)
+    return hit(
+        episode,
+        name,
+        severity="warning",
+        statistic="targets_mean_over_std",
+        unit="1",
+        value=away / spread,
+        limit=limit,
+        direction="above",
+        healthy=(0.0, 1.0),
+        message=f"The targets lie {short(away)} from 0, {short(away / spread)} of their standard deviations, and"
+        f" `{name}` must travel there: the loss is {short(seen.now)}, the mean alone would cost {short(seen.naive)}.",
+        advice=(ADVICE[3], f"Or start the bias at the targets' mean: nn.init.constant_(bias, {short(away)})."),
+        more={"targets_mean": away, "targets_std": spread},
     )
 
 
@@ -155,6 +197,14 @@ def _running(curve: NDArray[np.float64], *, gain: bool = False, layer: int = 5, 
     return network if gain else network.set(schema.LOSS, "", mean=2.3 + 0.01 * np.arange(float(steps)))
 
 
+def _far(mean: float, loss: float) -> Run:
+    """Targets around ``mean`` with a standard deviation of 10."""
+    network = Network().set(schema.TARGET, "", mean=mean, std=10.0, rms=mean)
+    network.layout.criterion.type = "MSELoss"
+    network.layout.criterion.classes = 0
+    return network.set(schema.LOSS, "", mean=loss).run()
+
+
 def _large_targets() -> Network:
     network = _running(_EXPONENTIAL)
     network.layout.criterion.type = "MSELoss"
@@ -174,13 +224,16 @@ EXAMPLES = (
     Example(
         "Just below the limit", lambda: _running(9.5 * _EXPONENTIAL / _EXPONENTIAL[199]).run(), False, outcome="Passed"
     ),
+    Example("Years as targets", lambda: _far(1990.0, 3.9e6), True, "layers.5.bias", 0),
+    Example("Years as targets, reached", lambda: _far(1990.0, 90.0), False, outcome="Passed"),
+    Example("Targets nine deviations away", lambda: _far(90.0, 8000.0), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("The loss falls with it", lambda: _running(_EXPONENTIAL, gain=True).run(), False, outcome="Passed"),
     Example("Large, and at rest", lambda: _running(np.full(200, 30.0)).run(), False, outcome="Passed"),
     Example("A single jump", lambda: _running(np.where(_T < 100, 0.1, 50.0)).run(), False, outcome="Passed"),
     Example("Targets as large", lambda: _large_targets().run(), False, outcome="Passed"),
     Example("A hidden layer's", lambda: _running(_EXPONENTIAL, layer=2).run(), False, outcome="Passed"),
-    Example("Thirty records", lambda: _running(_EXPONENTIAL[:30], steps=30).run(), False, outcome="TooLittleData"),
+    Example("Twenty records", lambda: _running(_EXPONENTIAL[:20], steps=20).run(), False, outcome="TooLittleData"),
 )
 
 RULE = Rule(
@@ -193,6 +246,13 @@ RULE = Rule(
     check=check,
     options=(
         Option(
+            "far",
+            10,
+            "1",
+            "mean of the targets over their standard deviation",
+            "the mean costs 100 times what is to be learned",
+        ),
+        Option(
             "size",
             10,
             "1",
@@ -201,7 +261,7 @@ RULE = Rule(
         ),
         Option(
             "window",
-            16,
+            12,
             "records",
             "records within which it grows by a fifth, and for which that must hold",
             "a bias that finds its place slows down",

@@ -12,8 +12,8 @@ frozen by mistake), of inputs whose pixels were shuffled, or of too little regul
 ## How it is computed
 The correlation of horizontally and vertically neighbouring pixels of the filters, mean over filters, each of equal
 weight (no unit): 0 for random numbers, near 1 for smooth ones. It fires where it is below `smoothness` in each of the
-last ten records and has not risen by as much since the start, after `steps` steps for filters of five by five or
-larger; for smaller ones, which have few neighbours, after five times as many. It is information only.
+last three records that measured it and has not risen by as much since the start, after `steps` steps for filters of
+five by five or larger; for smaller ones, which have few neighbours, after five times as many. It is information only.
 
 ## What to try
 1. Look at the filters: `writer.add_images("filters", model.conv1.weight)`.
@@ -52,7 +52,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
-LAST = 10
+LAST = 3
 LARGE = 5
 SMALL_FILTERS = 5
 """How many times longer filters with few neighbouring pixels must have been trained."""
@@ -74,7 +74,7 @@ def check(case: Case) -> Outcome:
     at = np.flatnonzero(np.isfinite(values))
     needed = case.options["steps"] * (1 if min(parameter.shape[2:]) >= LARGE else SMALL_FILTERS)
     trained = int(history.steps[-1] - history.steps[0]) if len(history) else 0
-    if trained < needed or len(at) < 2 * LAST:
+    if trained < needed or len(at) <= LAST:
         return TooLittleData(f"{trained} steps so far, {needed:.0f} needed")
     limit = case.options.of("smoothness", name)
     end, start = values[at[-LAST:]], float(np.median(values[at[:3]]))

@@ -47,17 +47,25 @@ def lasting(grown: Mask, judged: Mask, steps: Steps, window: int) -> list[Episod
 
 
 def gained(run: Run, history: History, episode: Episode) -> bool | None:
-    """Whether the loss fell while it grew; None where no loss tells."""
+    """Whether the loss fell while it grew; None where no loss tells. A loss that falls without end is no gain."""
     curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
     if curve is None:
         return None
     curve = curve.finite()
-    begin, end = np.searchsorted(curve.steps, (episode.first_step, episode.last_step))
-    before, after = curve.values[max(0, begin - POINTS) : begin + 5], curve.values[max(0, end - POINTS) : end + 1]
+    first, last = np.searchsorted(curve.steps, (episode.first_step, episode.last_step))
+    before, after = curve.values[max(0, first - POINTS) : first + 5], curve.values[max(0, last - POINTS) : last + 1]
     if not len(before) or not len(after):
         return None
-    level = float(np.median(before))
-    return bool(float(np.median(after)) < level - (1 - GAIN) * abs(level))
+    level, end = float(np.median(before)), float(np.median(after))
+    if _runs_off(curve.values, level, end):
+        return False
+    return bool(end < level - (1 - GAIN) * abs(level))
+
+
+def _runs_off(values: Sizes, level: float, end: float) -> bool:
+    """Whether a loss has no lower bound: below zero, it falls faster and faster."""
+    middle = float(np.median(values[len(values) // 2 - POINTS // 2 :][:POINTS]))
+    return end < min(0.0, 2 * middle, -10 * abs(level)) and middle < 0
 
 
 def severity(run: Run, history: History, episode: Episode) -> Severity | None:
@@ -66,7 +74,9 @@ def severity(run: Run, history: History, episode: Episode) -> Severity | None:
     if gain:
         return None
     seen = progress(run, history)
-    return "info" if gain is None or seen is None else _harm(seen)
+    if gain is None or seen is None:
+        return "info"
+    return "warning" if seen.now < 0 else _harm(seen)
 
 
 def _harm(seen: Progress) -> Severity:

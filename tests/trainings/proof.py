@@ -19,7 +19,14 @@ from pathlib import Path
 import torch
 
 from tb_nnhealth import Finding, SummaryWriter
-from tests.trainings import data_rules, healthy, healthy_odd, losses, tensors  # noqa: F401  (they register)
+from tests.trainings import (  # noqa: F401  (they register their trainings)
+    data_rules,
+    healthy,
+    healthy_odd,
+    losses,
+    rank_rules,
+    tensors,
+)
 from tests.trainings.registry import HEALTHY, PAIRS, Pair
 
 

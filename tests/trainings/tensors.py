@@ -128,7 +128,7 @@ def tanh_of_large_weights(writer: SummaryWriter, ill: bool) -> None:
     fit(writer, model, torch.optim.SGD(model.parameters(), lr=1e-2), flat=True)
 
 
-@pair("vanishing-activations")
+@pair("vanishing-activations", first=False)
 def tanh_of_small_weights(writer: SummaryWriter, ill: bool) -> None:
     model = mlp(64, *[64] * 8, 10, activation=nn.Tanh)
     initialize(model, (lambda weight: nn.init.normal_(weight, std=0.01)) if ill else nn.init.xavier_normal_)
