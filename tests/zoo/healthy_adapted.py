@@ -38,7 +38,9 @@ tuned.specimen("small-rate")
 tuned.specimen("sgd", optimizer="momentum", lr=2e-3, logs="epochs")
 tuned.specimen("new-classes", lambda: trained_mlp(5), lr=1e-3, steps=250)
 tuned.specimen("convolutional", trained_cnn, task=images, lr=1e-3, steps=200, schedule="warm-up")
-tuned.specimen("head-on-a-frozen-body", lambda: frozen_but_last(trained_mlp(7), nn.Linear(96, 10)), lr=5e-3, steps=200)
+tuned.specimen(
+    "head-on-a-frozen-body", lambda: frozen_but_last(trained_mlp(7), nn.Linear(96, 10)), lr=5e-3, steps=250, good=0.9
+)
 tuned.specimen(
     "head-on-frozen-convolutions", lambda: frozen_but_last(trained_cnn(8), nn.Linear(24, 10)), task=images, lr=1e-2,
     steps=250, good=0.8,

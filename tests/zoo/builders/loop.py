@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tb_nnhealth import SummaryWriter
 from tests.zoo.builders.recipe import Recipe, batches, make_optimizers, make_schedules
-from tests.zoo.builders.tasks import Task
+from tests.zoo.builders.tasks import Task, accuracy, binary_accuracy, letters_right
 
 OVERFITTED = 1.25
 """Last validation loss over the least one, beyond which a training is called overfitted."""
@@ -68,6 +68,7 @@ class _Training:
         self.source: Iterator[tuple[Any, Tensor]] = batches(
             recipe, task, torch.Generator().manual_seed(torch.initial_seed() % 2**31)
         )
+        self.counted = task.score in (accuracy, binary_accuracy, letters_right)
         self.losses: list[float] = []
         self.val_losses: list[float] = []
         self.epoch = max(1, len(task) // (recipe.accumulate * (recipe.batch or len(task))))
@@ -113,6 +114,7 @@ class _Training:
             loss = self.criterion(outputs, y)
         if self.penalty is not None:
             loss = loss + self.penalty(self.model)
+        self.outputs, self.targets = _detached(outputs), y
         if self.recipe.told == "observed":
             self.writer.observe(inputs=x, targets=y, outputs=outputs, loss=loss)
         self.scaler.scale(loss / self.recipe.accumulate).backward()
@@ -136,10 +138,12 @@ class _Training:
         add, habit, loss = self.writer.add_scalar, self.recipe.logs, self.losses[-1]
         if habit in ("steps", "validated"):
             add("loss/train", loss, step)
+            if self.counted:
+                add("accuracy/train", self.task.score(_float(self.outputs), self.targets), step)
         if habit == "validated" and step % 20 == 19:
             val_loss, score = self.validate()
             add("loss/val", val_loss, step)
-            add("accuracy/val" if score >= 0 else "score/val", score, step)
+            add("accuracy/val" if self.counted else "score/val", score, step)
         if habit == "tens" and step % 10 == 9:
             add("train_loss", sum(self.losses[-10:]) / 10, step)
         if habit == "epochs" and step % self.epoch == self.epoch - 1:
@@ -176,6 +180,10 @@ class _Training:
             room = 0.02 * abs(self.val_losses[0])
             worst = least + (OVERFITTED - 1) * abs(least) + room
             examine("minus the last validation loss", -self.val_losses[-1], -worst)
+
+
+def _detached(outputs: Any) -> Any:
+    return tuple(map(_detached, outputs)) if isinstance(outputs, tuple) else outputs.detach()
 
 
 def _float(outputs: Any) -> Any:

@@ -186,7 +186,7 @@ def reviews(words: int = 1000, length: int = 20) -> Task:
     sentiment = torch.randn(words, generator=generator) * (torch.rand(words, generator=generator) < 0.5)
     sentiment -= (sentiment * frequency).sum() / frequency.sum()
     return split(
-        tokens, (sentiment[tokens].sum(1) > 0).long(), 600, criterion=nn.CrossEntropyLoss, score=accuracy, good=0.8
+        tokens, (sentiment[tokens].sum(1) > 0).long(), 600, criterion=nn.CrossEntropyLoss, score=accuracy, good=0.75
     )  # fmt: skip
 
 

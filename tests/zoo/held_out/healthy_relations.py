@@ -104,9 +104,11 @@ class Tower(nn.Module):
 recommender = Family("recommender", Factors, ratings, Recipe("adam", 2e-2, steps=300, batch=256), held_out=True)
 recommender.specimen("factors", optimizer="adamw", weight_decay=1.0, steps=200)
 recommender.specimen("adagrad", optimizer="adagrad", lr=0.1)
-recommender.specimen("sgd-large-rate", optimizer="momentum", lr=5.0, weight_decay=1e-4, steps=300)
-recommender.specimen("tower", Tower, lr=5e-3, weight_decay=1e-4)
-recommender.specimen("tower-observed", Tower, lr=5e-3, told="observed", logs="trainer", schedule="linear to zero")
+recommender.specimen("sgd-large-rate", optimizer="momentum", lr=0.5, steps=500, good=0.3)
+recommender.specimen("tower", Tower, lr=1e-2, steps=500, good=0.4)
+recommender.specimen(
+    "tower-observed", Tower, lr=1e-2, steps=500, told="observed", logs="trainer", schedule="linear to zero", good=0.4
+)
 
 
 @cache

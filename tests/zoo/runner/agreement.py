@@ -58,7 +58,8 @@ def in_the_tab(log_dir: Path) -> dict[str, Any]:
     response = client.get(f"/data/plugin/{schema.PLUGIN_NAME}/report", query_string={"run": RUN})
     if response.status_code != 200:
         raise RuntimeError(f"report of {log_dir}: {response.status} {response.get_data(as_text=True)}")
-    return json.loads(response.get_data())["run"]
+    run: dict[str, Any] = json.loads(response.get_data())["run"]
+    return run
 
 
 _FIELDS = (

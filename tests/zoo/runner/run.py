@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import sklearn.datasets  # noqa: F401
 import torch
-import torch._dynamo
+import torch._dynamo  # imported once here; the first step of an optimizer would do so in every process
 
 from tb_nnhealth import SummaryWriter
 from tb_nnhealth.history import Run
