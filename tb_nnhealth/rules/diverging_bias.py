@@ -270,6 +270,8 @@ RULE = Rule(
     examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
+        "learning-rate-too-high",
+        "update-ratio-too-high",
         "loss-diverging",
         "loss-not-decreasing",
         "constant-output",
