@@ -20,6 +20,9 @@ Critical for a weight matrix; a warning where rounding explains it; for informat
 normalization's gains at 1 in bfloat16. A vector whose step is below the spacing of float32 is not told at all: it is
 a bias that its normalization subtracts again.
 
+For information also weight matrices whose `requires_grad` is off: those that trained before, and those that have rested
+since the start at the scale of a fresh initialization (PyTorch's default, He's or Xavier's), where all that rest do.
+
 ## What to try
 1. Look for code that writes the weights after or within the step: loading a checkpoint, an exponential average copied
    back, weight clipping, a custom optimizer.
@@ -60,6 +63,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.resting_weights import resting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights import Mask, Weights, aligned, weights_of
 from tb_nnhealth.rules.wording import short
@@ -80,6 +84,7 @@ def check(case: Case) -> Outcome:
     history = case.history
     if not history.layout.optimizers:
         return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
+    asleep = resting(history)
     everything = weights_of(history)
     weights = everything.only(everything.trained)
     if not weights.names:
@@ -89,12 +94,13 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
     judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0)
     if not judged.any():
-        return NotApplicable("no step was made with a gradient and a learning rate above 0")
+        return Ill(asleep) if asleep else NotApplicable("no step was made with a gradient and a learning rate above 0")
     back = taken_back(history, weights)
     found = episodes((weights.update == 0) | back, judged, weights.steps, window=records, share=1.0)
     optimizers = [o.type for o in history.layout.optimizers]
     hits = [_hit(weights, episode, optimizers, records) for episode in found]
     hits = [h for h in hits if h.severity != "info" or not h.more["lost"] or h.more["dtype"] in HALF]
+    hits += asleep
     return Ill(hits) if hits else Passed()
 
 
@@ -192,6 +198,17 @@ def _rounded() -> Run:
     return network.run()
 
 
+def _asleep(*layers: int, since: int = 0, scale: float | None = None) -> Run:
+    """Layers without ``requires_grad`` from a record on, at the default initialization's scale or another."""
+    network = Network()
+    for layer in layers:
+        name = network.weight(layer)
+        next(p for p in network.layout.parameters if p.name == name).trainable = False
+        network.absent(schema.GRADIENT, name, since).absent(schema.UPDATE, name, since)
+        network.set(schema.WEIGHT, name, rms=scale or 1 / np.sqrt(3 * network.width))
+    return network.run()
+
+
 def _warm_up() -> Run:
     network = _still("layers.2.weight", until=50)
     rate = np.where(np.arange(200) < 50, 0.0, 1e-3)
@@ -212,6 +229,9 @@ EXAMPLES = (
     Example("Lost to rounding in bfloat16", _rounded, True, first_step=0),
     Example("Ten records: just enough", lambda: _still("layers.1.weight", 30, 40).run(), True, "layers.1.weight", 30),
     Example("A bias: information only", lambda: _still("layers.2.bias").run(), True, "layers.2.bias", 0),
+    Example("Put to rest at step 60, never woken", lambda: _asleep(1, since=60), True, "layers.1.weight", 60),
+    Example("At rest at a fresh initialization", lambda: _asleep(0, 1), True, "layers.0.weight", 0),
+    Example("Trained elsewhere and put to rest", lambda: _asleep(0, 1, scale=0.09), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Nine records: not enough", lambda: _still("layers.1.weight", 30, 39).run(), False, outcome="Passed"),
     Example("Learning rate 0 in warm-up", _warm_up, False, outcome="Passed"),
