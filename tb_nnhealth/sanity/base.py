@@ -51,6 +51,11 @@ class Check:
     run: Callable[[Bench], Verdict]
     share: float = 1.0
 
+    @property
+    def question(self) -> str:
+        """What the check asks: the first line of its page."""
+        return self.page.strip().partition("\n")[0]
+
     def result(self, verdict: Verdict) -> CheckResult:
         return CheckResult(self.id, verdict.status, verdict.message, verdict.evidence, verdict.advice)
 

@@ -201,8 +201,9 @@ of their mean.
 and {FAIL_NATS:g} nats more: the outputs are too large, and the first steps only undo that. **Warns** below {LOW:g}
 of what knowing the class shares costs: the answer leaks into the input (a model that comes with trained weights is
 not judged). **Fails** where predictions of shape (N, 1) meet targets of shape (N,): they are broadcast to (N, N),
-and every prediction is compared with every target. A regression **warns** where the loss is {SQUARES:g} times the
-targets' mean square and the outputs' RMS exceeds {OUTPUT_RMS:g}.
+and every prediction is compared with every target. A regression **fails** where the loss is
+{SQUARES:g} times what outputs of 0 cost and the outputs' RMS exceeds {OUTPUT_RMS:g}, and **warns** where it is
+{SQUARES:g} times the variance of the targets.
 
 **Try.** Normalize the inputs; scale down the last layer; initialize by the layer's fan; standardize the targets of
 a regression; `prediction.squeeze(-1)` against a broadcast.

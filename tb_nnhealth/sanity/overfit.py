@@ -218,7 +218,8 @@ model's.
 
 **Fails** where at least {FAIL:.0%} of the way from the best constant answer to the goal is left, **warns** above
 {ENOUGH:.0%}, and where the model learns, but the optimizer as given diverges. Undecided when the time is spent:
-skipped.
+skipped. Where outputs hang together or are drawn (a variational autoencoder), or the loss has no known least, the
+goal may be out of reach, and it passes on clear progress.
 
 **Try.** Look for a detached graph, a loss of the wrong thing, a softmax before `CrossEntropyLoss`, parameters that
 the optimizer lacks, dead units.

@@ -29,3 +29,14 @@ CHECKS: tuple[Check, ...] = (
     relation.SHUFFLED,
     relation.RANDOM,
 )
+
+SOURCES = (
+    "CS231n: [sanity checks and gradient checks](https://cs231n.github.io/neural-networks-3/), "
+    "[data preprocessing](https://cs231n.github.io/neural-networks-2/#datapre)",
+    "Karpathy: [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/)",
+    "37 reasons: [37 reasons why your neural network is not working]"
+    "(https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607); numbers are its items",
+    "Zhang et al.: [Understanding deep learning requires rethinking generalization](https://arxiv.org/abs/1611.03530)",
+    "LeCun et al.: [Efficient BackProp](http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf)",
+)
+"""What the pages name under *Sources*, as markdown."""
