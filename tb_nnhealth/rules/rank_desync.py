@@ -10,8 +10,8 @@ averaged over different networks, only rank 0's checkpoint is kept, and the loss
 ## How it is computed
 Fingerprints of the parameters after a step, compared with rank 0's: share of parameters that differ (unit: share of
 parameters) in each record. It fires at the first record in which any does. It is information where the weights are
-equal again later (steps between exchanges are meant), and where they differ from the first record on while all ranks
-are given the same batches (parts of one model).
+equal again later (steps between exchanges are meant), and where they differ from the first comparison on while all
+ranks are given the same batches (parts of one model).
 
 ## What to try
 1. Call the `DistributedDataParallel` wrapper, and not the module inside of it: only the wrapper averages gradients.
@@ -87,7 +87,11 @@ def _hit(history: History, unlike: Table, parted: list[int]) -> Hit:
     severity: Severity = "info" if by_design else "critical"
     name = _parameter(history, first, column)
     share, latest = float(values[first]), float(values[at[-1]])
-    since = "from the first record on" if from_the_start else f"since step {int(steps[first]):,}"
+    since = (
+        f"from the first comparison on, at step {int(steps[first]):,}"
+        if from_the_start
+        else f"since step {int(steps[first]):,}"
+    )
     told = f"Rank {rank} holds other weights than rank 0 {since}: {percent(share)} of the parameters differ"
     told += f", `{name}` first." if name else "."
     if equal_again:

@@ -24,6 +24,7 @@ from tests.trainings import (  # noqa: F401  (they register their trainings)
     healthy,
     healthy_odd,
     losses,
+    rank_rules,
     tensor_rules,
     tensors,
 )
