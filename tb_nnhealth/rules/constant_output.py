@@ -254,5 +254,5 @@ RULE = Rule(
     ),
     examples=EXAMPLES,
     page=__doc__ or "",
-    causes=("loss-not-decreasing", "underfitting", "slow-start", "vanishing-gradients", "update-ratio-too-low"),
+    causes=("dead-units", "loss-not-decreasing", "underfitting", "slow-start"),
 )

@@ -18,7 +18,7 @@ regression) and where it started (no unit). It fires above `size` while the bias
 `window` records, in nine tenths of `window` records, and where the loss has not fallen by 3 % meanwhile.
 
 Targets are far from zero where their mean is `far` times their standard deviation; that counts while a mean squared
-error is ten times their variance, after 50 steps.
+error is five times their variance, after 60 losses.
 
 Critical where the loss diverges; for information where it had been learned before, or is not known.
 
@@ -67,8 +67,8 @@ from tb_nnhealth.rules.weights import aligned, weights_of
 from tb_nnhealth.rules.wording import short
 
 TENTH_TWICE = 1.21
-COSTLY = 10.0
-FEWEST_STEPS = 50
+COSTLY = 5.0
+FEWEST_POINTS = 60
 ADVICE = (
     "Look at the sign of each term of the loss that contains outputs or biases, and at maximize= of the optimizer.",
     "Look at the learning rate of the bias's parameter group.",
@@ -116,12 +116,12 @@ def _far_targets(run: Run, history: History, name: str, limit: float) -> Hit | N
     if history.layout.criterion.type != "MSELoss" or seen is None or not len(steps):
         return None
     mean, std = (history.table(schema.TARGET, statistic).values for statistic in (schema.MEAN, schema.STD))
-    if not np.isfinite(mean).any() or not seen.now > COSTLY * seen.naive > 0 or steps[-1] - steps[0] < FEWEST_STEPS:
+    if not np.isfinite(mean).any() or not seen.now > COSTLY * seen.naive > 0 or seen.points < FEWEST_POINTS:
         return None
     away, spread = abs(float(np.nanmedian(mean))), float(np.nanmedian(std))
     if not away > limit * spread > 0:
         return None
-    fired = int(np.searchsorted(steps, steps[0] + FEWEST_STEPS))
+    fired = int(np.searchsorted(steps[:-1], steps[0] + FEWEST_POINTS))
     episode = Episode(0, int(steps[0]), int(steps[fired]), int(steps[-1]), len(steps), True, 0, fired, len(steps) - 1)
     return hit(
         episode,
@@ -226,7 +226,7 @@ EXAMPLES = (
     ),
     Example("Years as targets", lambda: _far(1990.0, 3.9e6), True, "layers.5.bias", 0),
     Example("Years as targets, reached", lambda: _far(1990.0, 90.0), False, outcome="Passed"),
-    Example("Targets nine deviations away", lambda: _far(90.0, 8000.0), False, outcome="Passed"),
+    Example("Targets three deviations away", lambda: _far(35.0, 1300.0), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("The loss falls with it", lambda: _running(_EXPONENTIAL, gain=True).run(), False, outcome="Passed"),
     Example("Large, and at rest", lambda: _running(np.full(200, 30.0)).run(), False, outcome="Passed"),
@@ -247,10 +247,10 @@ RULE = Rule(
     options=(
         Option(
             "far",
-            10,
+            4,
             "1",
             "mean of the targets over their standard deviation",
-            "the mean costs 100 times what is to be learned",
+            "to answer 0 costs 16 times what is to be learned",
         ),
         Option(
             "size",

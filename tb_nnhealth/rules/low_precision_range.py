@@ -17,7 +17,7 @@ For rows whose tensor has such a format:
   only where no scaler moves them there on purpose; the format's very ends, used as masks, do not count);
 - **underflow**: more than `underflow` of the values that are not zero lie below the format's smallest normal number,
   in the last three histograms (activations, weights, gradients that no scaler scales);
-- **gradients gone**: without a scaler, the gradient by the last module's output is zero in more than 90 % of its
+- **gradients gone**: without a scaler, the gradient by the last module's output is zero in more than 75 % of its
   elements in float16 or float8, in half of ten records;
 - **lost updates**: more than `lost` of a weight's elements do not change in a step, though fewer than half as many
   have a gradient of zero and the learning rate is above 0, in half of all records;
@@ -103,7 +103,7 @@ CALLED = {
     schema.PREDICTION: "The predictions",
 }
 NEAR = 0.5
-GONE = 0.9
+GONE = 0.75
 LAST = 3
 AUTOCAST_RECORDS = 3
 HALF = ("bfloat16", "float16")

@@ -135,7 +135,7 @@ def tanh_of_small_weights(writer: SummaryWriter, ill: bool) -> None:
     fit(writer, model, torch.optim.SGD(model.parameters(), lr=0.05), flat=True)
 
 
-@pair("exploding-activations")
+@pair("exploding-activations", first=False)
 def relu_of_large_weights(writer: SummaryWriter, ill: bool) -> None:
     model = mlp(64, *[64] * 8, 10)
     initialize(model, (lambda weight: nn.init.normal_(weight, std=0.6)) if ill else nn.init.kaiming_normal_)
