@@ -50,7 +50,9 @@ mixer.specimen("averaged", ema=0.97, schedule="stable then decay", logs="epochs"
 mixer.specimen("nesterov", optimizer="nesterov", lr=0.05, clip=1.0, steps=250)
 mixer.specimen("six-blocks-smoothed", lambda: Mixer(width=24, depth=6), label_smoothing=0.1, steps=180)
 mixer.specimen("easy-first-observed", order="easy first", told="observed", logs="tens")
-mixer.specimen("float64-every-step", precision="float64", every=1, steps=120)
+mixer.specimen(
+    "float64-every-step", lambda: Mixer(width=24, depth=2), precision="float64", every=1, steps=120, good=0.9
+)
 
 
 class Dilated(nn.Module):
