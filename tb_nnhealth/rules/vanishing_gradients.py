@@ -273,6 +273,7 @@ RULE = Rule(
     examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
+        "constant-output",
         "update-ratio-too-low",
         "loss-not-decreasing",
         "slow-start",
