@@ -13,10 +13,11 @@ how good the network is.
 Of the last half of the curve, at most 400 medians, a straight line is taken away. The swing is the distance from the
 10th to the 90th percentile of what is left after a running median (a fortieth of the stretch), in the loss's unit.
 It fires where the swing exceeds `swing` (share of what had been gained since the start) and `beyond` times the most
-that the same values give in twenty random orders, where it repeats itself regularly, or where neighbours are
-anti-correlated below -0.5 and the swing without smoothing is as large; and where the fall over the stretch is less
-than half of the swing. Not judged are runs whose learning rate rises in the stretch. Information where the rhythm is
-regular (batches that come in the same order each epoch), or where little had been gained.
+that the same values give in twenty random orders, where it repeats itself regularly, where points as far apart as
+the smoothing reaches are correlated above 0.5, or where neighbours are anti-correlated below -0.5 and the swing
+without smoothing is as large; and where the fall over the stretch is less than half of the swing. Not judged are
+runs whose learning rate rises in the stretch. Information where the rhythm is regular (batches that come in the same
+order each epoch), or where little had been gained.
 
 ## What to try
 1. Lower the learning rate three- to tenfold; the finding names the present one where it was recorded.
@@ -50,6 +51,7 @@ MEDIANS = 400
 RAISED = 1.5
 TURNING = -0.5
 """Correlation of neighbours below which a loss turns at every step."""
+HANGS_TOGETHER = 0.5
 LITTLE = 0.2
 """Share of the first loss below which a gain is too small to measure swings by."""
 
@@ -70,7 +72,8 @@ def check(case: Case) -> Outcome:
     turning = found.neighbours < TURNING
     size = max(found.slow, found.raw) if turning else found.slow
     limit = max(case.options["swing"] * gained, 0.1 * LITTLE * abs(start))
-    in_time = turning or found.period > 0 or found.slow > case.options["beyond"] * found.shuffled
+    hangs = found.period > 0 or found.later > HANGS_TOGETHER
+    in_time = turning or hangs or found.slow > case.options["beyond"] * found.shuffled
     if not in_time or size <= limit or trend.fall > size / 2 or (trend.surely_rises and -trend.fall > size):
         share = min(1.0, size / limit) if in_time and limit > 0 else 0.0
         return Passed(Closest(share, curve.subject, int(steps[half]), "swing of the loss"))

@@ -18,13 +18,15 @@ FEWEST = 24
 class Swings:
     """``slow``: from the 10th to the 90th percentile of the smoothed stretch; ``shuffled``: the most that the same
     values gave in any other order; ``raw``: the same percentiles without smoothing; ``neighbours``: correlation of a
-    point with the next; ``period``: points after which the stretch repeats itself, 0 where it does not.
+    point with the next; ``later``: with that of one width of the smoothing later; ``period``: points after which the
+    stretch repeats itself, 0 where it does not.
     """
 
     slow: float
     shuffled: float
     raw: float
     neighbours: float
+    later: float
     period: int
 
 
@@ -43,6 +45,7 @@ def swings(values: curves.Values) -> Swings:
         shuffled=max(others),
         raw=_spread(values),
         neighbours=float(correlation[1]),
+        later=float(correlation[min(width, len(correlation) - 1)]),
         period=_period(correlation),
     )
 
