@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tb_nnhealth.checks import CheckResult, PreflightReport
 from tb_nnhealth.history import Problem, Run, Series
 from tb_nnhealth.plugin import experiment as experiments
 from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
@@ -83,6 +84,18 @@ def test_a_run_is_judged_again_only_when_it_has_grown(monkeypatch: pytest.Monkey
         assert report["steps"] == 29
     assert experiment.rows(10)[0]["steps"] == 29
     assert judged == ["a", "a"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_preflight_report_that_comes_later_is_seen() -> None:
+    source = Runs(a=lambda: Run("a"))
+    experiment = Experiment(source)
+    assert [row["preflight"] for row in experiment.rows(10)] == [False]
+    source.made["a"].preflight = PreflightReport((CheckResult("causality", "pass", "m"),)).to_json()
+    source.growth["a"] += 1
+    assert [row["preflight"] for row in experiment.rows(10)] == [True]
+    with experiment.open("a") as (_, report):
+        assert report["preflight"]["ok"]
 
 
 @pytest.mark.usefixtures("at_once")
