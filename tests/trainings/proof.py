@@ -23,6 +23,7 @@ from tests.trainings import (  # noqa: F401  (they register their trainings)
     data_rules,
     healthy,
     healthy_odd,
+    loss_rules,
     losses,
     rank_rules,
     tensor_rules,
