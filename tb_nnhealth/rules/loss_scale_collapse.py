@@ -12,11 +12,10 @@ but broken: the loss itself is NaN or infinite, and no step is made any more. Tr
 From the scaler's scale, as recorded or as logged under a name such as `loss_scale` or `amp/scale` (no unit). Between
 two records the scale falls by halvings, and each is a skipped step. Its first fall from the start, at most 16
 halvings without a rest, is its calibration and does not count. It fires where the scale lies below `lowest` in three
-records; where no optimizer step has been recorded for the last half of the losses logged, and at least 20 of them,
-though it was the scaler's to make; or where skipped steps make up more than `skipped` of a window of at least 20
-steps and there are four or more.
+records, or where skipped steps make up more than `skipped` of a window of at least 20 steps and there are four or more.
+A skipped step leaves no record: where every step is skipped from some moment on, only the scale's logging tells.
 
-Critical where the scale is below `lowest`, or no step is made any more, and the loss has not been learned; skipping
+Critical where the scale is below `lowest` and the loss has not been learned; skipping
 alone is a warning, and information where the loss has been learned nonetheless.
 
 ## What to try
@@ -57,7 +56,6 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.losses import scalar_loss
 from tb_nnhealth.rules.progress import Progress, progress
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.tags import parts
@@ -70,9 +68,6 @@ CALIBRATION = 16
 WINDOW = 20
 FEWEST = 4
 BELOW = 3
-SILENT = 0.5
-LONGER = 5
-"""How many times longer than any gap between records the silence is."""
 SCALE_WORDS = frozenset(("scale", "scaler"))
 SCALED_WORDS = frozenset(("loss", "grad", "gradient", "amp", "scaler", "fp16"))
 LARGE = 64.0
@@ -105,8 +100,6 @@ def check(case: Case) -> Outcome:
     low = np.flatnonzero(scale.values < case.options["lowest"])
     if len(low) >= BELOW:
         return Ill([_too_low(scale, low, case.options["lowest"], seen)])
-    if (silence := steps_without_record(case.run, scale)) is not None:
-        return Ill([_stopped(scale, *silence, seen)])
     share, where = skipped_share(scale)
     if share > case.options["skipped"]:
         return Ill([_skipping(scale, where, share, case.options["skipped"], seen)])
@@ -162,49 +155,6 @@ def skipped_share(scale: Scale) -> tuple[float, tuple[int, int]]:
     return worst, where
 
 
-def steps_without_record(run: Run, scale: Scale) -> tuple[int, int] | None:
-    """First and last step of a stretch in which losses were logged and no optimizer step was recorded.
-
-    A skipped step never reaches the optimizer. Only where the log counts the steps as the records do, and steps were
-    measured more often than the stretch is long.
-    """
-    curve = scalar_loss(run, "train")
-    histories = [h for h in run.watches.values() if h.rows(schema.LOSS_SCALE)]
-    if scale.subject or curve is None or len(histories) != 1 or len(histories[0]) < BELOW:
-        return None
-    history = histories[0]
-    last, wall = int(history.steps[-1]), float(history.walls[-1])
-    here = int(np.searchsorted(curve.walls, wall))
-    if not 0 < here < len(curve) or abs(int(curve.steps[here - 1]) - last) > 2:
-        return None
-    gap, since = int(np.diff(history.steps).max()), int(curve.steps[-1]) - last
-    enough = len(curve) - here >= max(WINDOW, SILENT * len(curve)) and since > LONGER * gap
-    return (last + 1, int(curve.steps[-1])) if enough else None
-
-
-def _stopped(scale: Scale, first: int, last: int, seen: Progress | None) -> Hit:
-    learned = seen is not None and seen.learned
-    last_seen = int(scale.steps[-1])
-    return Hit(
-        subject=scale.subject,
-        first_step=last_seen,
-        fired_step=last_seen,
-        last_step=last_seen,
-        count=last - first + 1,
-        active=True,
-        severity="warning" if learned else "critical",
-        statistic="steps_without_update",
-        unit="steps",
-        value=float(last - first + 1),
-        limit=float(WINDOW),
-        direction="above",
-        healthy=(0.0, 1.0),
-        message=f"No optimizer step has been made since step {last_seen:,}, and the loss was logged up to {last:,}:"
-        " the gradient scaler skips every step, because gradients are not finite at any scale.",
-        advice=ADVICE,
-    )
-
-
 def _too_low(scale: Scale, low: NDArray[np.int64], limit: float, seen: Progress | None) -> Hit:
     learned = seen is not None and seen.learned and seen.finite > 0.9
     first, value = int(low[0]), float(scale.values.min())
@@ -257,13 +207,6 @@ def _scaled(values: Values, *, every: int = 1, loss: float | None = None) -> Run
     return (network if loss is None else network.set(schema.LOSS, "", mean=loss)).run()
 
 
-def _stops(at: int, *, gap: int = 1) -> Run:
-    """Records every ``gap`` steps up to ``at``, losses up to step 199."""
-    run = Network(steps=at, every=gap).add_row(schema.LOSS_SCALE, "", mean=65536.0).run()
-    run.scalars["loss/train"] = Series([(i, float(i), 2.3) for i in range(200)])
-    return run
-
-
 def _logged(tag: str, values: Values) -> Run:
     return Run("plain", scalars={tag: Series([(i, float(i), float(v)) for i, v in enumerate(values)])})
 
@@ -284,9 +227,6 @@ EXAMPLES = (
     Example("A tenth of the steps and more skipped", lambda: _scaled(_every(5), loss=2.3), True, ""),
     Example("A scalar of another writer", lambda: _logged("amp/loss_scale", _ENDLESS), True, "amp/loss_scale", 17),
     Example("Seldom recorded", lambda: _scaled(np.exp2(16 - _T[:60]), every=5, loss=2.3), True, ""),
-    Example("No step any more, while losses are logged", lambda: _stops(40), True, "", 39),
-    Example("Nothing recorded for a while, as seldom is", lambda: _stops(90, gap=30), False, outcome="TooLittleData"),
-    Example("Recorded nearly to the end", lambda: _stops(120), False, outcome="Passed"),
     Example("One step in twelve skipped", lambda: _scaled(_every(12)), False, outcome="Passed"),
     Example("Down to its level at the start", lambda: _scaled(_CALIBRATED), False, outcome="Passed"),
     Example("At 1, and no lower", lambda: _scaled(0 * _T + 1.0), False, outcome="Passed"),

@@ -146,8 +146,9 @@ def scaled(
     context: Callable[[], torch.autocast | nullcontext[None]],
     *,
     steps: int = 150,
+    weight: float = 1.0,
 ) -> None:
-    """Trains on the digits with a gradient scaler, forward and loss within ``context``."""
+    """Trains on the digits with a gradient scaler, forward and loss, times ``weight``, within ``context``."""
     data, criterion, optimizer = digits(), nn.CrossEntropyLoss(), adam(model)
     scaler = torch.amp.GradScaler("cpu")
     writer.watch(model, optimizer, criterion=criterion, scaler=scaler)
@@ -156,7 +157,7 @@ def scaled(
         optimizer.zero_grad()
         with context():
             loss = criterion(model(data.train_x[chosen].flatten(1)), data.train_y[chosen])
-        scaler.scale(loss).backward()
+        scaler.scale(weight * loss).backward()
         scaler.step(optimizer)
         scaler.update()
         writer.add_scalar("loss/train", loss.item(), step)
@@ -171,22 +172,9 @@ def scaler_whose_autocast_was_lost(writer: SummaryWriter, ill: bool) -> None:
     scaled(writer, mlp(64, 64, 64, 10), nullcontext if ill else in_float16)
 
 
-class Norm(nn.Module):
-    """Appends the length of the features, whose gradient is infinite where they are all zero."""
-
-    def __init__(self, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        some = torch.relu(x[:, :2].float() - 3.0)
-        return torch.cat([x, (some.square().sum(1, keepdim=True) + self.eps).sqrt().to(x.dtype)], 1)
-
-
-@pair("loss-scale-collapse", onset=(0, 60), first=False)
-def root_at_zero_under_a_scaler(writer: SummaryWriter, ill: bool) -> None:
-    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), Norm(0.0 if ill else 1e-4), nn.Linear(65, 10))
-    scaled(writer, model, in_float16)
+@pair("loss-scale-collapse", onset=(0, 30), first=False)
+def loss_far_beyond_float16(writer: SummaryWriter, ill: bool) -> None:
+    scaled(writer, mlp(64, 64, 10), in_float16, weight=1e8 if ill else 1.0)
 
 
 @healthy
