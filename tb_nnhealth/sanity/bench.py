@@ -8,7 +8,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -168,7 +168,7 @@ class Bench:
         """A bench on the same model and batch in float64."""
         twin = copy.copy(self)
         inputs, targets = nested.in_double(self.batch.inputs), nested.in_double(self.batch.targets)
-        twin.batch = Batch(inputs, targets, self.batch.label, self.batch.axis, self.batch.target_axis)
+        twin.batch = replace(self.batch, inputs=inputs, targets=targets)
         if isinstance(self._criterion, nn.Module):
             twin._criterion = copy.deepcopy(self._criterion).double()
         return twin

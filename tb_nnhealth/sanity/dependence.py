@@ -57,7 +57,7 @@ def _leak(bench: Bench, batch: Batch, axis: int) -> tuple[float, int] | str:
     """The greatest relative change and its sample, or why none could be measured."""
     model = stirred(bench)
     reference = _outputs(bench, model, batch)
-    worst, at = 0.0, 0
+    worst, at, depends = 0.0, 0, False
     for sample in sorted({0, batch.samples // 2, batch.samples - 1}):
         bench.clock.check()
         others = torch.ones(batch.samples, dtype=torch.bool)
@@ -68,9 +68,8 @@ def _leak(bench: Bench, batch: Batch, axis: int) -> tuple[float, int] | str:
             continue
         ratio = from_others / own if own else float("inf")
         worst, at = max((worst, at), (ratio, sample))
-        if own:
-            bench.kept["depends"] = True
-    if not bench.kept.pop("depends", False) and worst == 0:
+        depends = True
+    if not depends:
         return "the output does not depend on the inputs at all (see input-independent-baseline)"
     return worst, at
 
@@ -121,11 +120,16 @@ def stirred(bench: Bench, seed: int = 0) -> nn.Module:
     """A fresh model in eval mode, its weights that are all zero given small values."""
     model = bench.fresh(seed)
     isolation.seed(seed)
+    stir(model)
+    return model.eval()
+
+
+def stir(model: nn.Module) -> None:
+    """Gives the weights that are all zero small values, drawn at random."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.is_floating_point() and parameter.numel() and not parameter.any():
                 parameter.normal_(0, STIR)
-    return model.eval()
 
 
 def changed_where(batch: Batch, axis: int, where: Tensor) -> Batch:

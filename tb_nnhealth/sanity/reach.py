@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tb_nnhealth.sanity import isolation, nested
 from tb_nnhealth.sanity.base import Check, Verdict, described, failed, passed, warned
 from tb_nnhealth.sanity.bench import Bench
-from tb_nnhealth.sanity.dependence import STIR
+from tb_nnhealth.sanity.dependence import stir
 from tb_nnhealth.sanity.modes import quiet
 
 NAMES_TOLD = 8
@@ -76,7 +76,8 @@ def run_reached(bench: Bench) -> Verdict:
         model = bench.fresh(init)
         quiet(model, bench.device)
         if init == INITS:
-            _stir(model)
+            isolation.seed(init)
+            stir(model)
         loss = bench.run(model, bench.batch)[1]
         if not loss.requires_grad:
             break
@@ -120,14 +121,6 @@ def _noting(name: str, first: list[str]) -> Any:
             first.append(name)
 
     return note
-
-
-def _stir(model: nn.Module) -> None:
-    isolation.seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.is_floating_point() and parameter.numel() and not parameter.any():
-                parameter.normal_(0, STIR)
 
 
 def _has_sibling(name: str, connected: set[str]) -> bool:

@@ -126,8 +126,7 @@ def _with_noise(batch: Batch, split: int) -> Batch:
     def noise(_: str, x: Tensor) -> Tensor:
         if x.is_floating_point():
             finite = x.detach().double()
-            along = tuple(range(2, x.ndim)) or None if x.ndim > 2 else None
-            axes = (0, *along) if along else (0,)
+            axes = (0, *range(2, x.ndim))
             centre, spread = finite.mean(axes, keepdim=True), finite.std(axes, correction=0, keepdim=True)
             return (centre + spread * torch.randn_like(finite)).to(x.dtype)
         values = x.flatten()
