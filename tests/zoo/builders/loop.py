@@ -130,9 +130,10 @@ class _Training:
         self.scaler.update()
         if self.average is not None:
             with torch.no_grad():
-                for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-                    if kept.is_floating_point():
-                        kept.lerp_(new, 1 - self.recipe.ema)
+                for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                    kept.lerp_(new, 1 - self.recipe.ema)
+                for kept, new in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                    kept.copy_(new)
 
     def log(self, step: int) -> None:
         add, habit, loss = self.writer.add_scalar, self.recipe.logs, self.losses[-1]
