@@ -270,8 +270,6 @@ RULE = Rule(
     examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
-        "learning-rate-too-high",
-        "update-ratio-too-high",
         "loss-diverging",
         "loss-not-decreasing",
         "constant-output",
@@ -279,7 +277,6 @@ RULE = Rule(
         "dead-units",
         "non-finite",
         "loss-oscillating",
-        "learning-rate-too-high",
         "underfitting",
         "slow-start",
     ),

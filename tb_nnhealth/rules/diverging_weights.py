@@ -170,8 +170,6 @@ RULE = Rule(
     examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
-        "learning-rate-too-high",
-        "update-ratio-too-high",
         "exploding-activations",
         "exploding-gradients",
         "saturated-units",
