@@ -85,7 +85,7 @@ signals.specimen("batch-norm-one-cycle", lambda: Dilated(norm=True), optimizer="
 signals.specimen("dropout", lambda: Dilated(dropout=0.2), schedule="linear to zero", steps=300)
 signals.specimen("rmsprop-tens", optimizer="rmsprop", lr=1e-3, logs="tens", steps=300)
 signals.specimen("accumulated-trainer", accumulate=2, batch=32, logs="trainer", schedule="warm-up")
-signals.specimen("bfloat16-loss-unknown", precision="bfloat16", told="nothing", steps=120, batch=32)
+signals.specimen("bfloat16-loss-unknown", precision="bfloat16", told="nothing", steps=150, batch=32, schedule="cosine")
 
 
 class Unet(nn.Module):
