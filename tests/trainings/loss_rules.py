@@ -111,6 +111,24 @@ def a_regression_that_drowns_the_classes(writer: SummaryWriter, ill: bool) -> No
         writer.add_scalar("loss/ink", ink.item(), step)
 
 
+@pair("prediction-jitter", subject="probe", onset=(0, 300), first=False)
+def answers_that_jump(writer: SummaryWriter, ill: bool) -> None:
+    data, model, criterion = digits(), mlp(64, 64, 64, 10), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5 if ill else 0.05)
+    watch = writer.watch(model, optimizer, criterion=criterion, every=1)
+    generator = torch.Generator().manual_seed(1)
+    fixed = data.val_x[:64].flatten(1)
+    for step in range(300):
+        chosen = torch.randint(len(data.train_x), (4,), generator=generator)
+        optimizer.zero_grad()
+        loss = criterion(model(data.train_x[chosen].flatten(1)), data.train_y[chosen])
+        loss.backward()
+        with torch.no_grad():
+            watch.observe(probe=model(fixed))
+        optimizer.step()
+        writer.add_scalar("loss/train", loss.item(), step)
+
+
 @pair("still-improving", subject="loss*", onset=(30, 80))
 def stopped_after_three_epochs(writer: SummaryWriter, ill: bool) -> None:
     model = mlp(64, 64, 64, 10)
