@@ -113,18 +113,22 @@ def a_regression_that_drowns_the_classes(writer: SummaryWriter, ill: bool) -> No
 
 @pair("prediction-jitter", subject="probe", onset=(0, 300), first=False)
 def answers_that_jump(writer: SummaryWriter, ill: bool) -> None:
-    data, model, criterion = digits(), mlp(64, 64, 64, 10), nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5 if ill else 0.05)
+    """Dropout is alive while the fixed batch is looked at."""
+    data, criterion = digits(), nn.CrossEntropyLoss()
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     watch = writer.watch(model, optimizer, criterion=criterion, every=1)
     generator = torch.Generator().manual_seed(1)
     fixed = data.val_x[:64].flatten(1)
-    for step in range(300):
-        chosen = torch.randint(len(data.train_x), (4,), generator=generator)
+    for step in range(200):
+        chosen = torch.randint(len(data.train_x), (32,), generator=generator)
         optimizer.zero_grad()
         loss = criterion(model(data.train_x[chosen].flatten(1)), data.train_y[chosen])
         loss.backward()
+        model.train(ill)
         with torch.no_grad():
             watch.observe(probe=model(fixed))
+        model.train()
         optimizer.step()
         writer.add_scalar("loss/train", loss.item(), step)
 
