@@ -78,7 +78,7 @@ def _inspect(source: FileSource, name: str, judging: Judging) -> One:
     try:
         run = source.run(name)
         judgement, known = without(judge(run, judging.tuning), name, judging.known)
-        report = {**build(run, judgement), "known": known}
+        report = build(run, judgement, known)
     except Exception as error:
         return None, [Problem(name, f"could not be judged: {type(error).__name__}: {error}")], False
     read = bool(run.watches or run.scalars) or not run.problems

@@ -37,8 +37,11 @@ _STATUS: Mapping[type, str] = {
 }
 
 
-def build(run: Run, judgement: Judgement) -> dict[str, Any]:
-    """The "run" object of ``nnhealth inspect --format json`` and of the panel's report route."""
+def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
+    """The "run" object of ``nnhealth inspect --format json`` and of the panel's report route.
+
+    ``known``: how many findings were left out because a baseline knows them.
+    """
     findings = judgement.findings
     layers = layer_names(run)
     steps = run.last_step
@@ -65,6 +68,7 @@ def build(run: Run, judgement: Judgement) -> dict[str, Any]:
         "checks": _checks(judgement.outcomes),
         "preflight": run.preflight,
         "findings": [_finding(finding, run) for finding in findings],
+        "known": known,
         "capture": _capture(run),
     }
 

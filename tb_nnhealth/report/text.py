@@ -35,7 +35,7 @@ def _run(report: dict[str, Any], color: bool) -> list[str]:
         lines += _wrapped(f"Closest to a limit: {report['closest']}.", "  ", "  ")
     for finding in report["findings"]:
         lines += ["", *_finding(finding, color)]
-    if report.get("known"):
+    if report["known"]:
         lines += ["", f"  {report['known']} known finding(s) of the baseline not shown"]
     if report["preflight"] is not None:
         lines += ["", f"  before training: {preflight.tally(report['preflight'])}"]

@@ -28,8 +28,8 @@ def resting(history: History) -> list[Hit]:
     if len(history) < FEWEST_RECORDS or not off.any() or not everything.trained.any():
         return []
     weights = everything.only(off)
-    trained_before = np.isfinite(weights.gradient).any(axis=0)
-    untouched = _fresh(weights) & ~trained_before
+    trained_before = np.asarray(np.isfinite(weights.gradient).any(axis=0))
+    untouched = np.asarray(_fresh(weights) & ~trained_before)
     fresh = untouched if untouched[~trained_before].all() else np.zeros_like(untouched)
     share = float(weights.numel.sum() / everything.numel.sum())
     return [

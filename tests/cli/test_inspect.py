@@ -169,10 +169,10 @@ def test_several_processes_find_what_one_does(log: Callable[..., Path]) -> None:
 def test_a_run_that_cannot_be_judged_spoils_no_other(log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from tb_nnhealth.cli import reading
 
-    def fragile(run, judgement, build=reading.build):  # type: ignore[no-untyped-def]
+    def fragile(run, judgement, known, build=reading.build):  # type: ignore[no-untyped-def]
         if run.name == "bad":
             raise RuntimeError("boom")
-        return build(run, judgement)
+        return build(run, judgement, known)
 
     monkeypatch.setattr(reading, "build", fragile)
     found = inspect_runs([str(log(good=healthy(), bad=healthy()))], ["bad", "good"], 1, AS_RECORDED)
