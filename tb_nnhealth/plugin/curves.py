@@ -16,7 +16,7 @@ from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.layers import Layered, Part, layered, prefix_of
 from tb_nnhealth.plugin.limits import own_limit
 from tb_nnhealth.plugin.scalars import Drawn, drawn_scale, losses
-from tb_nnhealth.rules.losses import criterion_loss, training_loss
+from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
 
 LOSS_UNIT = "unit of the loss"
 """The unit in which rules judge a loss as it was logged."""

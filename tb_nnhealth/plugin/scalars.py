@@ -16,8 +16,8 @@ from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.heatmap import within
 from tb_nnhealth.plugin.noise import smoothed
-from tb_nnhealth.rules.losses import LossCurve, criterion_loss, scalar_loss, training_loss
-from tb_nnhealth.rules.tags import Metric, role_in, series_of
+from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, scalar_loss, training_loss
+from tb_nnhealth.rules.evidence.tags import Metric, role_in, series_of
 
 Role = Literal["train", "val", "value"]
 ChartScale = Literal["log", "linear"]

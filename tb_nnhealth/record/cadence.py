@@ -14,7 +14,7 @@ _HISTOGRAM_SHARE = 0.25
 """What histograms may cost on average, as a share of what the statistics do."""
 GRACE = 1.0
 """Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at."""
-_GRACE_SPACING = 20
+_GRACE_SPACING = 40
 """Within the grace a step is measured whenever the run has grown by one part in this."""
 _RESERVE = 0.9
 """Share of the budget that is planned for; the rest pays for the opening."""

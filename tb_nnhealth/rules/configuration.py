@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from tb_nnhealth.findings import SEVERITIES
-from tb_nnhealth.rules import tags
 from tb_nnhealth.rules.base import Rule
+from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.registry import BY_ID
 
 _GLOB_CHARACTERS = set("*?[].")

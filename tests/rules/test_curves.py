@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tb_nnhealth.rules import curves
+from tb_nnhealth.rules.evidence import curves
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules import tags
 from tb_nnhealth.rules.base import Case, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.engine import judge
+from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.synthetic import Network
 
 

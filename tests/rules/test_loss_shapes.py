@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules.loss_terms import loss_terms
-from tb_nnhealth.rules.rate_drops import drops
-from tb_nnhealth.rules.stretches import line
-from tb_nnhealth.rules.swings import swings
+from tb_nnhealth.rules.loss.loss_terms import loss_terms
+from tb_nnhealth.rules.loss.rate_drops import drops
+from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.loss.swings import swings
 
 
 def series(values: np.ndarray) -> Series:

@@ -7,11 +7,12 @@ import pytest
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules import losses, overfitting
 from tb_nnhealth.rules.base import Case, Ill, NotApplicable, Options, Outcome, Passed, Rule, TooLittleData
-from tb_nnhealth.rules.loss_diverging import RULE as DIVERGING
-from tb_nnhealth.rules.loss_not_decreasing import RULE as NOT_DECREASING
-from tb_nnhealth.rules.overfitting import RULE as OVERFITTING
+from tb_nnhealth.rules.evidence import losses
+from tb_nnhealth.rules.loss import overfitting
+from tb_nnhealth.rules.loss.loss_diverging import RULE as DIVERGING
+from tb_nnhealth.rules.loss.loss_not_decreasing import RULE as NOT_DECREASING
+from tb_nnhealth.rules.loss.overfitting import RULE as OVERFITTING
 from tb_nnhealth.rules.synthetic import Network
 
 

@@ -8,7 +8,7 @@ import pytest
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Hit, Ill, Options, Outcome, Passed
-from tb_nnhealth.rules.non_finite import RULE
+from tb_nnhealth.rules.numerics.non_finite import RULE
 from tb_nnhealth.rules.synthetic import Network
 
 INPUT, WEIGHT, GRADIENT, UPDATE = schema.INPUT, schema.WEIGHT, schema.GRADIENT, schema.UPDATE

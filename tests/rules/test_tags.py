@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.evidence.tags import main_loss, moving_target, parts, role, series_of
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.tags import main_loss, moving_target, parts, role, series_of
 
 
 def series(points: int, value: float = 1.0) -> Series:

@@ -9,11 +9,11 @@ import pytest
 
 from tb_nnhealth import schema
 from tb_nnhealth.messages import Layout, Module, Parameter
-from tb_nnhealth.rules.depth import chains, forward_positions, slopes, total_change
-from tb_nnhealth.rules.progress import Progress, loss_scale, naive_loss, progress
-from tb_nnhealth.rules.steps import carried_away, relative_to_before
+from tb_nnhealth.rules.evidence.depth import chains, forward_positions, slopes, total_change
+from tb_nnhealth.rules.evidence.progress import Progress, loss_scale, naive_loss, progress
+from tb_nnhealth.rules.evidence.steps import carried_away, relative_to_before
+from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.weights import aligned, weights_of
 from tb_nnhealth.rules.wording import names, percent, round_rate, short
 
 

@@ -1,0 +1,258 @@
+"""The network gives every sample the same answer.
+
+## What it detects
+Predictions that do not depend on the sample, long after the start, while inputs and targets do vary and the loss stands
+where the best constant answer would put it.
+
+## Why it matters
+Whatever lies between input and output has been cut: dead units, a vanished signal, inputs that are lost in
+preprocessing, or targets that no longer belong to their inputs (shuffled, broadcast against the predictions), for
+which a constant is indeed the best answer. The loss falls at first, as the network learns that constant, and looks
+like learning.
+
+## How it is computed
+The standard deviation over the batch's samples at each position of the prediction, root mean square over the
+positions. For logits and log-probabilities it counts as it is (unit: nats), for probabilities by their mean, for
+regression it is divided by the same of the targets. It fires where it lies below `spread` in nine tenths of `records`
+records and for 50 steps up to now, while the inputs' and targets' spread is above 0, and where the loss is within 3 %
+of a constant answer's cost: the entropy of the class shares seen, or ln C for C classes; the variance of the targets
+for a mean squared error. Where that is not known, the loss must stand where it began.
+
+Critical where the loss stands where it began; else a warning, as the constant itself was learned.
+
+## What to try
+1. Follow the other findings, if any: dead units, vanishing activations and a high learning rate all end here.
+2. Check that predictions and targets have the same shape: (N, 1) against (N,) broadcasts without an error.
+3. Check that inputs belong to their targets after shuffling and preprocessing: look at a batch as the model gets it.
+4. Train on a single batch until the loss is about 0; if that fails, the fault is in the network and not in the data.
+
+## When it is harmless
+In the first steps of a deep network; where the targets cannot be told from the inputs.
+
+## References
+- [37 Reasons why your Neural Network is not working, number
+  2](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [Karpathy, A Recipe for Training Neural Networks (input-independent
+  baseline)](https://karpathy.github.io/2019/04/25/recipe/)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence.progress import Progress, naive_loss, progress
+from tb_nnhealth.rules.evidence.tags import moving_target
+from tb_nnhealth.rules.evidence.weights import aligned
+from tb_nnhealth.rules.hits import closest, hit
+from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import short
+
+Curve = NDArray[np.float64]
+
+HELD = 0.9
+FEWEST_STEPS = 50
+"""Steps for which the answers must have been the same: records lie close together at the start."""
+NEAR_CONSTANT = 0.97
+GROWING = 1.5
+"""Growth of the spread from the first half of the time to the second that tells of a network on its way."""
+"""Share of a constant answer's cost from which the loss has learned nothing more than it."""
+CLASSIFICATION = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss", "MultiMarginLoss")
+PROBABILITIES = ("BCELoss",)
+LEAST_VARIATION = 1e-4
+"""Spread of inputs, relative to their size, below which they are constant themselves."""
+NEEDS = "pass criterion= to watch(), or call writer.observe(inputs, targets, outputs, loss)"
+ADVICE = (
+    "Check that predictions and targets have the same shape: (N, 1) against (N,) broadcasts without an error.",
+    "Check that inputs belong to their targets: look at a batch as the model gets it.",
+    "Look for a dead or detached layer between input and output.",
+    "Train on a single batch until the loss is about 0; if that fails, the fault is in the network.",
+)
+
+
+@np.errstate(all="ignore")
+def check(case: Case) -> Outcome:
+    assert case.history is not None
+    history = case.history
+    if why := moving_target(case.run):
+        return NotApplicable(why)
+    spread = aligned(history.table(schema.SPREAD, schema.MEAN), ("prediction", "input", "target"))
+    if not np.isfinite(spread[:, 0]).any():
+        return CouldNotCheck(NEEDS) if not history.rows(schema.SPREAD) else NotApplicable("single samples in a batch")
+    records = int(case.options["records"])
+    if len(history) < records:
+        return TooLittleData(f"{len(history)} records so far, {records} needed")
+    differ, unit = answers_differ(history, spread)
+    varied = inputs_and_targets_vary(history, spread)
+    judged = np.isfinite(differ) & varied
+    if not judged.any():
+        return NotApplicable("inputs or targets do not vary within a batch")
+    limit = float(case.options["spread"])
+    found = episodes((differ < limit)[:, None], judged[:, None], history.steps, window=records, share=HELD)
+    seen = progress(case.run, history)
+    cost = constant_cost(history)
+    lasted = bool(found) and found[0].active and found[0].last_step - found[0].first_step >= FEWEST_STEPS
+    if not lasted or grows(differ, judged, found[0]) or not _at_constant(seen, cost):
+        near = np.where(judged, differ, np.nan)[:, None].astype(np.float32)
+        return Passed(closest(near, limit, "below", ("",), history.steps, "spread of the predictions"))
+    assert seen is not None
+    return Ill([_hit(found[0], differ, limit, unit, seen, cost)])
+
+
+def answers_differ(history: History, spread: Floats) -> tuple[Curve, str]:
+    """How much the answers differ between samples, shape (records,), and its unit."""
+    criterion = history.layout.criterion.type
+    answers = spread[:, 0].astype(np.float64)
+    if criterion not in CLASSIFICATION:
+        return answers / spread[:, 2], "share of the targets' spread"
+    probable = history.table(schema.PREDICTION, schema.PROBABILITY_SHARE).values
+    mean = history.table(schema.PREDICTION, schema.MEAN).values
+    if not mean.shape[1]:
+        return answers, "nats"
+    as_shares: NDArray[np.bool_] = np.full(len(answers), criterion in PROBABILITIES)
+    if probable.shape[1]:
+        as_shares |= probable[:, 0] > 0.5
+    return np.asarray(np.where(as_shares, answers / np.fmax(np.abs(mean[:, 0]), 1e-12), answers)), "nats"
+
+
+def inputs_and_targets_vary(history: History, spread: Floats) -> NDArray[np.bool_]:
+    """Records in which different samples have different inputs and targets, shape (records,); true where unknown."""
+    size = history.table(schema.INPUT, schema.RMS).values
+    largest = np.max(np.where(np.isfinite(size), size, 0.0), axis=1, initial=0.0)
+    inputs = np.isnan(spread[:, 1]) | (spread[:, 1] > LEAST_VARIATION * largest)
+    targets = np.isnan(spread[:, 2]) | (spread[:, 2] > 0)
+    return np.asarray(inputs & targets)
+
+
+def constant_cost(history: History) -> float:
+    """Cost of the best constant answer: the entropy of the class shares seen, else what the criterion tells; or NaN."""
+    shares = history.table(schema.CLASS, schema.MEAN).values
+    if history.layout.criterion.type in ("CrossEntropyLoss", "NLLLoss") and np.isfinite(shares).any():
+        seen = np.nan_to_num(shares[np.isfinite(shares).any(axis=1)])
+        mean = np.asarray(seen.mean(axis=0), np.float64)
+        known = mean[mean > 0]
+        if 0.9 < known.sum() < 1.1:
+            return float(-(known * np.log(known)).sum())
+    return naive_loss(history)
+
+
+def grows(differ: Curve, judged: NDArray[np.bool_], episode: Episode) -> bool:
+    """Whether the answers come apart, slowly: the network is on its way."""
+    stretch = differ[episode.first : episode.last + 1][judged[episode.first : episode.last + 1]]
+    half = len(stretch) // 2
+    return bool(np.median(stretch[half:]) > GROWING * np.median(stretch[:half]))
+
+
+def _at_constant(seen: Progress | None, cost: float) -> bool:
+    """Whether the loss is no better than a constant answer's."""
+    if seen is None or seen.finite < 0.5:
+        return False
+    return seen.stuck if math.isnan(cost) else seen.now > NEAR_CONSTANT * cost
+
+
+def _hit(episode: Episode, differ: Curve, limit: float, unit: str, seen: Progress, cost: float) -> Hit:
+    stretch = differ[episode.first : episode.last + 1]
+    value = float(np.nanmedian(stretch[stretch < limit]))
+    best = "" if math.isnan(cost) else f"; the best constant answer costs {short(cost)}"
+    return hit(
+        episode,
+        "",
+        severity="critical" if seen.stuck else "warning",
+        statistic="prediction_spread_over_samples",
+        unit=unit,
+        value=value,
+        limit=limit,
+        direction="below",
+        message=f"The predictions for different samples differ by {short(value)} ({unit}), inputs and targets by more."
+        f" The loss is {short(seen.now)}{best}.",
+        advice=ADVICE,
+        more={"loss": seen.now, "constant_answer_costs": cost},
+    )
+
+
+def _answers(spread: float | Curve, *, loss: float | None = 2.3026, criterion: str = "CrossEntropyLoss") -> Network:
+    network = Network(criterion=criterion)
+    network.add_row(schema.SPREAD, "prediction", mean=spread)
+    network.add_row(schema.SPREAD, "input", mean=1.0).add_row(schema.SPREAD, "target", mean=2.8)
+    return network if loss is None else network.set(schema.LOSS, "", mean=loss)
+
+
+def _regression(spread: float, loss: float) -> Run:
+    network = _answers(spread, loss=loss, criterion="MSELoss").set(schema.TARGET, "", std=2.8)
+    network.layout.criterion.classes = 0
+    return network.run()
+
+
+def _imbalanced(spread: float, loss: float) -> Run:
+    """Nine tenths of one class: a constant answer costs 0.325."""
+    network = _answers(spread, loss=loss)
+    network.layout.criterion.classes = 2
+    return network.add_row(schema.CLASS, "0", mean=0.9).add_row(schema.CLASS, "1", mean=0.1).run()
+
+
+def _constant_inputs() -> Run:
+    return _answers(0.0).set(schema.SPREAD, "input", mean=0.0).run()
+
+
+_T = np.arange(200)
+
+EXAMPLES = (
+    Example("The same logits for every sample", lambda: _answers(1e-4).run(), True, "", 0),
+    Example("From step 100 on", lambda: _answers(np.where(_T < 100, 1.0, 1e-3)).run(), True, "", 100),
+    Example("The mean of the targets, learned", lambda: _regression(0.01, 7.84), True, "", 0),
+    Example("The class shares, learned", lambda: _imbalanced(0.01, 0.33), True, "", 0),
+    Example("Just below the limit", lambda: _answers(0.019).run(), True, "", 0),
+    Example("Just above the limit", lambda: _answers(0.022).run(), False, outcome="Passed"),
+    Example("A healthy network", lambda: _answers(3.0, loss=None).run(), False, outcome="Passed"),
+    Example("Nearly constant at the start", lambda: _answers(0.001 * np.exp(_T / 10.0)).run(), False, outcome="Passed"),
+    Example("Small differences that suffice", lambda: _answers(0.015, loss=1.2).run(), False, outcome="Passed"),
+    Example("Inputs that do not vary", _constant_inputs, False, outcome="NotApplicable"),
+    Example("An older log", lambda: Network().run(), False, outcome="CouldNotCheck"),
+)
+
+RULE = Rule(
+    id="constant-output",
+    healthy="Answers depend on the sample",
+    ill="The same answer for every sample",
+    group="activations",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option(
+            "spread",
+            0.02,
+            "nats, or share of the targets' spread",
+            "difference between the answers to different samples",
+            "probabilities that differ by a fiftieth; healthy trainings of ours reach 0.02 within 40 steps",
+        ),
+        Option(
+            "records",
+            10,
+            "records",
+            "records of which nine tenths must be ill, up to now",
+            "deep networks start with nearly constant answers",
+        ),
+    ),
+    examples=EXAMPLES,
+    page=__doc__ or "",
+    causes=("dead-units", "loss-not-decreasing", "underfitting", "slow-start"),
+)

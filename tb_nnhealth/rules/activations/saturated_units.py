@@ -1,0 +1,183 @@
+"""Most of a hidden layer sits in the flat part of its tanh, sigmoid or softmax, where no gradient passes.
+
+## What it detects
+Hidden layers more than half of whose activations lie where the nonlinearity is flat, in a network that has not
+learned.
+
+## Why it matters
+The derivative there is below a twentieth. The layers in front get next to no gradient and stay what they were; the
+network stands still, or learns by its last layers alone.
+
+## How it is computed
+Share of elements (unit: share of elements) with |tanh| above 0.97, a sigmoid outside 0.03 to 0.97, or of softmax
+vectors whose greatest element exceeds 0.97; for functions without a module, from the values that they are applied to.
+Layers behind the last one with weights are the network's answer and are left out: they should saturate. It fires
+where the share exceeds `share` in eight of ten records; it is critical where the loss has not come down, and
+information where it has, for the network then learns with it.
+
+## What to try
+1. Smaller initial weights: Xavier for tanh and sigmoid, gain 5/3 for tanh.
+2. Normalize the inputs, and before the nonlinearity (BatchNorm, LayerNorm).
+3. Lower the learning rate, where the share grew during training.
+4. ReLU, GELU or SiLU instead, where the function's bounds are not needed.
+5. Attention: scale the scores by the root of their dimension, normalize queries and keys.
+
+## When it is harmless
+Gates and codes that are meant to be open or shut, in a network that learns; outputs that are sure because they are
+right.
+
+## References
+- [Understanding the difficulty of training deep feedforward neural networks](https://proceedings.mlr.press/v9/glorot10a.html)
+- [Stanford CS231n: activation functions](https://cs231n.github.io/neural-networks-1/#actfun)
+- [Stabilizing transformer training by preventing attention entropy collapse](https://arxiv.org/abs/2303.06296)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    CouldNotCheck,
+    Example,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.hits import hit, worst
+from tb_nnhealth.rules.persistence import episodes
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent
+
+WINDOW = 10
+HELD = 0.8
+
+ADVICE = (
+    "Initialize with smaller weights: Xavier for tanh and sigmoid.",
+    "Normalize the inputs, and before the nonlinearity (BatchNorm, LayerNorm).",
+    "Lower the learning rate, where the share grew during training.",
+    "Use ReLU, GELU or SiLU, where the function's bounds are not needed.",
+)
+
+
+def check(case: Case) -> Outcome:
+    history = case.history
+    if history is None:
+        return CouldNotCheck("call writer.watch(model, optimizer)")
+    table = history.table(schema.ACTIVATION, schema.SATURATED_SHARE)
+    hidden = _hidden(history, table.subjects)
+    columns = np.flatnonzero(hidden & np.isfinite(table.values).any(axis=0))
+    if not columns.size:
+        return NotApplicable("no hidden layer has a tanh, sigmoid or softmax")
+    subjects = tuple(table.subjects[i] for i in columns)
+    share = table.values[:, columns]
+    judged = np.isfinite(share)
+    if judged.sum(axis=0).max() < WINDOW:
+        return TooLittleData(f"{int(judged.sum(axis=0).max())} records, {WINDOW} are needed")
+    limits = case.options.per_subject("share", subjects)
+    found = episodes(judged & (share > limits), judged, history.steps, window=WINDOW, share=HELD)
+    if not found:
+        relative = share / limits
+        record, column = divmod(int(np.nanargmax(relative)), len(subjects))
+        near = min(1.0, float(relative[record, column]))
+        return Passed(Closest(near, subjects[column], int(history.steps[record]), "share of saturated elements"))
+    severity = _severity(progress(case.run, history))
+    hits = []
+    for episode in found:
+        subject, value = subjects[episode.column], worst(share, episode, "above")
+        told = f"{percent(value)} of the activations of `{subject}` lie in the flat part of their nonlinearity."
+        if severity == "info":
+            told += " The loss has come down all the same."
+        hits.append(
+            hit(
+                episode,
+                subject,
+                severity=severity,
+                statistic="saturated_share",
+                unit="share of elements",
+                value=value,
+                limit=float(limits[episode.column]),
+                direction="above",
+                healthy=(0.0, 0.5),
+                message=told,
+                advice=ADVICE,
+                rank=value,
+            )
+        )
+    return Ill(hits)
+
+
+def _hidden(history: History, subjects: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Whether each subject lies before the last module with weights; what lies behind is the network's answer."""
+    place = {module.name: i for i, module in enumerate(history.layout.modules)}
+    owners = [place[p.module] for p in history.layout.parameters if p.module in place]
+    last = max(owners, default=0)
+    return np.array([place.get(subject, last) < last for subject in subjects], bool)
+
+
+def _severity(come: Progress | None) -> Severity:
+    if come is not None and come.learned:
+        return "info"
+    return "critical" if come is not None and come.stuck else "warning"
+
+
+def _saturated(share: float, *, flat: bool = True, layer: str = "layers.2", since: int = 0, records: int = 200) -> Run:
+    network = Network(nonlinearity="tanh", steps=records)
+    for name in ("layers.0", "layers.1", "layers.2", "layers.3", "layers.4"):
+        network.set(schema.ACTIVATION, name, saturated_share=0.05)
+    network.set(schema.ACTIVATION, layer, saturated_share=np.where(np.arange(records) >= since, share, 0.05))
+    if flat:
+        network.set(schema.LOSS, "", mean=2.3, rms=2.3)
+    return network.run()
+
+
+RULE = Rule(
+    id="saturated-units",
+    healthy="Units responsive",
+    ill="Saturated units",
+    group="activations",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option("share", 0.5, "share of elements", "elements in the flat part", "CS231n; healthy tanh: below 0.3"),
+    ),
+    examples=(
+        Example("nine tenths from the start", lambda: _saturated(0.9), ill=True, subject="layers.2", first_step=0),
+        Example("from step 80 on", lambda: _saturated(0.9, since=80), ill=True, subject="layers.2", first_step=80),
+        Example("in a network that learns", lambda: _saturated(0.7, flat=False), ill=True, subject="layers.2"),
+        Example("just above a half", lambda: _saturated(0.52), ill=True, subject="layers.2"),
+        Example("just below", lambda: _saturated(0.48), ill=False, outcome="Passed"),
+        Example("a healthy tanh network", lambda: _saturated(0.2, flat=False), ill=False, outcome="Passed"),
+        Example(
+            "the answer is sure", lambda: _saturated(0.95, layer="layers.5", flat=False), ill=False, outcome="Passed"
+        ),
+        Example("a ReLU network", lambda: Network().run(), ill=False, outcome="NotApplicable"),
+        Example("five records", lambda: _saturated(0.9, records=5), ill=False, outcome="TooLittleData"),
+    ),
+    page=__doc__ or "",
+    causes=(
+        "vanishing-gradients",
+        "exploding-gradients",
+        "initial-loss-off",
+        "loss-not-decreasing",
+        "update-ratio-too-low",
+        "no-gradient",
+        "constant-output",
+        "underfitting",
+        "slow-start",
+        "learning-rate-too-high",
+        "learning-rate-too-low",
+    ),
+    statistic="saturated-units",
+)

@@ -1,0 +1,1 @@
+"""Rules on inputs and labels, and what they share."""

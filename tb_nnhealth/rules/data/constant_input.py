@@ -1,0 +1,192 @@
+"""The model's input is the same number everywhere, or every sample of a batch is the same sample.
+
+## What it detects
+Inputs whose elements are all equal (zeros, a padding token), and batches whose samples are copies of each other.
+
+## Why it matters
+What does not differ from sample to sample cannot tell them apart: the network learns the mean of the targets, at best.
+From an input of zeros the first layer's weights get no gradient at all.
+
+## How it is computed
+Minimum and maximum of each input (unit: the input's own), and the standard deviation over the samples of a batch at
+each position, root mean square over the positions, divided by the standard deviation of all elements (unit: 1). It
+fires where, in four records in a row, minimum and maximum of every input are the same, or the ratio is at most `least`
+for a batch of two samples or more. It is information where the loss has fallen below half of what a constant answer
+costs all the same.
+
+## What to try
+1. Look at a batch right before the model: `print(x.shape, x.min(), x.max(), x.std(0).mean())`.
+2. Check types: dividing an integer tensor by 255 with `//`, or casting 0 to 1 to `uint8`, leaves zeros.
+3. Check that the data set indexes by its argument, and that the loader fills what it returns.
+4. Check masks and augmentation: a mask of zeros, a crop outside of the image, brightness 0.
+
+## When it is harmless
+Where the network is a table of parameters that needs no input (a learned constant, a density), a dummy is handed in.
+
+## References
+- [37 reasons why your network is not working](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [A recipe for training neural networks: visualize just before the net](https://karpathy.github.io/2019/04/25/recipe/)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number
+from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.hits import hit
+from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import short
+
+WINDOW = 4
+ADVICE = (
+    "Look at a batch right before the model: print(x.shape, x.min(), x.max(), x.std(0).mean()).",
+    "Check types: an integer division by 255, or a cast of 0 to 1 to an integer, leaves zeros.",
+    "Check that the data set uses the index that it is asked for.",
+)
+
+
+def check(case: Case) -> Outcome:
+    history = case.history
+    if history is None or not history.rows(schema.INPUT):
+        return CouldNotCheck(INPUTS_LINE)
+    elements = [int(np.prod(history.layout.rows[row].shape, dtype=np.int64)) for row in history.rows(schema.INPUT)]
+    if max(elements) < 2:
+        return NotApplicable("the input is a single number")
+    flat, seen = _flat(history)
+    if seen.sum() < WINDOW:
+        return TooLittleData(f"{int(seen.sum())} records of the input, {WINDOW} are needed")
+    ratio = _spread_ratio(history)
+    learns = progress(case.run, history)
+    learned = learns is not None and learns.learned
+    if found := _held(flat, seen, history):
+        return Ill([_constant(found[0], history, "info" if learned else "critical")])
+    if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
+        return Ill([_copies(found[0], history, ratio, case.options["least"], "info" if learned else "warning")])
+    return Passed()
+
+
+def _held(ill: NDArray[np.bool_], judged: NDArray[np.bool_], history: History) -> list[Episode]:
+    return episodes(ill[:, None], judged[:, None], history.steps, window=WINDOW, share=1.0)
+
+
+def _flat(history: History) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Records in which every input that was measured is one number throughout, and those in which any was measured."""
+    low, high = (history.table(schema.INPUT, name).values for name in (schema.MIN, schema.MAX))
+    seen = np.isfinite(low) & np.isfinite(high)
+    any_seen: NDArray[np.bool_] = np.asarray(seen.any(axis=1))
+    return np.asarray(((low == high) | ~seen).all(axis=1) & any_seen), any_seen
+
+
+def _spread_ratio(history: History) -> Curve:
+    """Spread over the samples : standard deviation, of a model's only input; NaN where it cannot be judged."""
+    if len(history.rows(schema.INPUT)) != 1:
+        return np.full(len(history), np.nan)
+    spread, std = number(history, schema.SPREAD, "input"), history.table(schema.INPUT, schema.STD).values[:, 0]
+    shape = history.layout.rows[history.rows(schema.INPUT)[0]].shape
+    usable = np.isfinite(spread) & (std > 0) & (len(shape) > 0 and shape[0] > 1)
+    return np.where(usable, spread / np.where(std > 0, std, 1.0).astype(np.float64), np.nan)
+
+
+def _constant(episode: Episode, history: History, severity: Severity) -> Hit:
+    value = float(history.table(schema.INPUT, schema.MAX).values[episode.fired, 0])
+    return hit(
+        episode, "input", severity=severity, statistic="range of the input", unit="input's unit", value=0.0, limit=0.0,
+        direction="below",
+        message=f"Every element of the input is {short(value)}: no sample can be told from another.",
+        advice=ADVICE, more={"element": value},
+    )  # fmt: skip
+
+
+def _copies(episode: Episode, history: History, ratio: Curve, limit: float, severity: Severity) -> Hit:
+    samples = int(history.layout.rows[history.rows(schema.INPUT)[0]].shape[0])
+    value = float(np.nanmin(ratio[episode.first : episode.last + 1]))
+    return hit(
+        episode, "input", severity=severity, statistic="spread over the batch : std of the input", unit="1",
+        value=value, limit=limit, direction="below", healthy=(0.1, 1.0),
+        message=f"All {samples} samples of a batch are the same sample: they differ by {short(value)} of the input's "
+        "standard deviation.",
+        advice=ADVICE, more={"samples": samples},
+    )  # fmt: skip
+
+
+def _given(value: float, since: int = 0) -> Network:
+    """From record ``since`` on every element of the input is ``value``."""
+    network = Network().add_row(schema.SPREAD, "input", mean=0.9)
+    late = network.at >= since
+    for name in (schema.MIN, schema.MAX, schema.MEAN):
+        network.set(schema.INPUT, "", **{name: np.where(late, value, network.get(schema.INPUT, "", name))})
+    stuck = np.log(network.classes) * np.ones(len(network.at))
+    return network.set(schema.LOSS, "", mean=stuck)
+
+
+def _spread(ratio: float, *, learns: bool = False) -> Run:
+    network = Network()
+    network.add_row(schema.SPREAD, "input", mean=ratio * network.get(schema.INPUT, "", schema.STD))
+    return (network if learns else network.set(schema.LOSS, "", mean=2.3)).run()
+
+
+def _mask_of_ones() -> Run:
+    network = Network()
+    return network.add_row(schema.INPUT, "mask", (32, 64), min=1.0, max=1.0, mean=1.0, std=0.0).run()
+
+
+def _tokens() -> Run:
+    network = _given(0.0)
+    network.layout.rows[network._row(schema.INPUT, "")].dtype = "int64"
+    return network.run()
+
+
+RULE = Rule(
+    id="constant-input",
+    healthy="Inputs differ",
+    ill="Input is constant",
+    group="data",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option("least", 1e-6, "spread over the batch : std", "lowest spread of the samples", "float32 resolves 1e-7"),
+    ),
+    examples=(
+        Example("zeros", lambda: _given(0.0).run(), ill=True, subject="input", first_step=0),
+        Example("a constant from step 60 on", lambda: _given(0.5, 60).run(), ill=True, subject="input", first_step=60),
+        Example("nothing but padding tokens", _tokens, ill=True, subject="input"),
+        Example("each sample the same", lambda: _spread(0.0), ill=True, subject="input"),
+        Example("learned all the same: information", lambda: _spread(0.0, learns=True), ill=True, subject="input"),
+        Example("just below the limit", lambda: _spread(0.9e-6), ill=True, subject="input"),
+        Example("just above the limit", lambda: _spread(1.1e-6), ill=False, outcome="Passed"),
+        Example("samples that differ", lambda: _spread(0.9), ill=False, outcome="Passed"),
+        Example("a mask of ones beside the input", _mask_of_ones, ill=False, outcome="Passed"),
+        Example("three blank batches at the end", lambda: _given(0.0, 197).run(), ill=False, outcome="Passed"),
+        Example(
+            "no input seen", lambda: Network().absent(schema.INPUT, "").run(), ill=False, outcome="TooLittleData"
+        ),
+    ),
+    page=__doc__ or "",
+    causes=(
+        "no-gradient", "loss-not-decreasing", "constant-output", "dead-units", "vanishing-gradients",
+        "vanishing-activations", "update-ratio-too-low", "activation-mean-shift", "underfitting",
+        "repeated-batch", "unnormalized-input", "input-range-mismatch", "slow-start", "symmetric-units",
+        "too-few-samples", "large-batch", "loss-diverging", "overfitting", "saturated-units",
+        "learning-rate-too-low",
+    ),
+)  # fmt: skip

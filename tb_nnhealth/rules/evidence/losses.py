@@ -1,0 +1,92 @@
+"""The training loss of a run as a curve, from its scalars or else from the watched criterion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.evidence import tags
+
+CRITERION = "loss"
+"""Subject of a loss that no scalar tells."""
+ENOUGH_POINTS = 40
+"""A scalar with fewer points gives way to the criterion's record, where that is longer."""
+NEEDS = 'log it: writer.add_scalar("loss/train", loss, step), or pass criterion= to watch()'
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """``steps`` int64, ``walls`` (s) and ``values`` float64, all of shape (n,); values may be NaN or infinite."""
+
+    subject: str
+    steps: NDArray[np.int64]
+    walls: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def finite(self) -> LossCurve:
+        keep = np.isfinite(self.values)
+        return LossCurve(self.subject, self.steps[keep], self.walls[keep], self.values[keep])
+
+
+def training_loss(run: Run) -> LossCurve | None:
+    """The loss that training lowers, or None where the log has none, or several and none of the whole."""
+    scalar = scalar_loss(run, "train")
+    if scalar is not None and len(scalar) >= ENOUGH_POINTS:
+        return scalar
+    recorded = [curve for history in run.watches.values() if (curve := criterion_loss(history)) is not None]
+    if len(recorded) != 1 or (scalar is not None and len(scalar) >= len(recorded[0])):
+        return scalar
+    if scalar is not None:
+        return LossCurve(scalar.subject, recorded[0].steps, recorded[0].walls, recorded[0].values)
+    return recorded[0]
+
+
+def scalar_loss(run: Run, phase: tags.Phase) -> LossCurve | None:
+    found = tags.main_loss(run, phase)
+    if found is None:
+        return None
+    tag, series = found
+    return LossCurve(tag, series.steps, series.walls, series.values)
+
+
+def criterion_loss(history: History) -> LossCurve | None:
+    """What the watched criterion returned, record by record; a record in which it was not called is left out."""
+    statistics = (schema.MEAN, schema.NAN_COUNT, schema.INF_COUNT)
+    value, nan, inf = (history.table(schema.LOSS, name).values for name in statistics)
+    if not value.shape[1] or not len(history):
+        return None
+    values = value[:, 0].astype(np.float64)
+    bad = np.nan_to_num(nan[:, 0]) + np.nan_to_num(inf[:, 0]) > 0
+    seen = np.isfinite(values) | bad
+    values = np.where(bad, np.where(np.nan_to_num(nan[:, 0]) > 0, np.nan, np.inf), values)
+    if not seen.any():
+        return None
+    return LossCurve(CRITERION, history.steps[seen], history.walls[seen], values[seen])
+
+
+def learning_rate(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """Steps and the greatest learning rate of any group, from the first watch that recorded it.
+
+    A scalar that was logged at more steps than there are records tells it more closely.
+    """
+    logged = [(series.steps, series.values) for _, series in tags.series_of(run, "lr") if len(series)]
+    recorded = _recorded_rate(run)
+    if logged and (recorded is None or len(logged[0][0]) > len(recorded[0])):
+        return logged[0]
+    return recorded
+
+
+def _recorded_rate(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    for history in run.watches.values():
+        rates = history.table(schema.LEARNING_RATE, schema.MEAN)
+        if len(rates) and len(rates.steps) and not np.isnan(rates.values).all():
+            known = ~np.isnan(rates.values).all(axis=1)
+            return rates.steps[known], np.nanmax(rates.values[known], axis=1).astype(np.float64)
+    return None

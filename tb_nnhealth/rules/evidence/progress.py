@@ -1,0 +1,145 @@
+"""How far the training loss has come, for rules that ask whether an oddity does harm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, training_loss
+from tb_nnhealth.rules.evidence.tags import moving_target
+
+OPENING = 5
+CLOSING = 20
+LEARNED = 0.5
+"""A loss below this share of where it began, or of what a constant answer would cost, has been learned from."""
+LEAP = 2.0
+STUCK = 0.97
+ENOUGH = 30
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``start`` and ``now``: medians of the first and the last points (see ``_start``); ``points``: how many there are.
+
+    ``naive``: what the best constant answer would cost, NaN where unknown; ``finite``: share of the last points
+    that are finite.
+    """
+
+    start: float
+    now: float
+    points: int
+    naive: float
+    finite: float
+
+    @property
+    def learned(self) -> bool:
+        """The loss has fallen so far that whatever was odd has not stopped the network from learning."""
+        return self.fell_below(LEARNED)
+
+    def fell_below(self, share: float) -> bool:
+        """The loss now is less than ``share`` of where it began, and of what a constant answer costs."""
+        floor = self.start if math.isnan(self.naive) else min(self.start, self.naive)
+        return self.finite > 0.9 and floor > 0 and self.points >= ENOUGH and self.now < share * floor
+
+    @property
+    def stuck(self) -> bool:
+        """The loss stands where it began, or above, and a constant answer would cost no more."""
+        high = math.isnan(self.naive) or self.now > 0.8 * self.naive
+        return self.points >= ENOUGH and self.start > 0 and high and not self.now < STUCK * self.start
+
+    @property
+    def diverged(self) -> bool:
+        return self.finite < 0.5 or (self.start > 0 and self.now > 2 * self.start)
+
+    @property
+    def fine_tuning(self) -> bool:
+        """The loss began well below that of a constant answer: the weights had been trained before."""
+        return self.start < LEARNED * self.naive
+
+
+def progress(run: Run, history: History) -> Progress | None:
+    """The progress of the loss that goes with ``history``; None where none was logged, or its level tells nothing."""
+    if moving_target(run):
+        return None
+    curve = _longer(criterion_loss(history), training_loss(run))
+    if curve is None or not len(curve):
+        return None
+    finite = np.isfinite(curve.values)
+    if not finite.any():
+        return Progress(math.nan, math.nan, len(curve), naive_loss(history), 0.0)
+    values = curve.values[finite]
+    return Progress(
+        start=_start(values),
+        now=float(np.median(values[-CLOSING:])),
+        points=len(values),
+        naive=naive_loss(history),
+        finite=float(finite[-CLOSING:].mean()),
+    )
+
+
+def _longer(recorded: LossCurve | None, logged: LossCurve | None) -> LossCurve | None:
+    """The criterion's own record, or the scalar that was logged where the record is too short to tell."""
+    if recorded is None or (logged is not None and len(recorded) < ENOUGH <= len(logged)):
+        return logged
+    return recorded
+
+
+def _start(values: NDArray[np.float64]) -> float:
+    """The median of the first points; the very first where the next have leapt far above it: no way to begin."""
+    opening = float(np.median(values[:OPENING]))
+    return float(values[0]) if opening > LEAP * values[0] > 0 else opening
+
+
+def naive_loss(history: History) -> float:
+    """Cost of the best constant answer under the watched criterion, NaN where it is not known.
+
+    ln C for C balanced classes, the variance of the targets for a mean squared error.
+    """
+    criterion: Any = history.layout.criterion
+    if not criterion.type or criterion.reduction not in ("", "mean"):
+        return math.nan
+    if criterion.type in ("CrossEntropyLoss", "NLLLoss") and criterion.classes > 1:
+        return math.log(criterion.classes)
+    if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
+        return math.log(2)
+    if criterion.type == "MSELoss":
+        std = history.table(schema.TARGET, schema.STD).values
+        std = std[np.isfinite(std)]
+        return float(np.median(std)) ** 2 if std.size else math.nan
+    return math.nan
+
+
+def _guess_of_order_one(history: History) -> float:
+    """What the first answers cost under a mean squared error, where that is no more than their own scale of about one.
+
+    Networks of default initialization answer with numbers of order one: targets of a hundredth cost them a hundred
+    times their variance at first, and gradients in proportion to that are no cliff. 0 for other criteria.
+    """
+    curve = criterion_loss(history) if history.layout.criterion.type == "MSELoss" else None
+    if curve is None:
+        return 0.0
+    opening = curve.values[:OPENING]
+    opening = opening[np.isfinite(opening)]
+    return min(1.0, float(np.median(opening))) if opening.size else 0.0
+
+
+def loss_scale(run: Run, history: History) -> tuple[float, bool]:
+    """What counts as a large change of the loss, and whether it is the cost of a constant answer.
+
+    That of the first answers counts where the targets are far smaller than they. Where neither is known, the greatest
+    finite loss so far stands in; NaN where there is no loss, or one that opponents or an environment move.
+    """
+    naive = naive_loss(history)
+    if not math.isnan(naive):
+        return max(naive, _guess_of_order_one(history)), True
+    curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
+    if curve is None:
+        return math.nan, False
+    finite = np.abs(curve.values[np.isfinite(curve.values)])
+    return (float(finite.max()) or math.nan, False) if finite.size else (math.nan, False)

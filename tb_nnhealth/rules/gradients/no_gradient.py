@@ -1,0 +1,239 @@
+"""A trainable parameter receives no gradient.
+
+## What it detects
+Parameters that require a gradient and that an optimizer holds, but which get none, or exactly zero in every element,
+record after record, while other parameters of the same optimizer do.
+
+## Why it matters
+Such a parameter never learns. Most often the graph is cut by mistake: a `.detach()`, `.data`, `torch.no_grad()`,
+`.item()`, a conversion to NumPy, an `argmax` or a comparison between this parameter and the loss; or a module is
+built but never called.
+
+## How it is computed
+The gradient at the optimizer's step is absent, or its root mean square is exactly 0, in `records` records running in
+which another parameter of that optimizer has one. Zero counts for weight matrices at a learning rate above 0 only: a
+bias may well have none, and a branch behind a zero-initialized layer has none until the first step.
+
+Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
+matrix, for information for vectors, where gradients arrive again later, and where they used to arrive and the loss
+has been learned without (an expert that a router no longer chooses).
+
+## What to try
+1. Search the code between the last layer named and the loss for `.detach()`, `.data`, `no_grad()`, `.item()`,
+   `.numpy()`, `argmax`, and tensors rebuilt by `torch.tensor(...)`.
+2. Check that the module is called in `forward`, and that its output is used in the loss.
+3. If it is meant to rest, say so: `parameter.requires_grad_(False)`, and leave it out of the optimizer.
+4. If the gradient is zero rather than absent, look at the layers behind it: dead rectifiers, a factor of zero, a
+   masked loss.
+
+## When it is harmless
+A head that only another task or phase uses, an unused pooler of a pretrained model, an expert that is not chosen.
+
+## References
+- [PyTorch, Autograd mechanics](https://pytorch.org/docs/stable/notes/autograd.html)
+- [37 Reasons why your Neural Network is not working, number
+  23](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
+from tb_nnhealth.rules.hits import hit
+from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent
+
+MOST = 0.5
+"""Share of the trained elements from which the cut concerns the model as a whole."""
+
+
+@np.errstate(all="ignore")
+def check(case: Case) -> Outcome:
+    assert case.history is not None
+    history = case.history
+    if not history.layout.optimizers:
+        return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
+    everything = weights_of(history)
+    weights = everything.only(everything.trained)
+    if not weights.names:
+        return NotApplicable("no parameter is trained by a watched optimizer")
+    records = int(case.options["records"])
+    if len(history) < records:
+        return TooLittleData(f"{len(history)} records so far, {records} needed")
+
+    arrived = np.isfinite(weights.gradient) & (weights.gradient > 0)
+    alive = others_alive(weights, arrived)
+    if not alive.any():
+        return NotApplicable("no parameter receives a gradient")
+    absent = ~np.isfinite(weights.gradient)
+    zero = (weights.gradient == 0) & weights.matrix & ~(weights.lr == 0)
+    judged = alive & np.isfinite(weights.weight) & (absent | zero | arrived)
+    found = episodes(absent | zero, judged, weights.steps, window=records, share=1.0)
+    if not found:
+        return Passed()
+    concerned = {episode.column for episode in found if episode.active}
+    share = float(weights.numel[list(concerned)].sum() / weights.numel.sum())
+    seen = progress(case.run, history)
+    learned = seen is not None and seen.learned
+    return Ill([_hit(weights, episode, absent, share, records, learned) for episode in found])
+
+
+def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
+    """Whether, at each record, another parameter of the same optimizer received a gradient; shape (records, n)."""
+    optimizer = np.array([p.optimizer for p in weights.parameters])
+    alive = np.zeros(arrived.shape, bool)
+    for index in np.unique(optimizer):
+        of = optimizer == index
+        alive[:, of] = (arrived[:, of].sum(axis=1, keepdims=True) - arrived[:, of]) > 0
+    return alive
+
+
+def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool) -> Severity:
+    if not matrix or not active or (before and learned):
+        return "info"
+    return "critical" if share >= MOST and not learned else "warning"
+
+
+def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records: int, learned: bool) -> Hit:
+    column = episode.column
+    name, matrix = weights.names[column], bool(weights.matrix[column])
+    none = bool(absent[episode.fired, column])
+    before = bool(
+        np.nanmax(np.where(absent[: episode.first + 1, column], 0, weights.gradient[: episode.first + 1, column])) > 0
+    )
+    since = f"from step {episode.first_step} on" if before else "at any step"
+    whole = f", {percent(share)} of all trained weights are without" if episode.active and share > 0 else ""
+    return hit(
+        episode,
+        name,
+        severity=_severity(matrix, episode.active, share, before=before, learned=learned),
+        statistic="records_without_gradient",
+        unit="records",
+        value=float(episode.count),
+        limit=float(records),
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=f"`{name}` gets {'no gradient' if none else 'a gradient of exactly zero'} {since}:"
+        f" {episode.count} records, while other parameters of its optimizer do{whole}.",
+        advice=(
+            f"Search between `{name}` and the loss for .detach(), .data, torch.no_grad(), .item(), .numpy() or argmax."
+            if none
+            else f"Look behind `{name}` for dead rectifiers, a factor of zero or a loss that is masked out.",
+            "Check that the module is called in forward() and that its output enters the loss.",
+            f"If it is meant to rest, freeze it: {name}.requires_grad_(False), and leave it out of the optimizer.",
+        ),
+        more={"share_of_weights": share, "absent": none},
+        rank=(1e9 if matrix else 0.0) - float(weights.position[column]),
+    )
+
+
+def _absent(*layers: int, since: int = 0, until: int | None = None, biases: bool = True) -> Run:
+    network = Network()
+    for i in layers:
+        for name in (f"layers.{i}.weight", f"layers.{i}.bias") if biases else (f"layers.{i}.bias",):
+            kept = network.get(schema.GRADIENT, name, schema.RMS)
+            network.absent(schema.GRADIENT, name, since).absent(schema.UPDATE, name, since)
+            if until is not None:
+                kept[since:until] = np.nan
+                network.set(schema.GRADIENT, name, rms=kept)
+    return network.set(schema.LOSS, "", mean=2.2).run()
+
+
+def _zero_until(step: int) -> Run:
+    network = Network()
+    rms = np.where(np.arange(200) < step, 0.0, 1e-3)
+    return network.set(schema.GRADIENT, network.weight(2), rms=rms).run()
+
+
+def _converged() -> Run:
+    """A hinge loss that has reached zero: nobody gets a gradient any more."""
+    network = Network()
+    for name in [p.name for p in network.layout.parameters]:
+        network.set(schema.GRADIENT, name, rms=np.where(np.arange(200) < 100, 1e-3, 0.0))
+    return network.run()
+
+
+def _frozen() -> Run:
+    network = Network()
+    for parameter in network.layout.parameters:
+        if parameter.name.startswith(("layers.0", "layers.1")):
+            parameter.trainable = False
+            network.absent(schema.GRADIENT, parameter.name).absent(schema.UPDATE, parameter.name)
+    return network.run()
+
+
+def _now_and_then() -> Run:
+    """An expert that is chosen in every fifth batch."""
+    network = Network()
+    rms = np.where(np.arange(200) % 5 == 0, 1e-3, np.nan)
+    return network.set(schema.GRADIENT, network.weight(3), rms=rms).run()
+
+
+def _chosen_no_more() -> Run:
+    network = Network()
+    return network.absent(schema.GRADIENT, network.weight(2), since=40).run()
+
+
+EXAMPLES = (
+    Example("Encoder detached by mistake", lambda: _absent(0, 1, 2, 3), True, "layers.0.weight", 0),
+    Example("One module never used", lambda: _absent(3), True, "layers.3.weight", 0),
+    Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),
+    Example("An expert that is chosen no more, and the loss falls: information only", _chosen_no_more, True),
+    Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
+    Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
+    Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
+    Example("Nine records without: not enough", lambda: _zero_until(9), False, outcome="Passed"),
+    Example("Behind a layer that starts at zero", lambda: _zero_until(1), False, outcome="Passed"),
+    Example("Converged: no gradient anywhere", _converged, False, outcome="Passed"),
+    Example("Deliberately frozen", _frozen, False, outcome="Passed"),
+    Example("An expert chosen now and then", _now_and_then, False, outcome="Passed"),
+)
+
+RULE = Rule(
+    id="no-gradient",
+    healthy="Every trainable parameter gets a gradient",
+    ill="Parameters without gradient",
+    group="gradients",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option(
+            "records",
+            10,
+            "records",
+            "records running without a gradient",
+            "longer than a branch that starts at zero needs",
+        ),
+    ),
+    examples=EXAMPLES,
+    page=__doc__ or "",
+    causes=(
+        "loss-not-decreasing",
+        "underfitting",
+        "slow-start",
+        "learning-rate-too-low",
+        "still-improving",
+    ),
+    statistic="gradient-norm",
+)

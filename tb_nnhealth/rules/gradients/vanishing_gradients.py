@@ -1,0 +1,287 @@
+"""The gradient dies on its way back to the first layers.
+
+## What it detects
+Layers that receive a hundredth or less of the gradient that later layers receive, falling off layer by layer, where
+that leaves their weights standing still or the loss does not move.
+
+## Why it matters
+The gradient of an early layer is a product over all later ones. If each factor is below one (the slope of a sigmoid
+is at most 0.25, weights may be too small), it shrinks exponentially with depth: the first layers stay at their random
+values, and the later ones can only learn from the noise that these make of the input.
+
+## How it is computed
+For each weight matrix, in forward order, the root mean square of its gradient over the median of that of the matrices
+in the later half of the network (no unit). A record is ill where this is below `depth_ratio`, the logarithm falls
+steadily towards the input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is
+below `moving` of its weights' norm per step, or the loss stands where it began. It must hold in half of `window`
+records.
+
+Adam divides by the gradient's own size, so a small gradient alone is no illness. Gradients of exactly zero belong to
+no-gradient; embeddings, of which a batch touches few rows, are not judged. Critical below a ten-thousandth with a
+loss that has not been learned; for information only where the loss has fallen to less than half.
+
+## What to try
+1. Replace sigmoid and tanh between layers by ReLU, GELU or SiLU.
+2. Initialize for the non-linearity: `torch.nn.init.kaiming_normal_` for ReLU, `xavier_normal_` for tanh;
+   `tb_nnhealth.init.lsuv_(model, batch)` measures instead of assuming.
+3. Add normalization layers (`BatchNorm`, `LayerNorm`).
+4. Add residual connections; in recurrent networks use LSTM or GRU and shorter sequences.
+
+## When it is harmless
+Where the layers move all the same (Adam), in a branch that starts at zero by design, and once the loss is learned.
+
+## References
+- [Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural
+  networks](https://proceedings.mlr.press/v9/glorot10a.html)
+- [He et al. 2015, Delving Deep into Rectifiers](https://arxiv.org/abs/1502.01852)
+- [Mishkin and Matas 2015, All you need is a good init (LSUV)](https://arxiv.org/abs/1511.06422)
+- [Hochreiter 1991; Bengio et al. 1994, Learning long-term dependencies is
+  difficult](https://doi.org/10.1109/72.279181)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import Floats, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence.depth import slopes
+from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.hits import closest, hit, worst
+from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import short
+
+FEWEST_LAYERS = 4
+STEADY = 0.5
+SEVERE = 1e-4
+UNDERFLOW = 1e-6
+"""Share below which the layers before it may well have underflowed to zero."""
+
+
+@np.errstate(all="ignore")
+def check(case: Case) -> Outcome:
+    assert case.history is not None
+    history = case.history
+    if not history.rows(schema.GRADIENT):
+        return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
+    weights = weights_of(history).matrices_in_depth()
+    if len(weights.names) < FEWEST_LAYERS:
+        return NotApplicable(f"the network has {len(weights.names)} weight matrices in depth, {FEWEST_LAYERS} needed")
+    window = int(case.options["window"])
+    if len(history) < window:
+        return TooLittleData(f"{len(history)} records so far, {window} needed")
+
+    share = with_underflow(share_of_later(weights.gradient), weights.gradient)
+    _, steady = slopes(weights.gradient)
+    judged = np.isfinite(share)
+    if not judged.any():
+        return NotApplicable("no gradients reach the weights")
+    seen = progress(case.run, history)
+    stuck = seen is not None and seen.stuck
+    limit = case.options.per_subject("depth_ratio", weights.names)
+    still = ~(weights.ratio >= case.options.per_subject("moving", weights.names))
+    harmful = (steady >= STEADY)[:, None] & (still | stuck)
+    found = episodes((share < limit) & harmful, judged, weights.steps, window=window)
+    if not found:
+        near = closest(
+            np.where(harmful, share, np.nan),
+            float(limit.max()),
+            "below",
+            weights.names,
+            weights.steps,
+            "gradient relative to later layers",
+        )
+        return Passed(near)
+    return Ill([_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found])
+
+
+def share_of_later(gradient: Floats) -> Floats:
+    """Each gradient over the median of the later half's, shape (records, n); NaN where either is zero or missing."""
+    usable = np.where(np.isfinite(gradient) & (gradient > 0), gradient, np.nan)
+    later = usable[:, (usable.shape[1] + 1) // 2 :]
+    reference = np.full(len(usable), np.nan, np.float32)
+    measured = ~np.isnan(later).all(axis=1)
+    reference[measured] = np.nanmedian(later[measured], axis=1)
+    return np.asarray(usable / reference[:, None], np.float32)
+
+
+def with_underflow(share: Floats, gradient: Floats) -> Floats:
+    """``share`` where gradients of exactly zero, before a layer whose own has almost vanished, count as that one's."""
+    positive = np.isfinite(share)
+    first = np.argmax(positive, axis=1)
+    smallest = share[np.arange(len(share)), first]
+    almost = positive.any(axis=1) & (smallest < UNDERFLOW)
+    before = np.arange(share.shape[1])[None, :] < first[:, None]
+    return np.asarray(np.where((gradient == 0) & before & almost[:, None], smallest[:, None], share), np.float32)
+
+
+def _severity(value: float, still: bool, seen: Progress | None) -> Severity:
+    if seen is not None and seen.learned:
+        return "info"
+    return "critical" if value < SEVERE or (still and seen is not None and seen.stuck) else "warning"
+
+
+def _hit(weights: Weights, episode: Episode, share: Floats, limit: float, seen: Progress | None) -> Hit:
+    name, column = weights.names[episode.column], episode.column
+    stretch = slice(episode.first, episode.last + 1)
+    usual = float(np.nanmedian(share[stretch, column]))
+    moved = weights.ratio[stretch, column]
+    ratio = float(np.nanmedian(moved)) if np.isfinite(moved).any() else float("nan")
+    moves = "" if np.isnan(ratio) else f", and a step changes it by {short(ratio)} of its norm"
+    stuck = f"; the loss stands at {short(seen.now)}" if seen is not None and seen.stuck else ""
+    return hit(
+        episode,
+        name,
+        severity=_severity(usual, not ratio >= 1e-5, seen),
+        statistic="gradient_share_of_later_layers",
+        unit="1",
+        value=worst(share, episode, "below"),
+        limit=limit,
+        direction="below",
+        healthy=(0.1, 10),
+        message=f"`{name}` receives {short(usual)} of the gradient of the later layers{moves}{stuck}.",
+        advice=(
+            "Put ReLU, GELU or SiLU in the place of sigmoid and tanh between layers.",
+            "Initialize for the non-linearity: torch.nn.init.kaiming_normal_ (ReLU), xavier_normal_ (tanh), or"
+            " tb_nnhealth.init.lsuv_.",
+            "Add normalization layers or residual connections.",
+        ),
+        more={"update_ratio": ratio, "depth": int(np.sum(weights.position < weights.position[column]))},
+        rank=-float(np.log(usual)),
+    )
+
+
+def _network(factor: float, update: float = 1e-6, depth: int = 8, flat: bool = True) -> Network:
+    """Gradients that shrink by ``factor`` with each layer towards the input, as do the updates, times ``update``."""
+    network = Network(depth=depth, nonlinearity="sigmoid")
+    for i in range(depth):
+        network.scale(schema.GRADIENT, network.weight(i), factor ** (depth - 1 - i))
+        network.scale(
+            schema.UPDATE, network.weight(i), max(1e-9, update * factor ** (depth - 1 - i)) if update < 1 else 1.0
+        )
+    if flat:
+        network.set(schema.LOSS, "", mean=np.log(network.classes))
+    return network
+
+
+def _set_in(step: int) -> Run:
+    network, since = _network(1.0, update=1.0), np.arange(200) >= step
+    for i in range(network.depth):
+        shrunk = 0.2 ** (network.depth - 1 - i)
+        network.scale(schema.GRADIENT, network.weight(i), np.where(since, shrunk, 1.0))
+        network.scale(schema.UPDATE, network.weight(i), np.where(since, 0.05 * shrunk, 1.0))
+    return network.run()
+
+
+def _converged() -> Run:
+    network, fading = Network(depth=8), np.exp(-np.arange(200) / 10)
+    for i in range(8):
+        network.scale(schema.GRADIENT, network.weight(i), fading)
+        network.scale(schema.UPDATE, network.weight(i), fading)
+    return network.run()
+
+
+def _zero_branches() -> Run:
+    """Every second matrix receives almost nothing at first, because the branch's last layer starts at zero."""
+    network = Network(depth=8)
+    for i in range(0, 8, 2):
+        network.scale(schema.GRADIENT, network.weight(i), np.minimum(1.0, 1e-4 * (1 + np.arange(200))))
+        network.scale(schema.UPDATE, network.weight(i), np.minimum(1.0, 1e-4 * (1 + np.arange(200))))
+    return network.run()
+
+
+def _underflow() -> Run:
+    network = _network(1e-5, depth=10)
+    for i in range(4):
+        network.set(schema.GRADIENT, network.weight(i), rms=0.0)
+        network.set(schema.UPDATE, network.weight(i), rms=0.0)
+    return network.run()
+
+
+EXAMPLES = (
+    Example("Ten sigmoid layers under SGD", lambda: _network(0.2, depth=10).run(), True, "layers.0.weight", 0),
+    Example("Gradients underflow to zero in the first layers", _underflow, True, "layers.0.weight", 0),
+    Example("Sets in during training", lambda: _set_in(80), True, "layers.0.weight", 80),
+    Example(
+        "Adam moves the layers, but the loss stands",
+        lambda: _network(0.2, update=1.0).run(),
+        True,
+        "layers.0.weight",
+        0,
+    ),
+    Example("Just below the limit", lambda: _network(0.4, update=1e-3, depth=8).run(), True, "layers.0.weight", 0),
+    Example(
+        "The same depth with equal gradients",
+        lambda: _network(1.0, update=1.0, flat=False).run(),
+        False,
+        outcome="Passed",
+    ),
+    Example("Just above the limit", lambda: _network(0.6, update=1e-3, depth=8).run(), False, outcome="Passed"),
+    Example(
+        "Small gradients, moved by Adam, and the loss falls",
+        lambda: _network(0.2, update=1.0, flat=False).run(),
+        False,
+        outcome="Passed",
+    ),
+    Example("Converged: all gradients are small", _converged, False, outcome="Passed"),
+    Example("Residual branches that start at zero", _zero_branches, False, outcome="Passed"),
+    Example("Two layers", lambda: Network(depth=2).run(), False, outcome="NotApplicable"),
+)
+
+
+RULE = Rule(
+    id="vanishing-gradients",
+    healthy="Gradients reach every layer",
+    ill="Gradients vanishing",
+    group="gradients",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option(
+            "depth_ratio",
+            1e-2,
+            "1",
+            "gradient over that of the later layers",
+            "healthy trainings of ours stay above 0.04",
+        ),
+        Option(
+            "moving",
+            1e-4,
+            "per step",
+            "update : weight ratio above which a layer learns",
+            "a tenth of the 1e-3 of CS231n",
+        ),
+        Option("window", 20, "records", "records of which half must be ill", "a few batches of noise"),
+    ),
+    examples=EXAMPLES,
+    page=__doc__ or "",
+    causes=(
+        "constant-output",
+        "update-ratio-too-low",
+        "loss-not-decreasing",
+        "slow-start",
+        "frozen-parameters",
+        "no-gradient",
+        "underfitting",
+        "learning-rate-too-low",
+        "still-improving",
+    ),
+    statistic="gradient-norm",
+)

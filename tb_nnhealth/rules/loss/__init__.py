@@ -1,0 +1,1 @@
+"""Rules on the curve of the loss, and what they share."""

@@ -1,0 +1,299 @@
+"""The first loss is far from what an untrained network should have.
+
+## What it detects
+A first loss well above that of a guess (critical numbers in the initialization or the targets), or, as information,
+well below it (a pre-trained network, the answer leaking into the input, or a criterion that is not given what it
+expects).
+
+## Why it matters
+An untrained classifier of C classes should be unsure: ln C nats. Starting far above, the first hundreds of steps only
+undo the initialization, and what is built then is built on damaged layers. Starting far below, it knows something
+that it should not.
+
+## How it is computed
+The criterion's value in the first record (nats for cross-entropies), if that is within the first steps of the
+training and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` and `NLLLoss` over C classes, ln 2 for
+binary cross-entropies; a function that `observe` shows class indices for is taken for a cross-entropy. Above: more
+than `factor` times the guess and at least two nats more; beyond `warn` times it is a warning. Below: less than 0.4 of
+it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the prediction's RMS exceeds
+10. At least `samples` samples must stand behind the loss.
+
+## What to try
+1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
+2. Scale down the last layer (standard deviation 0.01, bias 0; for rare classes, bias = log of their odds).
+3. Initialize by the layer's fan: Kaiming for ReLU, Xavier for tanh; embeddings shared with the output: std 0.02.
+4. Regression: standardize the targets.
+5. Too low: look for the label among the inputs, and for test samples in the training data.
+
+## When it is harmless
+Networks that were trained before start low, which is why that is only information. A criterion of your own, or one
+that sums over the batch, is not judged.
+
+## References
+- [Stanford CS231n: sanity checks](https://cs231n.github.io/neural-networks-3/#sanitycheck)
+- [A recipe for training neural networks: verify loss at init](https://karpathy.github.io/2019/04/25/recipe/)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Direction, Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence import losses
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import short
+
+FIRST_STEPS = 5
+"""The first record must lie within the training's first steps; later ones have learned already."""
+NATS_ABOVE = 2.0
+LOW = 0.4
+SQUARES_ABOVE = 100.0
+OUTPUT_RMS = 10.0
+SUM = 0.3
+"""Share of (samples x guess) above which the loss of a function is taken for a sum over the samples."""
+OUTPUTS_EXPLAIN = 0.3
+"""Least RMS of the outputs : loss for which a function's loss is put down to the outputs, not to other terms."""
+CRITERION_LINE = "pass criterion= to watch(), so that the loss and its kind are known"
+
+
+def check(case: Case) -> Outcome:
+    history = case.history
+    if history is None or not (history.layout.criterion.type or history.layout.criterion.classes > 1):
+        return CouldNotCheck(CRITERION_LINE)
+    criterion = history.layout.criterion
+    if criterion.reduction not in ("", "mean"):
+        return NotApplicable(f"the criterion's reduction is {criterion.reduction!r}: its level depends on the batch")
+    curve = losses.criterion_loss(history)
+    if curve is None:
+        return TooLittleData("the criterion has not been called in a measured step")
+    if int(curve.steps[0]) > FIRST_STEPS:
+        return NotApplicable(f"the first record is of step {int(curve.steps[0]):,}, when training was under way")
+    first, step = float(curve.values[0]), int(curve.steps[0])
+    if not math.isfinite(first):
+        return NotApplicable("the first loss is not finite")
+    if criterion.type == "MSELoss":
+        return _squared_error(history, first, step)
+    guess = guess_costs(criterion)
+    if math.isnan(guess):
+        return NotApplicable(f"what a guess costs is not known for {criterion.type}")
+    samples = _samples(history, criterion.classes)
+    if 0 < samples < case.options["samples"]:
+        return TooLittleData(f"{samples} samples stand behind the first loss, {case.options['samples']:.0f} are needed")
+    if not criterion.type and first > SUM * samples * guess:
+        return NotApplicable("the loss seems to be a sum over the batch")
+    high = max(case.options["factor"] * guess, guess + NATS_ABOVE)
+    more = {"guess": guess, "classes": int(criterion.classes)}
+    if first > high:
+        told = criterion.type or _outputs_explain(history, first)
+        severity: Severity = "warning" if told and first > case.options["warn"] * guess else "info"
+        return Ill([_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
+    if first < LOW * guess:
+        return Ill([_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
+    return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
+
+
+def guess_costs(criterion: Any) -> float:
+    """Loss, in nats, of an answer that gives every class the same probability; NaN where it is not known.
+
+    A function that is given class indices (``observe``) is taken for a cross-entropy.
+    """
+    if criterion.type in ("CrossEntropyLoss", "NLLLoss", "") and criterion.classes > 1:
+        return math.log(criterion.classes)
+    if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
+        return math.log(2)
+    return math.nan
+
+
+def _samples(history: History, classes: int) -> int:
+    """Answers that the loss is the mean of, 0 where the prediction's shape is not known."""
+    rows = history.rows(schema.PREDICTION)
+    if not rows:
+        return 0
+    elements = int(np.prod(history.layout.rows[rows[0]].shape, dtype=np.int64))
+    return elements // classes if classes > 2 else elements
+
+
+def _outputs_explain(history: History, first: float) -> bool:
+    """Whether the first outputs are so large that a cross-entropy of them may be ``first``."""
+    output = history.table(schema.PREDICTION, schema.RMS).values
+    return bool(output.size and output[0, 0] > OUTPUTS_EXPLAIN * first)
+
+
+def _squared_error(history: History, first: float, step: int) -> Outcome:
+    target = history.table(schema.TARGET, schema.RMS).values
+    prediction = history.table(schema.PREDICTION, schema.RMS).values
+    if not target.size or not prediction.size or np.isnan(target[0, 0]) or np.isnan(prediction[0, 0]):
+        return TooLittleData("the target or the prediction was not measured in the first record")
+    square, output = float(target[0, 0]) ** 2, float(prediction[0, 0])
+    limit = SQUARES_ABOVE * square
+    if not (first > limit and output > OUTPUT_RMS):
+        return Passed()
+    message = (
+        f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output "
+        f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
+    )
+    return Ill([_hit(first, step, limit, "above", "warning", message, {"output_rms": output})])
+
+
+def _above(first: float, guess: float, criterion: Any) -> str:
+    of = f"{criterion.classes} classes" if criterion.classes > 2 else "two classes"
+    return (
+        f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the untrained network is sure of "
+        "wrong answers, because its outputs are too large."
+    )
+
+
+def _below(first: float, guess: float) -> str:
+    return (
+        f"The first loss is {first:.3g}, where a guess costs {guess:.3g}: the network was trained before, or the "
+        "answer leaks into the input."
+    )
+
+
+def _hit(
+    first: float,
+    step: int,
+    limit: float,
+    direction: Direction,
+    severity: Severity,
+    message: str,
+    more: dict[str, Any],
+) -> Hit:
+    advice = (
+        (
+            "Normalize the inputs to mean 0 and standard deviation 1.",
+            "Scale down the last layer: standard deviation 0.01, bias 0.",
+            "Initialize by the layer's fan: Kaiming for ReLU, Xavier for tanh.",
+        )
+        if direction == "above"
+        else (
+            "If the network was trained before, all is well.",
+            "If not, look for the label among the inputs, and for test samples in the training data.",
+        )
+    )
+    return Hit(
+        subject=losses.CRITERION,
+        first_step=step,
+        fired_step=step,
+        last_step=step,
+        count=1,
+        active=False,
+        severity=severity,
+        statistic="first loss",
+        unit="unit of the loss",
+        value=first,
+        limit=limit,
+        direction=direction,
+        message=message,
+        advice=advice,
+        more=more,
+    )
+
+
+def _first(loss: float, *, reduction: str = "mean", criterion: str = "CrossEntropyLoss", classes: int = 10) -> Run:
+    network = Network(criterion=criterion, classes=classes)
+    network.layout.criterion.reduction = reduction
+    curve = loss * np.exp(-network.at / 40)
+    return network.set(schema.LOSS, "", mean=curve, rms=curve, min=curve, max=curve).run()
+
+
+def _resumed() -> Run:
+    network = Network()
+    network.at = network.at + 5000
+    return network.set(schema.LOSS, "", mean=40.0).run()
+
+
+def _regression(output: float) -> Run:
+    network = Network(criterion="MSELoss")
+    network.set(schema.TARGET, "", mean=0.0, std=1.0, rms=1.0).set(schema.PREDICTION, "", rms=output)
+    return network.set(schema.LOSS, "", mean=output**2 + 1).run()
+
+
+def _one_sample() -> Run:
+    network = Network().set(schema.LOSS, "", mean=9.0)
+    for row in network.layout.rows:
+        if row.kind == schema.PREDICTION:
+            row.shape[0] = 1
+    return network.run()
+
+
+def _observed(first: float, output: float) -> Run:
+    """Outputs and class indices handed over by ``observe``, with the loss of a function."""
+    network = Network().set(schema.LOSS, "", mean=first * np.exp(-np.arange(200) / 40))
+    network.layout.criterion.type = network.layout.criterion.reduction = ""
+    return network.set(schema.PREDICTION, "", rms=output).run()
+
+
+def _unwatched() -> Run:
+    network = Network()
+    network.layout.ClearField("criterion")
+    return network.run()
+
+
+RULE = Rule(
+    id="initial-loss-off",
+    healthy="First loss as expected",
+    ill="First loss off",
+    group="loss",
+    severity="warning",
+    scope="watch",
+    check=check,
+    options=(
+        Option(
+            "factor",
+            2.0,
+            "first loss : loss of a guess",
+            "highest first loss",
+            "default initializations stay below 1.5",
+        ),
+        Option(
+            "warn",
+            3.0,
+            "first loss : loss of a guess",
+            "beyond it is a warning",
+            "pixels from 0 to 16 reach 2.1, and learn",
+        ),
+        Option("samples", 8, "samples", "least samples behind the first loss", "judgement"),
+    ),
+    examples=(
+        Example("outputs far too large", lambda: _first(40.0), ill=True, subject="loss", first_step=0),
+        Example("two classes", lambda: _first(9.0, criterion="BCEWithLogitsLoss", classes=2), ill=True, subject="loss"),
+        Example("a trained network: information", lambda: _first(0.1), ill=True, subject="loss", first_step=0),
+        Example("just above the limit", lambda: _first(4.7), ill=True, subject="loss"),
+        Example("just below the limit", lambda: _first(4.5), ill=False, outcome="Passed"),
+        Example("at the guess", lambda: _first(2.35), ill=False, outcome="Passed"),
+        Example("squared error of huge outputs", lambda: _regression(300.0), ill=True, subject="loss"),
+        Example("squared error of an untrained network", lambda: _regression(0.5), ill=False, outcome="Passed"),
+        Example("a sum over the batch", lambda: _first(74.0, reduction="sum"), ill=False, outcome="NotApplicable"),
+        Example(
+            "a criterion of one's own", lambda: _first(40.0, criterion="FocalLoss"), ill=False, outcome="NotApplicable"
+        ),
+        Example("watched from step 5,000 on", _resumed, ill=False, outcome="NotApplicable"),
+        Example("one sample", _one_sample, ill=False, outcome="TooLittleData"),
+        Example("observed, outputs far too large", lambda: _observed(20.0, 30.0), ill=True, subject="loss"),
+        Example("observed, a sum", lambda: _observed(74.0, 0.5), ill=False, outcome="NotApplicable"),
+        Example("observed, at the guess", lambda: _observed(2.35, 0.5), ill=False, outcome="Passed"),
+        Example("no criterion watched", _unwatched, ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+    causes=("slow-start", "learning-rate-too-high"),
+)

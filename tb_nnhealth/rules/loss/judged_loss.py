@@ -1,0 +1,63 @@
+"""The training loss that the rules on its shape judge, from the first step that could move a weight."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_nnhealth.history import Run
+from tb_nnhealth.rules.base import CouldNotCheck, NotApplicable, TooLittleData
+from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence.progress import naive_loss
+
+Refused = NotApplicable | CouldNotCheck | TooLittleData
+OPENING = 5
+LEAP = 2.0
+
+
+def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
+    """The finite points of the training loss since the learning rate first exceeded 0, or why there is none.
+
+    ``fewest``: points without which it is too little data.
+    """
+    if why := tags.moving_target(run):
+        return NotApplicable(why)
+    found = losses.training_loss(run)
+    if found is None:
+        return CouldNotCheck(losses.NEEDS)
+    curve, rates = found.finite(), losses.learning_rate(run)
+    moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
+    if rates is not None and len(moving) and moving[0] > 0:
+        begun = curve.steps >= rates[0][moving[0]]
+        curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
+    if len(curve) < fewest:
+        return TooLittleData(f"{len(curve)} points of the training loss, {fewest} are needed")
+    return curve
+
+
+def opening_level(values: curves.Values) -> float:
+    """Where the loss began: the median of the first points; the very first where the next have leapt far above it."""
+    opening, first = float(np.median(values[: max(1, min(OPENING, len(values) // 8))])), float(values[0])
+    return first if opening > LEAP * first > 0 else opening
+
+
+def chance(run: Run) -> float:
+    """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
+    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_loss(history))]
+    return known[0] if len(known) == 1 else math.nan
+
+
+def untrained(run: Run, values: curves.Values) -> float:
+    """Cost of knowing nothing: a constant answer's where it is known, and no more than where the loss began."""
+    naive, first = chance(run), opening_level(values)
+    return first if math.isnan(naive) else min(first, naive)
+
+
+def rate_at(run: Run, steps: np.ndarray) -> curves.Values:
+    """The learning rate in force at each of ``steps``, NaN where the log has none (yet)."""
+    rates = losses.learning_rate(run)
+    if rates is None or not len(rates[0]):
+        return np.full(len(steps), np.nan)
+    at = np.searchsorted(rates[0], steps, side="right") - 1
+    return np.where(at >= 0, rates[1][np.maximum(at, 0)], np.nan)

@@ -1,0 +1,223 @@
+"""The learning rate is too low: the loss creeps down in a straight line, or not at all, in steps that hardly count.
+
+## What it detects
+A loss that over the whole run fell little and without ever bending, or that stands where a constant answer would,
+while each step changed the weights by far less than is usual. Where no updates were recorded, the shape alone is
+told as information.
+
+## Why it matters
+A curve bends when the network begins to learn. A straight, shallow one says that the run covers only its first
+moments; at ten times the rate the same time would go ten times as far.
+
+## How it is computed
+The loss from the start of the run to its end (medians, in its own unit) fell by less than `fall` of its first value.
+It is straight where a line through each third falls by more than half and less than twice as much as through the
+whole third's share, and the whole by more than four standard errors. It stands where its level is within 3 % of the
+cost of a constant answer. The pace is the update : weight ratio per step (no unit), median over the records at full
+rate: below `ratio` for the median weight matrix, and below ten times that for each. Not judged: fewer than `points`
+points, a rate that is still rising, a loss that began below half of a constant answer's cost (fine-tuning), rates
+that were lowered on the way. A warning; information where the cost of a constant answer is not known, or no updates
+were recorded.
+
+## What to try
+1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.
+2. Plain SGD often needs rates a hundred times those of Adam: 1e-3 is Adam's, 0.1 that of SGD.
+3. Check what makes gradients small: clipping to a tiny norm, a loss divided twice, inputs or targets that are not
+   scaled.
+4. If the first layers alone are slow, the remedy is initialization or normalization.
+
+## When it is harmless
+In fine-tuning with a small rate on purpose, and in the first minutes of a run of days.
+
+## References
+- [Stanford CS231n: ratio of weights to updates](https://cs231n.github.io/neural-networks-3/#ratio)
+- [Stanford CS231n: the loss function, effects of learning rates](https://cs231n.github.io/neural-networks-3/#loss)
+- [37 reasons why your network is not working, number 36](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.evidence.pace import Pace, pace
+from tb_nnhealth.rules.loss.judged_loss import chance, judged_loss, opening_level, rate_at
+from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent, round_rate, short
+
+MEDIANS = 1000
+TARGET = 1e-3
+FINE_TUNED = 0.5
+AT_CHANCE = 0.97
+LOWERED = 3.0
+WARMING_UP = 1.02
+
+
+def check(case: Case) -> Outcome:
+    curve = judged_loss(case.run, int(case.options["points"]))
+    if not isinstance(curve, losses.LossCurve):
+        return curve
+    steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
+    naive, start = chance(case.run), opening_level(values)
+    if start < FINE_TUNED * naive:
+        return NotApplicable(f"the loss begins at {short(start)}, far below a constant answer's: trained before")
+    rates = rate_at(case.run, steps)
+    if np.isfinite(rates).any():
+        known = rates[np.isfinite(rates)]
+        if known[-1] >= known.max() and known[-1] > WARMING_UP * known[(3 * len(known)) // 4]:
+            return TooLittleData("the learning rate is still rising")
+        if known.max() > LOWERED * known[len(known) // 2 :].min():
+            return NotApplicable("the learning rate was lowered on the way")
+    whole, moved = line(values), pace(case.history)
+    fall = max(0.0, whole.fall) / abs(start) if start else math.inf
+    straight = _straight(values)
+    stands = bool(np.median(values[len(values) // 2 :]) >= AT_CHANCE * naive) and not whole.surely_rises
+    slow = _slow(moved, case.options["ratio"])
+    usual = _usual(moved)
+    if fall >= case.options["fall"] or not (straight or (stands and slow)) or (moved is not None and not slow):
+        share = min(1.0, case.options["ratio"] / usual) if usual > 0 else 0.0
+        return Passed(Closest(share, curve.subject, int(steps[-1]), "pace of the weights"))
+    known_slow = slow and not math.isnan(naive)
+    return Ill([_hit(curve.subject, steps, values, fall, straight, usual, moved, rates, known_slow, case)])
+
+
+def _straight(values: curves.Values) -> bool:
+    """Whether the curve falls surely, and through each of its thirds about as much."""
+    whole = line(values)
+    thirds = [line(part).fall for part in np.array_split(values, 3)]
+    share = whole.fall / 3
+    return whole.surely_falls and all(share / 2 < third < 2 * share for third in thirds)
+
+
+def _usual(moved: Pace | None) -> float:
+    if moved is None or not np.isfinite(moved.usual).any():
+        return math.nan
+    return float(np.nanmedian(moved.usual))
+
+
+def _slow(moved: Pace | None, limit: float) -> bool:
+    if moved is None or not np.isfinite(moved.usual).any():
+        return False
+    return 0 < float(np.nanmedian(moved.usual)) < limit and float(np.nanmax(moved.usual)) < 10 * limit
+
+
+def _hit(
+    subject: str, steps: NDArray[np.int64], values: curves.Values, fall: float, straight: bool, usual: float,
+    moved: Pace | None, rates: curves.Values, known_slow: bool, case: Case,
+) -> Hit:  # fmt: skip
+    now = float(np.median(values[-max(3, len(values) // 20) :]))
+    how = "in a straight line" if straight else "or hardly at all"
+    told = f"`{subject}` fell by {percent(fall)} to {short(now)} over {int(steps[-1] - steps[0]):,} steps, {how}"
+    advice = "Raise the learning rate tenfold, and again if the curve stays straight."
+    more: dict[str, float] = {"fall": fall, "loss": now}
+    rate = moved.rate if moved is not None else float(np.nanmax(rates)) if np.isfinite(rates).any() else math.nan
+    if moved is not None and usual > 0:
+        at = f" at learning rate {short(rate)}" if rate > 0 else ""
+        slowest = moved.names[int(np.nanargmin(moved.usual))]
+        told += f", while a step changed the weights by {short(usual)} of their norm{at}, least in `{slowest}`"
+        told += " (1e-3 is usual)"
+        more["update_ratio"] = usual
+        if rate > 0:
+            advice = f"Raise the learning rate from {short(rate)} towards {round_rate(rate * TARGET / usual)}."
+            more["learning_rate_to_try"] = rate * TARGET / usual
+    elif rate > 0:
+        advice = f"Raise the learning rate from {short(rate)} to {round_rate(10 * rate)} and see if it bends."
+    if rate > 0:
+        more["learning_rate"] = rate
+    by_pace = moved is not None and usual > 0
+    return Hit(
+        subject=subject,
+        first_step=int(steps[0]),
+        fired_step=int(steps[-1]),
+        last_step=int(steps[-1]),
+        count=len(steps),
+        active=True,
+        severity="warning" if known_slow else "info",
+        statistic="update_ratio" if by_pace else "fall of the loss over the run",
+        unit="per step" if by_pace else "share of the first loss",
+        value=usual if by_pace else fall,
+        limit=case.options["ratio"] if by_pace else case.options["fall"],
+        direction="below",
+        message=told + ".",
+        advice=(
+            advice,
+            "Check that the loss is not divided twice, and that gradients are not clipped to a tiny norm.",
+            "Scale inputs and targets to a standard deviation of 1.",
+        ),
+        more=more,
+    )
+
+
+_STEPS = np.arange(300.0)
+
+
+def _watched(curve: curves.Values, factor: float = 0.05, *, criterion: str = "CrossEntropyLoss") -> Run:
+    """Updates ``factor`` times the usual 1e-3 of the weights."""
+    network = Network(steps=300, lr=1e-5, criterion=criterion)
+    for i in range(network.depth):
+        network.scale(schema.UPDATE, network.weight(i), factor)
+    return network.loss(curve, noise=0.01).run()
+
+
+def _plain(curve: curves.Values, rates: curves.Values | None = None) -> Run:
+    noisy = curve * (1 + 0.01 * np.random.default_rng(0).standard_normal(len(curve)))
+    scalars = {"loss": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])}
+    if rates is not None:
+        scalars["lr"] = Series([(i, float(i), float(v)) for i, v in enumerate(rates)])
+    return Run("plain", scalars=scalars)
+
+
+_LINE = 2.3 - 0.2 * _STEPS / 300
+_BENT = 0.3 + 2 * np.exp(-_STEPS / 60)
+
+RULE = Rule(
+    id="learning-rate-too-low",
+    healthy="Learning rate not too low",
+    ill="Learning rate too low",
+    group="loss",
+    severity="warning",
+    scope="run",
+    check=check,
+    options=(
+        Option("ratio", 1e-4, "per step", "highest update : weight ratio", "a tenth of the 1e-3 of CS231n"),
+        Option("fall", 0.25, "share of the first loss", "a run that fell further has come some way", "judgement"),
+        Option("points", 100, "points", "points needed", "judgement"),
+    ),
+    examples=(
+        Example("creeps in a straight line", lambda: _watched(_LINE), ill=True, subject="loss/train", first_step=0),
+        Example("stands at chance", lambda: _watched(2.3 + 0 * _STEPS, 0.02), ill=True, subject="loss/train"),
+        Example("just below the limit", lambda: _watched(_LINE, 0.09), ill=True, subject="loss/train"),
+        Example("just above the limit", lambda: _watched(_LINE, 0.12), ill=False, outcome="Passed"),
+        Example("scalars alone: information", lambda: _plain(_LINE), ill=True, subject="loss"),
+        Example("a criterion of one's own: information", lambda: _watched(_LINE, criterion="MyLoss"), ill=True),
+        Example("falls further", lambda: _plain(2.3 - 0.8 * _STEPS / 300), ill=False, outcome="Passed"),
+        Example("bends", lambda: _watched(2.0 + 0.15 * _BENT), ill=False, outcome="Passed"),
+        Example("a usual pace, at chance", lambda: _watched(2.3 + 0 * _STEPS, 1.0), ill=False, outcome="Passed"),
+        Example("fine-tuned", lambda: _watched(0.4 - 0.03 * _STEPS / 300), ill=False, outcome="NotApplicable"),
+        Example("warming up", lambda: _plain(_LINE, 1e-6 * _STEPS), ill=False, outcome="TooLittleData"),
+        Example("lowered on the way", lambda: _plain(_LINE, 0.99**_STEPS), ill=False, outcome="NotApplicable"),
+        Example("fifty steps", lambda: _plain(_LINE[:50]), ill=False, outcome="TooLittleData"),
+        Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+    causes=("loss-not-decreasing", "slow-start", "underfitting", "still-improving"),
+)

@@ -1,0 +1,204 @@
+"""The training loss has gone up, far above the lowest level it had reached, and stays there.
+
+## What it detects
+A training loss that has lost at least half of what it had gained, or stands half above where it began, and does not
+come back. A spike that comes back is not reported, nor a loss that is just falling again.
+
+## Why it matters
+The steps are too large for the ground they are taken on; what had been learned is being destroyed. Further steps
+seldom mend it, and NaN often follows.
+
+## How it is computed
+The curve is reduced to at most 400 medians and smoothed by a running median over a twentieth of them. Its lowest
+level plus `rise` times the greater of the drop from the start and the first loss (in the loss's unit), and at least
+six sigma of the point-to-point noise above, is the limit. It fires where four fifths of the last twentieth of the
+points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
+in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
+
+## What to try
+1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
+2. Clip gradients by norm at about their usual norm.
+3. Warm the learning rate up, or raise it more slowly; look at what the schedule did at that step.
+4. Adam with a large beta2 on bursts of gradients: lower beta2 to 0.95, raise eps.
+5. Look at the batches just before: a broken shard, a changed normalization, a very long sequence.
+
+## When it is harmless
+The loss itself was changed on purpose: a curriculum, a new task, an added or re-weighted term. Then the first step
+reported is the one of the change.
+
+## References
+- [Stanford CS231n: the loss function](https://cs231n.github.io/neural-networks-3/#loss)
+- [ZClip: adaptive spike mitigation for LLM pre-training](https://arxiv.org/abs/2504.02507)
+- [PaLM, section 5.1: training instability](https://arxiv.org/abs/2204.02311)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.wording import short
+
+FEWEST_POINTS = 10
+MEDIANS = 400
+SIGMAS = 6.0
+STAYING = 0.8
+"""Share of the last points that must lie above the limit."""
+BREAKING_POINTS = 3
+"""Points above the limit that are enough where NaN or infinity follows."""
+COMING_BACK = 0.7
+"""Below this share of the way from the lowest level to the peak, and falling, a loss is on its way back."""
+
+ADVICE = (
+    "Go back to a checkpoint from before this step, with a learning rate three to ten times smaller.",
+    "Clip gradients by norm: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
+    "Look at what the learning rate schedule did at this step; raise it more slowly.",
+    "Look at the batches just before this step.",
+)
+
+
+def check(case: Case) -> Outcome:
+    if why := tags.moving_target(case.run):
+        return NotApplicable(why)
+    found = losses.training_loss(case.run)
+    if found is None:
+        return CouldNotCheck(losses.NEEDS)
+    curve = found.finite()
+    broken = not np.isfinite(found.values[-1]) if len(found) else False
+    if len(curve) < (BREAKING_POINTS + 2 if broken else FEWEST_POINTS):
+        return TooLittleData(f"{len(curve)} finite points of the training loss, {FEWEST_POINTS} are needed")
+    steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
+    tail = BREAKING_POINTS if broken else max(5, len(values) // 20)
+    level = curves.smooth(values, 1 if broken else max(3, len(values) // 20))
+    low_at = int(np.argmin(level))
+    low = float(level[low_at])
+    start = _start(case.run, values)
+    noise = curves.noise(values[: max(low_at, 5)])
+    limit = low + max(case.options["rise"] * max(start - low, abs(start)), SIGMAS * noise)
+    above = (level > limit) & (np.arange(len(level)) > low_at)
+    staying = above[-tail:].mean() >= STAYING and (values[-tail:] > limit).mean() >= STAYING
+    if not staying or (not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)):
+        share = float((level[-1] - low) / (limit - low)) if limit > low else 0.0
+        return Passed(Closest(min(1.0, max(0.0, share)), found.subject, int(steps[-1]), "training loss"))
+    crossing = int(np.flatnonzero(~above)[-1]) + 1
+    return Ill([_hit(found.subject, steps, values, crossing, tail, low, low_at, limit, broken)])
+
+
+def _start(run: Run, values: curves.Values) -> float:
+    """The first loss, or the cost of a constant answer where that is lower: a bad start is no level to keep."""
+    first = float(np.median(values[:3]))
+    chance = [naive for history in run.watches.values() if np.isfinite(naive := naive_loss(history))]
+    return min(first, chance[0]) if len(chance) == 1 else first
+
+
+def _coming_back(values: curves.Values, level: curves.Values, low_at: int, tail: int) -> bool:
+    peak = float(level[low_at:].max())
+    way = (float(level[-1]) - float(level[low_at])) / (peak - float(level[low_at]))
+    return way < COMING_BACK and curves.trend(values[-3 * tail :][-80:]) < -SIGMAS / 2
+
+
+def _hit(
+    subject: str, steps: NDArray[np.int64], values: curves.Values, crossing: int, tail: int, low: float, low_at: int,
+    limit: float, broken: bool,
+) -> Hit:  # fmt: skip
+    crossing = min(crossing, len(steps) - 1)
+    fired = min(len(steps) - 1, crossing + tail - 1)
+    now = float(np.median(values[-tail:]))
+    then = " and is no longer finite" if broken else ""
+    return Hit(
+        subject=subject,
+        first_step=int(steps[crossing]),
+        fired_step=int(steps[fired]),
+        last_step=int(steps[-1]),
+        count=len(steps) - crossing,
+        active=True,
+        severity="critical",
+        statistic="training loss",
+        unit="unit of the loss",
+        value=now,
+        limit=limit,
+        direction="above",
+        message=(
+            f"`{subject}` rose to {short(now)}{then}, after it had fallen to {short(low)} at step "
+            f"{int(steps[low_at]):,}; it has stayed above {short(limit)} since step {int(steps[crossing]):,}."
+        ),
+        advice=ADVICE,
+        more={"lowest": low, "lowest_step": int(steps[low_at])},
+    )
+
+
+def _plain(values: NDArray[np.float64], noise: float = 0.03) -> Run:
+    noisy = values * (1 + noise * np.random.default_rng(0).standard_normal(len(values)))
+    return Run("plain", scalars={"loss": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])})
+
+
+_STEPS = np.arange(400.0)
+_FALL = 0.1 + 2.2 * np.exp(-_STEPS / 60)
+
+
+def _up(at: int, to: float, until: int = 400) -> NDArray[np.float64]:
+    """A healthy curve that rises to ``to`` from step ``at`` and is back after ``until``."""
+    return np.where((at <= _STEPS) & (until > _STEPS), to, _FALL)
+
+
+RULE = Rule(
+    id="loss-diverging",
+    healthy="Loss not diverging",
+    ill="Loss diverging",
+    group="loss",
+    severity="critical",
+    scope="run",
+    check=check,
+    options=(
+        Option(
+            "rise", 0.5, "share", "how much of the loss's drop, or of the first loss, may be lost again", "judgement"
+        ),
+    ),
+    examples=(
+        Example("loses what it had learned", lambda: _plain(_up(250, 2.3)), ill=True, subject="loss", first_step=250),
+        Example("grows without bound", lambda: _plain(2.3 * 1.05**_STEPS), ill=True, subject="loss"),
+        Example(
+            "a few steps up, then NaN",
+            lambda: _plain(np.array([2.3, 2.2, 2.1, 1.9, 9.0, 400.0, 1e6, np.nan, np.nan]), 0),
+            ill=True,
+            subject="loss",
+            first_step=4,
+        ),
+        Example("a negative loss", lambda: _plain(np.where(_STEPS < 300, -100 + 95 * _FALL / 2.3, 20.0)), ill=True),
+        Example("regains three quarters", lambda: _plain(_up(250, 0.1 + 0.75 * 2.3)), ill=True, first_step=250),
+        Example("regains a quarter", lambda: _plain(_up(250, 0.1 + 0.25 * 2.3)), ill=False, outcome="Passed"),
+        Example("a spike that comes back", lambda: _plain(_up(250, 9, 280)), ill=False, outcome="Passed"),
+        Example("a healthy curve", lambda: _plain(_FALL), ill=False, outcome="Passed"),
+        Example("a very noisy healthy curve", lambda: _plain(_FALL, 0.6), ill=False, outcome="Passed"),
+        Example(
+            "a new task, learned in its turn",
+            lambda: _plain(np.where(_STEPS < 300, _FALL, 0.1 + 3 * np.exp(-(_STEPS - 300) / 40))),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example(
+            "NaN out of the blue", lambda: _plain(np.where(_STEPS < 300, _FALL, np.nan)), ill=False, outcome="Passed"
+        ),
+        Example("five points", lambda: _plain(_FALL[:5]), ill=False, outcome="TooLittleData"),
+        Example("a log without a loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+    causes=("non-finite", "loss-not-decreasing", "diverging-weights"),
+)

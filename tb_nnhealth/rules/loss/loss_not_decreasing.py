@@ -1,0 +1,325 @@
+"""The training loss stands where it began, or where an answer that ignores the input would stand.
+
+## What it detects
+No gain of the training loss over its own noise from the start on; or, where the criterion is watched, a loss that is
+no better than that of the best constant answer. A loss that falls slowly but surely is not reported.
+
+## Why it matters
+Nothing is being learned, and waiting does not change it. Every other number of such a run describes noise.
+
+## How it is computed
+The median of the best later third of the curve is compared with that of the first 1, 3 and 10 points, tenth and
+third. The standard error of each comes from the point-to-point noise (MAD of differences / sqrt 2). It fires where no
+comparison shows a gain beyond three standard errors and `gain` (share of the first loss), the last four fifths have
+no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would have been seen. A
+constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
+squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it or not yet
+come near. A loss that rises to more than twice its start is left to the rule on diverging losses. At least `points`
+points are asked for, or twenty of so little noise that a gain of `gain` would show. Points before the learning rate
+first exceeds 0 are left out.
+
+## What to try
+1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
+2. Check that gradients arrive and weights move: `zero_grad`, `backward`, `step`, `requires_grad`, the optimizer's
+   parameters, a `detach()` on the way.
+3. Check that inputs and labels still belong together after shuffling and augmentation.
+4. Try learning rates ten times greater and smaller.
+5. Take away what may hold it back: softmax before the loss, strong weight decay, saturated or dead layers.
+
+## When it is harmless
+A model that was trained before and starts at its floor (start the run's steps where the earlier run ended, or silence
+the rule), losses against an opponent or an environment (recognised by their tags and left out), tasks that need a
+long plateau before they are understood.
+
+## References
+- [Stanford CS231n: sanity checks and babysitting the learning process](https://cs231n.github.io/neural-networks-3/)
+- [A recipe for training neural networks](https://karpathy.github.io/2019/04/25/recipe/)
+- [37 reasons why your network is not working](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent, short
+
+FEWEST_POINTS = 20
+SIGNIFICANT = 3.0
+FALLING = -4.0
+"""Mann-Kendall's z below which a curve is called falling."""
+RESOLVABLE = 0.10
+"""A gain of this share of the first loss must have been visible above the noise."""
+AT_CHANCE = 0.98
+ABOVE_CHANCE = 1.1
+"""A falling loss beyond this share of a constant answer's is still on its way down to it."""
+LEARNED = 0.9
+"""A loss that was once below this share of a constant answer's has been lower, whatever became of it."""
+PRETRAINED = 0.7
+"""A first loss below this share of a constant answer's was learned before this run."""
+NOTHING_LEFT = 0.05
+RISEN = 2.0
+WARMING_UP = 1.02
+RESUMED = 10
+
+
+@dataclass(frozen=True)
+class Gain:
+    """``value``: fall of the loss as a share of the first; ``upper``: the most that the noise leaves possible."""
+
+    value: float
+    upper: float
+    seen: bool
+    """Whether some comparison shows a gain beyond the noise and beyond what is asked for."""
+    falling: bool
+    rising: bool
+    first: float
+    last: float
+    """Median of the last two thirds."""
+    lowest: float
+    """Lowest median of a twentieth, anywhere."""
+    now: float
+    """Median of the last fifth, and two standard errors more."""
+    noise: float
+
+
+def check(case: Case) -> Outcome:
+    if why := tags.moving_target(case.run):
+        return NotApplicable(why)
+    found = losses.training_loss(case.run)
+    if found is None:
+        return CouldNotCheck(losses.NEEDS)
+    curve, rates = found.finite(), losses.learning_rate(case.run)
+    moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
+    rate_is_zero = rates is not None and len(rates[1]) > 0 and not len(moving)
+    values, steps = curve.values, curve.steps
+    if rates is not None and len(moving) and moving[0] > 0:
+        begun = steps >= rates[0][moving[0]]
+        values, steps = values[begun], steps[begun]
+    if len(values) < FEWEST_POINTS:
+        return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
+    begins = int(curve.steps[0])
+    if begins > RESUMED * max(1, int(np.median(np.diff(steps)))):
+        return NotApplicable(f"the loss begins at step {begins:,}: an earlier training goes on")
+    if rates is not None and _warming_up(rates[1]):
+        return TooLittleData("the learning rate is still rising")
+    chance = _chance(case.run)
+    first = float(np.median(values[:3]))
+    if first < PRETRAINED * chance or (math.isnan(chance) and abs(first) < NOTHING_LEFT):
+        return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")
+    gain = measure(values, case.options["gain"])
+    enough = len(values) >= case.options["points"]
+    on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance
+    below = gain.lowest < LEARNED * chance or on_its_way
+    at_chance = enough and gain.last >= AT_CHANCE * chance and not below
+    if gain.rising and gain.last > RISEN * max(first, 0.0 if math.isnan(chance) else chance):
+        return NotApplicable("the loss rises: whether it diverges is another rule's question")
+    if not at_chance and (gain.falling or gain.seen):
+        return Passed()
+    if not at_chance and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
+        return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
+    return Ill([_hit(found.subject, steps, gain, chance if at_chance else math.nan, rate_is_zero, case)])
+
+
+def measure(values: curves.Values, asked: float) -> Gain:
+    """How far ``values``, float64 of shape (n,), n ≥ 9, fell from the start; ``asked``: least gain that counts."""
+    n = len(values)
+    noise = curves.noise(values)
+    later = [curves.level(part, noise) for part in (values[n // 3 : 2 * n // 3], values[2 * n // 3 :])]
+    best = min(later, key=lambda level: level.value)
+    scale = max(abs(float(np.median(values[:3]))), noise, 1e-12)
+    seen = False
+    for count in sorted({1, 3, 10, n // 10, n // 3}):
+        if 0 < count <= n // 3:
+            start = curves.level(values[:count], noise)
+            error = math.hypot(start.error, best.error)
+            seen |= start.value - best.value > max(SIGNIFICANT * error, asked * scale)
+    width = max(5, n // 20)
+    _, parts = curves.blocks(np.arange(n), values, n // width)
+    lowest = float(parts.min())
+    opening = curves.level(values[:3], noise)
+    seen |= opening.value - lowest > max((SIGNIFICANT + 1) * opening.error, 2 * asked * scale)
+    start = curves.level(values[: n // 3], noise)
+    error = math.hypot(start.error, best.error)
+    gain = (start.value - best.value) / scale
+    _, tail = curves.blocks(np.arange(n - n // 5), values[n // 5 :], 80)
+    end = curves.level(values[-max(3, n // 5) :], noise)
+    return Gain(
+        value=gain,
+        upper=gain + 2 * error / scale,
+        seen=seen,
+        falling=curves.trend(tail) < FALLING,
+        rising=curves.trend(tail) > -FALLING,
+        first=float(np.median(values[:3])),
+        last=float(np.median(values[n // 3 :])),
+        lowest=lowest,
+        now=end.value + 2 * end.error,
+        noise=noise,
+    )
+
+
+def _chance(run: Run) -> float:
+    """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
+    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_loss(history))]
+    return known[0] if len(known) == 1 else math.nan
+
+
+def _warming_up(rates: curves.Values) -> bool:
+    """Whether the learning rate is at its highest so far and was lower three quarters of the way ago."""
+    return bool(rates[-1] >= rates.max() and rates[-1] > WARMING_UP * rates[(3 * len(rates)) // 4])
+
+
+def _hit(
+    subject: str, steps: NDArray[np.int64], gain: Gain, chance: float, rate_is_zero: bool,
+    case: Case,
+) -> Hit:  # fmt: skip
+    at = min(len(steps), int(case.options["points"])) - 1
+    told = f"`{subject}` stays at {short(gain.last)} over {len(steps):,} points"
+    if math.isnan(chance):
+        told += f": it gained {percent(max(0.0, gain.value))} of its first value, no more than its noise."
+    else:
+        told += f", no better than an answer that ignores the input ({chance:.3f})."
+    if rate_is_zero:
+        told += " The learning rate is 0."
+    advice = (
+        "Overfit one batch of a few samples first: if that fails, the fault is in the model or the loop.",
+        "Check that gradients arrive and weights move: backward, step, requires_grad, the optimizer's parameters.",
+        "Check that inputs and labels still belong together after shuffling and augmentation.",
+        "Try learning rates ten times greater and ten times smaller.",
+    )
+    return Hit(
+        subject=subject,
+        first_step=int(steps[0]),
+        fired_step=int(steps[at]),
+        last_step=int(steps[-1]),
+        count=len(steps),
+        active=True,
+        severity="warning" if math.isnan(chance) else "critical",
+        statistic="gain of the loss since the start",
+        unit="share of the first loss",
+        value=gain.value,
+        limit=case.options["gain"],
+        direction="below",
+        message=told,
+        advice=(("Set a learning rate above 0.", *advice) if rate_is_zero else advice),
+        more={"first_loss": gain.first, "loss": gain.last, "noise": gain.noise}
+        | ({} if math.isnan(chance) else {"constant_answer": chance}),
+    )
+
+
+def _plain(curve: NDArray[np.floating[Any]], noise: float, tag: str = "train_loss", step: int = 1) -> Run:
+    rng = np.random.default_rng(0)
+    values = curve + noise * rng.standard_normal(len(curve))
+    return Run("plain", scalars={tag: Series([(i * step, float(i), float(v)) for i, v in enumerate(values)])})
+
+
+def _watched(start: float, end: float, classes: int = 10) -> Run:
+    """A watched classifier whose loss goes from ``start`` to ``end`` within ten steps and stays there."""
+    network = Network(classes=classes)
+    return network.loss(end + (start - end) * np.exp(-np.arange(network.steps) / 3.0), noise=0.01).run()
+
+
+_ONES = np.ones(200)
+_FALL = np.exp(-np.arange(200) / 40.0)
+
+
+def _warm_up_only() -> Run:
+    run = _plain(2.3 * _ONES[:60], 0.01)
+    run.scalars["lr"] = Series([(i, float(i), 1e-5 * i) for i in range(60)])
+    return run
+
+
+def _reinforced() -> Run:
+    run = _plain(_ONES, 0.05, tag="train/loss")
+    run.scalars["rollout/ep_rew_mean"] = Series([(i, float(i), float(i)) for i in range(200)])
+    return run
+
+
+RULE = Rule(
+    id="loss-not-decreasing",
+    healthy="Loss decreasing",
+    ill="Loss not decreasing",
+    group="loss",
+    severity="critical",
+    scope="run",
+    check=check,
+    options=(
+        Option("gain", 0.02, "share of the first loss", "least fall of the loss that counts as one", "judgement"),
+        Option("points", 50, "points", "points needed; fewer where the noise is small", "judgement"),
+    ),
+    examples=(
+        Example("flat from the start", lambda: _plain(2.3 * _ONES, 0.03), ill=True, subject="train_loss", first_step=0),
+        Example("thirty epochs at ln 2", lambda: _plain(0.6931 * _ONES[:30], 2e-4), ill=True, subject="train_loss"),
+        Example(
+            "falls from 30 to ln 10, and stays",
+            lambda: _watched(30, 2.30),
+            ill=True,
+            subject="loss/train",
+            first_step=0,
+        ),
+        Example("rises instead", lambda: _plain(1 + 0.1 * np.arange(200) / 200, 0.02), ill=True, subject="train_loss"),
+        Example(
+            "rises without bound",
+            lambda: _plain(2.3 * 1.05 ** np.arange(200), 0.02),
+            ill=False,
+            outcome="NotApplicable",
+        ),
+        Example("below 0 and flat", lambda: _plain(-3 * _ONES, 0.02), ill=True, subject="train_loss"),
+        Example("falls", lambda: _plain(2.3 * _FALL, 0.03), ill=False, outcome="Passed"),
+        Example(
+            "falls slowly but surely", lambda: _plain(2.3 - 1e-4 * np.arange(200), 0.003), ill=False, outcome="Passed"
+        ),
+        Example("falls at once, then stays", lambda: _watched(2.3, 0.4), ill=False, outcome="Passed"),
+        Example("falls from 0 to -80", lambda: _plain(80 * _FALL - 80, 0.5), ill=False, outcome="Passed"),
+        Example(
+            "3 % below the start",
+            lambda: _plain(2.3 * (0.97 + 0.03 * (_FALL > 0.6)), 0.005),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example("1 % below the start", lambda: _plain(2.3 * (0.99 + 0.01 * (_FALL > 0.6)), 0.005), ill=True),
+        Example("noise that hides any trend", lambda: _plain(_ONES, 0.6), ill=False, outcome="TooLittleData"),
+        Example("ten points", lambda: _plain(_ONES[:10], 0.0), ill=False, outcome="TooLittleData"),
+        Example("learning rate still warming up", _warm_up_only, ill=False, outcome="TooLittleData"),
+        Example("an earlier training goes on", lambda: _resumed(), ill=False, outcome="NotApplicable"),
+        Example("fine-tuned from near its floor", lambda: _watched(0.31, 0.30), ill=False, outcome="NotApplicable"),
+        Example("nothing left to gain", lambda: _plain(0.01 * _ONES, 0.001), ill=False, outcome="NotApplicable"),
+        Example("reinforcement learning", _reinforced, ill=False, outcome="NotApplicable"),
+        Example(
+            "an accuracy that stays",
+            lambda: _plain(_ONES, 0.0, tag="Loss/valid_acc"),
+            ill=False,
+            outcome="CouldNotCheck",
+        ),
+    ),
+    page=__doc__ or "",
+    causes=("underfitting", "slow-start"),
+)
+
+
+def _resumed() -> Run:
+    run = _plain(2.3 * _ONES, 0.03)
+    series = run.scalars["train_loss"]
+    run.scalars["train_loss"] = Series([(s + 5000, s, v) for s, v in zip(series.steps, series.values, strict=True)])
+    return run

@@ -1,0 +1,91 @@
+"""Where a noisy loss leaps above the level it had reached, and comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.rules.evidence import curves
+
+Mask = NDArray[np.bool_]
+
+SMOOTHED_FROM = 100
+"""Points from which the median of five stands for a point, so that a single wild batch is no spike."""
+OPENING = 0.05
+"""Share of the run in which the loss may first go up."""
+BACK = 0.5
+"""Share of the limit below which a spike is over."""
+RESTLESS = 3.0
+RESTLESS_SHARE = 0.02
+"""Where more points than this lie a third of the way up, outside of every spike, the noise itself has that reach."""
+
+
+@dataclass(frozen=True)
+class Spike:
+    """Indices of the first and last point above the limit and of the highest; ``peak`` is the loss there.
+
+    ``level``: what the loss had been brought down to before.
+    """
+
+    first: int
+    last: int
+    at: int
+    peak: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """``limit``: height above the level reached that makes a spike, in the loss's unit; ``highest``: met so far."""
+
+    spikes: list[Spike]
+    limit: float
+    highest: float
+    smoothed: curves.Values
+
+
+def find(values: curves.Values, start: float, sigmas: float, lost: float) -> Search:
+    """Spikes of ``values``, float64 of shape (n,), that lose the share ``lost`` of the gain since ``start``.
+
+    The height is taken above the lowest level so far, and must also exceed its own median by ``sigmas`` times its
+    robust scatter (MAD).
+    """
+    n = len(values)
+    smoothed = curves.smooth(values, 5 if n >= SMOOTHED_FROM else 1)
+    level = np.minimum.accumulate(curves.smooth(values, 5))
+    height = smoothed - level
+    limit = float(np.median(height)) + sigmas * curves.sigma(height)
+    gained = start - level
+    needed = np.maximum(limit, lost * gained)
+    above = (height > needed) & (gained > 0)
+    above[: max(2, int(OPENING * n))] = False
+    spans = _spans(above, height < BACK * needed)
+    inside = np.zeros(n, bool)
+    spikes = []
+    for first, last, back in spans:
+        inside[first : back + 1] = True
+        at = first + int(np.argmax(smoothed[first : last + 1]))
+        spikes.append(Spike(first, last, at, float(smoothed[at]), float(level[max(0, first - 1)])))
+    spikes = [spike for spike, span in zip(spikes, spans, strict=True) if span[2] < n]
+    least = min((spike.peak - spike.level for spike in spikes), default=np.inf)
+    outside = ~inside & (np.arange(n) >= n // 10)
+    if outside.any() and (height[outside] > least / RESTLESS).mean() > RESTLESS_SHARE:
+        spikes = []
+    highest = float((height / np.maximum(needed, 1e-300)).max(where=gained > 0, initial=0.0))
+    return Search(spikes, limit, highest, smoothed)
+
+
+def _spans(above: Mask, back: Mask) -> list[tuple[int, int, int]]:
+    """First and last point above, and the first at which the loss is back (n where it is not), for each spike."""
+    n, found, i = len(above), [], 0
+    starts = np.flatnonzero(above)
+    while (rest := starts[starts >= i]).size:
+        first = int(rest[0])
+        returned = np.flatnonzero(back[first:])
+        end = first + int(returned[0]) if returned.size else n
+        last = first + int(np.flatnonzero(above[first:end])[-1])
+        found.append((first, last, end))
+        i = end
+    return found

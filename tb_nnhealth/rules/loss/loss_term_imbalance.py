@@ -1,0 +1,232 @@
+"""One term of the loss outweighs the others a hundredfold, and the others are not learned.
+
+## What it detects
+A loss of several logged terms in which one is more than a hundred times the size of another throughout. It is a
+warning where the small term stands where it began: it contributes nothing to the gradient, and nothing is done about
+it.
+
+## Why it matters
+The optimizer lowers the sum, and the sum is the large term. A goal that is a hundredth of it is reached by accident
+only, and the curve of the total shows nothing of this.
+
+## How it is computed
+Scalars that are losses of training and whose tags name a term (`loss/box`, `kl_loss`), at the steps they share.
+Where the total is logged, the weight of each term is found by least squares; where the terms explain the total to 2
+%, the weighted terms are compared, else the values as logged. A term is small where the largest is more than
+`factor` times its size (absolute values, no unit) in nine tenths of the points. It is not learned where the median
+of its last fifth is not below 0.9 of that of its first twentieth, or the fall is less than four standard errors,
+while the large term fell by a quarter or is at rest. Information where the small term improves, is a regularizer by
+its name (kl, l2, penalty, balance, entropy …), or is below `least` of the unit it is logged in, weights taken away.
+At least `points` common points.
+
+## What to try
+1. Give each term a weight that brings them to the same size at the start; the finding names it.
+2. Normalize the targets that the large term measures (a squared error of pixels from 0 to 255 is 65,000 times too
+   large).
+3. Use means rather than sums over pixels, positions or anchors, for all terms alike.
+4. Learn the weights: uncertainty weighting, GradNorm.
+5. A divergence that outweighs the reconstruction: anneal its weight from 0.
+
+## When it is harmless
+Penalties are small on purpose, and a term that has been solved is small for good.
+
+## References
+- [37 reasons why your network is not working, number 20](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [Multi-task learning using uncertainty to weigh losses](https://arxiv.org/abs/1705.07115)
+- [GradNorm](https://arxiv.org/abs/1711.02257)
+- [Generating sentences from a continuous space (KL collapse)](https://arxiv.org/abs/1511.06349)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.loss.loss_terms import Terms, loss_terms
+from tb_nnhealth.rules.wording import round_rate, short
+
+THROUGHOUT = 0.9
+IMPROVED = 0.9
+LARGE_FELL = 0.75
+SIGMAS = 4.0
+REGULARIZERS = frozenset(("kl", "kld", "divergence", "reg", "regularization", "regularizer", "l", "penalty", "decay"))
+REGULARIZERS |= {"balance", "balancing", "aux", "auxiliary", "entropy", "tv", "sparsity", "commit", "commitment"}
+REGULARIZERS |= {"consistency", "smoothness", "orthogonality", "router", "z", "prior"}
+"""Words of terms that may stay where they are."""
+TERMS_NEED = 'log each term of the loss: writer.add_scalar("loss/reconstruction", reconstruction, step)'
+
+
+def check(case: Case) -> Outcome:
+    if why := tags.moving_target(case.run):
+        return NotApplicable(why)
+    terms = loss_terms(case.run)
+    if terms is None:
+        return _nothing_to_compare(case.run)
+    if len(terms.steps) < case.options["points"]:
+        return TooLittleData(f"{len(terms.steps)} points at which all terms are logged")
+    sizes = np.abs(terms.weighted)
+    largest = int(np.argmax(np.median(sizes[: max(3, len(sizes) // 10)], axis=0)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(sizes > 0, sizes[:, [largest]] / sizes, np.inf)
+    usual = np.quantile(times, 1 - THROUGHOUT, axis=0)
+    opening = max(3, len(times) // 10)
+    drowned = [_stands(terms.values[:, i]) and _fell(terms.values[:, largest]) for i in range(len(terms.tags))]
+    usual = np.where(drowned, np.maximum(usual, np.median(times[:opening], axis=0)), usual)
+    usual[largest] = 1.0
+    small = np.flatnonzero(usual > case.options["factor"])
+    if not len(small):
+        at = int(np.argmax(usual))
+        return Passed(
+            Closest(min(1.0, float(usual[at]) / case.options["factor"]), terms.tags[at], int(terms.steps[-1]), "size")
+        )
+    return Ill([_hit(terms, int(i), largest, float(usual[i]), case) for i in small])
+
+
+def _nothing_to_compare(run: Run) -> Outcome:
+    if losses.training_loss(run) is None:
+        return CouldNotCheck(TERMS_NEED)
+    return NotApplicable("the log has no two terms of a loss")
+
+
+def _levels(values: curves.Values) -> tuple[float, float]:
+    """Where a term began, and where it ends."""
+    n = len(values)
+    return float(np.median(values[: max(3, n // 20)])), float(np.median(values[-max(3, n // 5) :]))
+
+
+def _stands(values: curves.Values) -> bool:
+    """Whether a term has not improved, beyond its noise and by a tenth."""
+    n, (start, end) = len(values), _levels(values)
+    error = curves.noise(values) * math.sqrt(1 / max(3, n // 20) + 1 / max(3, n // 5))
+    return not (end < IMPROVED * start and start - end > SIGMAS * error)
+
+
+def _fell(values: curves.Values) -> bool:
+    start, end = _levels(values)
+    return end < LARGE_FELL * start
+
+
+def _hit(terms: Terms, i: int, largest: int, times: float, case: Case) -> Hit:
+    tag, large, steps = terms.tags[i], terms.tags[largest], terms.steps
+    values = terms.values[:, i]
+    start, end = _levels(values)
+    improves = not _stands(values)
+    regularizer = bool(set(tags.parts(tag)) & REGULARIZERS)
+    matters = abs(start) >= case.options["least"] or terms.known
+    harmful = _fell(terms.values[:, largest]) and not improves and not regularizer and matters and start > 0
+    ratio = times if math.isfinite(times) else 1e300
+    weights = "with their weights, " if terms.known else ""
+    course = f"went from {short(start)} to {short(end)}" if improves else f"stayed at {short(end)}"
+    balanced = round_rate(ratio) if ratio < 1e300 else "more"
+    return Hit(
+        subject=tag,
+        first_step=int(steps[0]),
+        fired_step=int(steps[-1]),
+        last_step=int(steps[-1]),
+        count=len(steps),
+        active=True,
+        severity="warning" if harmful else "info",
+        statistic="largest term over this one",
+        unit="1",
+        value=ratio,
+        limit=case.options["factor"],
+        direction="above",
+        message=(
+            f"`{large}` is more than {short(ratio) if ratio < 1e300 else 'any number of'} times `{tag}`, "
+            f"{weights}at the start or throughout, and `{tag}` {course}."
+        ),
+        advice=(
+            f"Multiply `{tag}` by about {balanced}, or divide `{large}` by it, and watch both.",
+            "Take means rather than sums over pixels, positions or anchors, for all terms alike.",
+            "Normalize what the large term measures to a standard deviation of 1.",
+        ),
+        more={"start": start, "end": end, "largest": large},
+    )
+
+
+_STEPS = np.arange(300.0)
+
+
+def _logged(noise: float = 0.05, **terms: curves.Values) -> Run:
+    rng = np.random.default_rng(0)
+    scalars = {}
+    noisy = {name: curve * (1 + noise * rng.standard_normal(len(curve))) for name, curve in terms.items()}
+    if "total" in noisy:
+        noisy["total"] = np.sum([curve for name, curve in noisy.items() if name != "total"], axis=0)
+    for name, curve in noisy.items():
+        tag = f"loss/{name.replace('_', '/')}"
+        scalars[tag] = Series([(i, float(i), float(v)) for i, v in enumerate(curve)])
+    return Run("plain", scalars=scalars)
+
+
+def _fall(start: float, to: float = 0.1) -> curves.Values:
+    return np.asarray(start * (to + (1 - to) * np.exp(-_STEPS / 50)))
+
+
+_FLAT = 0.69 + 0 * _STEPS
+
+
+def _weighted() -> Run:
+    """The regularizer counts for 1e-4 of what is logged of it: small in the sum alone."""
+    run = _logged(pixels=_fall(3.0), classes=_FLAT)
+    pixels, classes = (run.scalars[f"loss/{name}"].values for name in ("pixels", "classes"))
+    run.scalars["loss/total"] = Series([(i, float(i), float(v)) for i, v in enumerate(pixels + 1e-4 * classes)])
+    return run
+
+
+RULE = Rule(
+    id="loss-term-imbalance",
+    healthy="Terms of the loss in proportion",
+    ill="One term of the loss outweighs the others",
+    group="loss",
+    severity="warning",
+    scope="run",
+    check=check,
+    options=(
+        Option("factor", 100.0, "1", "largest term over a small one", "37 reasons, number 20; judgement"),
+        Option("least", 0.05, "unit of the term", "first value that leaves something to gain", "judgement"),
+        Option("points", 20, "points", "common points needed", "judgement"),
+    ),
+    examples=(
+        Example("the small term stands", lambda: _logged(box=_fall(5000.0), cls=_FLAT), True, "loss/cls", 0),
+        Example("with its total", lambda: _logged(box=_fall(3000.0), cls=_FLAT, total=_FLAT), True, "loss/cls"),
+        Example("small in the total alone", _weighted, ill=True, subject="loss/classes"),
+        Example("it improves: information", lambda: _logged(box=_fall(5000.0), cls=_fall(0.69)), True, "loss/cls"),
+        Example("a penalty: information", lambda: _logged(data=_fall(5000.0), kl=_FLAT), True, "loss/kl"),
+        Example("a fiftieth", lambda: _logged(box=_fall(35.0), cls=_FLAT), ill=False, outcome="Passed"),
+        Example("of one size", lambda: _logged(box=_fall(2.0), cls=_fall(0.69)), ill=False, outcome="Passed"),
+        Example(
+            "large at the start alone",
+            lambda: _logged(box=_fall(200.0, 1e-3), cls=_fall(0.69)),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example("one term", lambda: _logged(box=_fall(2.0)), ill=False, outcome="NotApplicable"),
+        Example(
+            "a generator and its opponent",
+            lambda: _logged(generator=_fall(500.0), discriminator=_FLAT),
+            ill=False,
+            outcome="NotApplicable",
+        ),
+        Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+    causes=("underfitting",),
+)

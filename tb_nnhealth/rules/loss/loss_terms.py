@@ -1,0 +1,95 @@
+"""The terms that a loss is the sum of, as they are logged beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.evidence import curves, tags
+
+NOT_A_TERM = frozenset(
+    ("loss", "losses", "epoch", "step", "batch", "avg", "average", "mean", "smooth", "ema", "running")
+)
+WHOLE = frozenset(("total", "sum", "full", "overall", "all", "combined", "objective"))
+FEWEST_POINTS = 20
+EXPLAINED = 0.02
+"""Share of the total that the terms, each times a constant, may leave unexplained."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """``tags`` and ``values``, float64 of shape (points, terms), at common ``steps``.
+
+    ``weighted``: each times its weight in the total, where the total is logged and is such a sum; else as logged.
+    ``known``: whether that is so.
+    """
+
+    tags: tuple[str, ...]
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    weighted: NDArray[np.float64]
+    known: bool
+
+
+def loss_terms(run: Run) -> Terms | None:
+    """The training loss's terms, where at least two are logged over common steps."""
+    found: dict[str, Series] = {}
+    total: Series | None = None
+    for tag, series in run.scalars.items():
+        role = tags.role(tag, run.name)
+        if role.metric != "loss" or role.phase == "val" or len(series) < FEWEST_POINTS:
+            continue
+        if _words(tag):
+            found[tag] = series
+        elif total is None or len(series) > len(total):
+            total = series
+    if len(found) < 2:
+        return None
+    steps = _common([*found.values()])
+    if len(steps) < FEWEST_POINTS:
+        return None
+    values = np.stack([_at(series, steps) for series in found.values()], axis=1)
+    keep = np.isfinite(values).all(axis=1)
+    steps, values = steps[keep], values[keep]
+    if len(steps) < FEWEST_POINTS:
+        return None
+    weights = _weights(values, steps, total)
+    weighted = values if weights is None else values * weights
+    return Terms(tuple(found), steps, values, weighted, weights is not None)
+
+
+def _words(tag: str) -> list[str]:
+    """Words of a tag that name one term of the loss."""
+    words = [word for word in tags.parts(tag) if word not in NOT_A_TERM and tags.role(word).phase is None]
+    return [] if set(words) & WHOLE else words
+
+
+def _common(series: list[Series]) -> NDArray[np.int64]:
+    steps = series[0].steps
+    for other in series[1:]:
+        steps = np.intersect1d(steps, other.steps)
+    return steps
+
+
+def _at(series: Series, steps: NDArray[np.int64]) -> curves.Values:
+    place = np.clip(np.searchsorted(series.steps, steps), 0, len(series) - 1)
+    return np.where(series.steps[place] == steps, series.values[place], np.nan)
+
+
+def _weights(values: NDArray[np.float64], steps: NDArray[np.int64], total: Series | None) -> curves.Values | None:
+    """What each term is multiplied by in ``total``; None where it is not logged, or no such sum."""
+    if total is None:
+        return None
+    whole = _at(total, steps)
+    seen = np.isfinite(whole)
+    if seen.sum() < FEWEST_POINTS:
+        return None
+    scale = np.maximum(np.abs(values[seen]).max(axis=0), 1e-300)
+    weights, *_ = np.linalg.lstsq(values[seen] / scale, whole[seen], rcond=1e-8)
+    weights = weights / scale
+    off = np.abs(values[seen] @ weights - whole[seen])
+    explained = float(np.median(off)) <= EXPLAINED * float(np.median(np.abs(whole[seen])))
+    return weights if explained and (weights >= 0).all() else None

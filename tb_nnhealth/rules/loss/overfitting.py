@@ -1,0 +1,282 @@
+"""The validation loss rises from its minimum while the training loss goes on falling.
+
+## What it detects
+A validation loss that has departed upward from the lowest level it had reached, beyond its own noise, for its last
+points, while the training loss fell further.
+
+## Why it matters
+From the minimum on, the network learns the training samples rather than the task: it becomes surer of answers that
+are wrong on new data. The best network is the one at the minimum, not the last.
+
+## How it is computed
+The validation loss is smoothed by a running median. It fires where the median of its last points (a sixth, at least
+two) exceeds the minimum by `rise` (share of the minimum), by 5 % of the drop from the first loss and by four standard
+errors of its point-to-point noise; where it rises as a trend since the minimum; where the training loss at the end
+lies below that at the minimum, or below half of the validation loss; and where validation lies above training. The
+curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit.
+
+## What to try
+1. Keep the network of the best validation loss: early stopping.
+2. More data, or more augmentation of what there is.
+3. Weight decay, dropout, label smoothing, a smaller network.
+4. For a pre-trained network: fewer epochs, a smaller learning rate, fewer trainable layers.
+5. Check that training and validation data come from the same distribution and are disjoint.
+
+## When it is harmless
+Where the validation accuracy is still at its best the network is overconfident rather than worse; that is reported as
+information. Some small algorithmic tasks are understood only long after (grokking).
+
+## References
+- [Stanford CS231n: train and validation accuracy](https://cs231n.github.io/neural-networks-3/#accuracy)
+- [37 reasons why your network is not working](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [On calibration of modern neural networks](https://arxiv.org/abs/1706.04599)
+- [Grokking: generalization beyond overfitting](https://arxiv.org/abs/2201.02177)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import Run, Series
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.wording import percent, short
+
+FEWEST_POINTS = 6
+POINTS_SINCE_MINIMUM = 3
+DROP_SHARE = 0.05
+STANDARD_ERRORS = 4.0
+RISING = 1.5
+"""Mann-Kendall's z since the minimum, above which validation rises as a trend."""
+VALIDATION_NEEDS = 'log the validation loss: writer.add_scalar("loss/val", loss, step)'
+
+ADVICE = (
+    "Keep the network of the best validation loss (early stopping).",
+    "Add data or augmentation.",
+    "Add weight decay, dropout or label smoothing, or make the network smaller.",
+    "Check that training and validation data come from the same distribution.",
+)
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Where validation had its minimum, and how far above it ends. Indices into the validation curve."""
+
+    low_at: int
+    low: float
+    end: float
+    limit: float
+    crossing: int
+    tail: int
+
+
+def check(case: Case) -> Outcome:
+    if why := tags.moving_target(case.run):
+        return NotApplicable(why)
+    validation = losses.scalar_loss(case.run, "val")
+    if validation is None:
+        return CouldNotCheck(VALIDATION_NEEDS)
+    training = losses.training_loss(case.run)
+    if training is None:
+        return CouldNotCheck(losses.NEEDS)
+    val, train = validation.finite(), training.finite()
+    if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS:
+        return TooLittleData(f"{len(val)} points of the validation loss, {FEWEST_POINTS} are needed of each loss")
+    untrained = float(np.median(train.values[:3]))
+    gone = departure(val.values, case.options["rise"], untrained)
+    if not gone.end > gone.limit or not _rises(val.values, gone):
+        share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
+        return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
+    then, now = _training_at(train, val, gone)
+    if not (now < gone.end and (now < then or now < 0.5 * gone.end)):
+        return Passed()
+    return Ill([_hit(val, gone, then, now, _accuracy_still_best(case.run))])
+
+
+def departure(values: curves.Values, rise: float, untrained: float = -np.inf) -> Departure:
+    """How far ``values``, float64 of shape (n,), end above their minimum; ``rise``: share of the minimum that counts.
+
+    ``untrained``: the loss at the start of training, where known, beside which a rise must be more than a trifle.
+    """
+    n = len(values)
+    width = 1 if n < 12 else max(3, n // 15)
+    level = curves.smooth(values, width)
+    tail = max(2, min(20, n // 6))
+    low_at = int(np.argmin(level))
+    low, end, noise = float(level[low_at]), float(np.median(values[-tail:])), curves.noise(values)
+    error = noise * np.sqrt(1 / tail + 1 / max(width, 1))
+    drop = max(0.0, max(untrained, float(np.median(values[:2]))) - low)
+    limit = low + max(rise * abs(low), DROP_SHARE * drop, STANDARD_ERRORS * error)
+    above = np.flatnonzero(~((level > limit) & (np.arange(n) > low_at)))
+    return Departure(low_at, low, end, limit, min(int(above[-1]) + 1, n - 1), tail)
+
+
+def _rises(values: curves.Values, gone: Departure) -> bool:
+    since = values[gone.low_at :]
+    if len(since) <= POINTS_SINCE_MINIMUM or not (values[-gone.tail :] > gone.limit).mean() > 0.5:
+        return False
+    _, thinned = curves.blocks(np.arange(len(since)), since, 100)
+    return curves.trend(thinned) > RISING
+
+
+def _training_at(train: losses.LossCurve, val: losses.LossCurve, gone: Departure) -> tuple[float, float]:
+    """The training loss when validation was lowest, and at the end."""
+    at = _aligned(train, val)
+    width = max(3, len(train) // 20)
+    then = int(at[gone.low_at])
+    around = train.values[max(0, then - width // 2) : then + width // 2 + 1]
+    return float(np.median(around)), float(np.median(train.values[-width:]))
+
+
+def _aligned(train: losses.LossCurve, val: losses.LossCurve) -> NDArray[np.int64]:
+    """For each point of validation the index of the training point that goes with it.
+
+    By step where both count the same thing, else by wall time, else by the share of the way.
+    """
+    last = len(train) - 1
+    if 0.5 * train.steps[-1] <= val.steps[-1] <= 1.1 * train.steps[-1] + 1:
+        return np.clip(np.searchsorted(train.steps, val.steps), 0, last)
+    if train.walls[-1] > train.walls[0] and val.walls[-1] > val.walls[0]:
+        return np.clip(np.searchsorted(train.walls, val.walls), 0, last)
+    return np.linspace(0, last, len(val)).astype(np.int64)
+
+
+def _accuracy_still_best(run: Run) -> bool:
+    """Whether some validation accuracy is at the end as good as it ever was, within its noise."""
+    for _, series in tags.series_of(run, "accuracy", "val"):
+        values = series.values[np.isfinite(series.values)]
+        if len(values) >= FEWEST_POINTS:
+            tail = max(2, len(values) // 6)
+            level = curves.smooth(values, 3)
+            best = float(level.max())
+            return float(level[-tail:].max()) >= best - max(curves.noise(values), 0.005 * abs(best))
+    return False
+
+
+def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overconfident: bool) -> Hit:
+    steps = val.steps
+    best = int(steps[gone.low_at])
+    told = (
+        f"`{val.subject}` was lowest at step {best:,} ({short(gone.low)}) and has risen to {short(gone.end)} since, "
+        f"by {percent(gone.end / gone.low - 1) if gone.low > 0 else short(gone.end - gone.low)}, while the training "
+        f"loss went from {short(then)} to {short(now)}."
+    )
+    if overconfident:
+        told += " The validation accuracy is as good as ever: the network grows overconfident rather than worse."
+    return Hit(
+        subject=val.subject,
+        first_step=int(steps[gone.crossing]),
+        fired_step=int(steps[min(len(steps) - 1, gone.crossing + gone.tail - 1)]),
+        last_step=int(steps[-1]),
+        count=len(steps) - gone.crossing,
+        active=True,
+        severity="info" if overconfident else "warning",
+        statistic="validation loss",
+        unit="unit of the loss",
+        value=gone.end,
+        limit=gone.limit,
+        direction="above",
+        message=told,
+        advice=ADVICE,
+        more={"best": gone.low, "best_step": best, "training_loss": now},
+    )
+
+
+def _curves(
+    val: Sequence[float],
+    train: Sequence[float],
+    noise: float = 0.01,
+    epochs: bool = False,
+    accuracy: float | None = None,
+) -> Run:
+    """Validation beside training; ``epochs``: validation's steps count epochs, its wall times tell where it belongs."""
+    rng = np.random.default_rng(0)
+
+    def series(curve: Sequence[float], steps: NDArray[np.int64], walls: NDArray[np.float64]) -> Series:
+        noisy = np.asarray(curve) * (1 + noise * rng.standard_normal(len(curve)))
+        return Series([(int(s), float(w), float(v)) for s, w, v in zip(steps, walls, noisy, strict=True)])
+
+    n, m = len(val), len(train)
+    every = m // n
+    walls = np.arange(m, dtype=np.float64)
+    at = np.arange(n) * every
+    scalars = {
+        "loss/train": series(train, np.arange(m), walls),
+        "loss/val": series(val, np.arange(n) if epochs else at, walls[at]),
+    }
+    if accuracy is not None:
+        scalars["accuracy/val"] = series(np.minimum(0.95, accuracy * np.arange(n)), at, walls[at])
+    return Run("example", scalars=scalars)
+
+
+_T = np.linspace(0, 1, 40)
+_TRAIN = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.01).tolist()
+_FITTED = (0.5 + 1.8 * np.exp(-8 * _T)).tolist()
+_OVERFITTED = (0.5 + 1.8 * np.exp(-8 * _T) + np.maximum(0, _T - 0.3)).tolist()
+_BARELY = (0.5 + 1.8 * np.exp(-8 * _T) + 0.03 * np.maximum(0, _T - 0.3)).tolist()
+
+
+RULE = Rule(
+    id="overfitting",
+    healthy="Validation follows training",
+    ill="Overfitting",
+    group="loss",
+    severity="warning",
+    scope="run",
+    check=check,
+    options=(
+        Option("rise", 0.1, "share of the lowest validation loss", "rise of validation that counts", "judgement"),
+    ),
+    examples=(
+        Example("validation rises, training falls", lambda: _curves(_OVERFITTED, _TRAIN), ill=True, subject="loss/val"),
+        Example(
+            "steps against epochs", lambda: _curves(_OVERFITTED, _TRAIN, epochs=True), ill=True, subject="loss/val"
+        ),
+        Example("the same with noise", lambda: _curves(_OVERFITTED, _TRAIN, noise=0.08), ill=True, subject="loss/val"),
+        Example("validation stays flat", lambda: _curves(_FITTED, _TRAIN), ill=False, outcome="Passed"),
+        Example("noise only", lambda: _curves(_FITTED, _TRAIN, noise=0.25), ill=False, outcome="Passed"),
+        Example("a rise of 4 %", lambda: _curves(_BARELY, _TRAIN, noise=0.002), ill=False, outcome="Passed"),
+        Example(
+            "a rise of 20 %",
+            lambda: _curves((np.array(_FITTED) + 0.3 * np.maximum(0, _T - 0.3)).tolist(), _TRAIN, noise=0.002),
+            ill=True,
+            subject="loss/val",
+        ),
+        Example(
+            "both rise", lambda: _curves(_OVERFITTED, np.linspace(0.5, 3, 400).tolist()), ill=False, outcome="Passed"
+        ),
+        Example(
+            "grokking: validation falls in the end",
+            lambda: _curves(np.where(_T < 0.8, np.array(_OVERFITTED), 0.05).tolist(), _TRAIN),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example("four epochs", lambda: _curves([2.0, 1.0, 1.5, 2.0], _TRAIN), ill=False, outcome="TooLittleData"),
+        Example("no validation", lambda: _without("loss/val"), ill=False, outcome="CouldNotCheck"),
+        Example("no training loss", lambda: _without("loss/train"), ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+)
+
+
+def _without(tag: str) -> Run:
+    run = _curves(_OVERFITTED, _TRAIN)
+    del run.scalars[tag]
+    return run

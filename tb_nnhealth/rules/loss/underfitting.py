@@ -1,0 +1,179 @@
+"""Training and validation loss have both come to rest close to what knowing nothing would cost.
+
+## What it detects
+A run that learned something, stopped improving, and ended with a poor training loss, while validation is no worse.
+It is not the data that lack: the network, or its training, cannot express more.
+
+## Why it matters
+More data and more regularization make it no better. Where the training loss is poor, the first thing to change is
+capacity or optimization, not generalization.
+
+## How it is computed
+The level of the training loss over its last third, as a share of the cost of a constant answer (known from the
+watched criterion, else the first loss), exceeds `poor` and is below 0.98 (above, nothing was learned:
+loss-not-decreasing). A line through the last half falls, with two standard errors, by less than a quarter of what
+had been gained. The validation loss, where it is logged, is not above the training loss by more than a fifth and
+three sigma of its noise. At least `points` points. A warning for a cross-entropy over three classes or more;
+information for two classes, regression and losses whose constant answer is not known, where noise in the targets may
+leave no more to be learned, and for more than `classes` classes, as in language models.
+
+## What to try
+1. Train a network of twice the width, or of more layers; check that non-linearities stand between the layers.
+2. Check that it can overfit one batch: if not, the fault is in the model or the loop.
+3. Take regularization away: weight decay, dropout, augmentation, label smoothing.
+4. Another learning rate, and more steps.
+5. Better features: what the labels depend on may not be in the inputs.
+
+## When it is harmless
+Where the targets are mostly noise (clicks, prices), a loss near that of a constant answer is all that can be had.
+
+## References
+- [37 reasons why your network is not working](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [Stanford CS231n: train and validation accuracy](https://cs231n.github.io/neural-networks-3/#accuracy)
+- [A recipe for training neural networks: overfit](https://karpathy.github.io/2019/04/25/recipe/)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tb_nnhealth.history import History, Run, Series
+from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.loss.judged_loss import judged_loss
+from tb_nnhealth.rules.loss.settled import Rest, accuracies, rest
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent, short
+
+LEARNED_SOMETHING = 0.98
+WORSE = 1.2
+CROSS_ENTROPIES = ("CrossEntropyLoss", "NLLLoss")
+GOOD_ACCURACY = 0.6
+"""Training accuracy from which a high loss is one of calibration or smoothed labels."""
+
+
+def check(case: Case) -> Outcome:
+    curve = judged_loss(case.run, int(case.options["points"]))
+    if not isinstance(curve, losses.LossCurve):
+        return curve
+    end = rest(case.run, curve.values)
+    if math.isnan(end.share):
+        return NotApplicable("the loss is not positive: its level tells nothing of what is left to learn")
+    poor = case.options["poor"]
+    overfitted = end.validation > WORSE * end.training + 3 * end.validation_noise
+    training_accuracy, validation_accuracy = accuracies(case.run)
+    accurate = training_accuracy > GOOD_ACCURACY
+    if not poor < end.share < LEARNED_SOMETHING or not end.rests or overfitted or accurate:
+        share = min(1.0, end.share / poor) if end.rests and not overfitted and not accurate else 0.0
+        return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
+    known = end.known and _classes(case.run) in range(3, int(case.options["classes"]) + 1)
+    return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
+
+
+def _classes(run: Run) -> int:
+    """Classes of the one watched cross-entropy, 0 where there is none."""
+    criteria = [history.layout.criterion for history in run.watches.values() if history.layout.criterion.type]
+    return int(criteria[0].classes) if len(criteria) == 1 and criteria[0].type in CROSS_ENTROPIES else 0
+
+
+def _hit(
+    curve: losses.LossCurve, end: Rest, poor: float, known: bool, accuracy: Sequence[float], history: History | None
+) -> Hit:
+    since = len(curve) - len(curve) // 3
+    against = "a constant answer's" if end.known else "where it began"
+    told = (
+        f"`{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of {against} ({short(end.untrained)})"
+        f", since step {int(curve.steps[since]):,}"
+    )
+    told += f"; validation is at {short(end.validation)}." if np.isfinite(end.validation) else "."
+    if np.isfinite(accuracy[0]):
+        told += f" The training accuracy is {percent(accuracy[0])}."
+    size = _parameters(history)
+    advice = (
+        f"Make the network larger (it has {size:,} parameters), wider first." if size else "Make the network larger.",
+        "Check that non-linearities stand between the layers, and that it can overfit one batch of a few samples.",
+        "Take weight decay, dropout and augmentation away, and see whether the training loss falls.",
+    )
+    return Hit(
+        subject=curve.subject,
+        first_step=int(curve.steps[since]),
+        fired_step=int(curve.steps[-1]),
+        last_step=int(curve.steps[-1]),
+        count=len(curve) - since,
+        active=True,
+        severity="warning" if known else "info",
+        statistic="training loss over the untrained level",
+        unit="1",
+        value=end.share,
+        limit=poor,
+        direction="above",
+        message=told,
+        advice=advice,
+        more={"loss": end.training, "untrained": end.untrained}
+        | ({"validation_loss": end.validation} if np.isfinite(end.validation) else {})
+        | ({"training_accuracy": accuracy[0]} if np.isfinite(accuracy[0]) else {}),
+    )
+
+
+def _parameters(history: History | None) -> int:
+    if history is None:
+        return 0
+    return int(sum(np.prod(p.shape, dtype=np.float64) for p in history.layout.parameters if p.trainable))
+
+
+_STEPS = np.arange(200.0)
+
+
+def _curve(to: float, start: float = 2.3) -> curves.Values:
+    return np.asarray(to + (start - to) * np.exp(-_STEPS / 15))
+
+
+def _watched(to: float, *, classes: int = 10, gap: float = 1.0, criterion: str = "CrossEntropyLoss") -> Run:
+    network = Network(classes=classes, criterion=criterion)
+    network.loss(_curve(to, math.log(classes)))
+    network.loss(gap * _curve(to, math.log(classes))[::10], tag="loss/val")
+    return network.run()
+
+
+def _plain(values: curves.Values, accuracy: float | None = None) -> Run:
+    noisy = values * (1 + 0.02 * np.random.default_rng(0).standard_normal(len(values)))
+    scalars = {"loss/train": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])}
+    if accuracy is not None:
+        scalars["accuracy/train"] = Series([(i, float(i), accuracy) for i in range(len(values))])
+    return Run("plain", scalars=scalars)
+
+
+RULE = Rule(
+    id="underfitting",
+    healthy="Training loss well below chance",
+    ill="Underfitting",
+    group="loss",
+    severity="warning",
+    scope="run",
+    check=check,
+    options=(
+        Option("poor", 0.6, "share of the untrained level", "level at rest above which it is poor", "judgement"),
+        Option("points", 60, "points", "points needed", "judgement"),
+        Option("classes", 100, "classes", "most classes of which a loss may be expected to near 0", "judgement"),
+    ),
+    examples=(
+        Example("rests at three quarters of ln 10", lambda: _watched(1.7), ill=True, subject="loss/train"),
+        Example("just above the limit", lambda: _watched(1.45), ill=True, subject="loss/train"),
+        Example("just below the limit", lambda: _watched(1.3), ill=False, outcome="Passed"),
+        Example("two classes: information", lambda: _watched(0.6, classes=2), ill=True),
+        Example("scalars alone: information", lambda: _plain(_curve(1.7)), ill=True, subject="loss/train"),
+        Example("a vocabulary: information", lambda: _watched(6.0, classes=10000), ill=True),
+        Example("learned", lambda: _watched(0.2), ill=False, outcome="Passed"),
+        Example("validation is worse", lambda: _watched(1.7, gap=1.5), ill=False, outcome="Passed"),
+        Example("still falling", lambda: _plain(2.3 - _STEPS / 300), ill=False, outcome="Passed"),
+        Example("accurate for all that", lambda: _plain(_curve(1.7), 0.8), ill=False, outcome="Passed"),
+        Example("nothing learned at all", lambda: _watched(2.3), ill=False, outcome="Passed"),
+        Example("below 0", lambda: _plain(-_STEPS), ill=False, outcome="NotApplicable"),
+        Example("forty steps", lambda: _plain(_curve(1.7)[:40]), ill=False, outcome="TooLittleData"),
+        Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+)

@@ -1,0 +1,1 @@
+"""Rules on how model, criterion and modes are put together."""

@@ -1,0 +1,213 @@
+"""Output and target have shapes that broadcast: each output is compared with every target.
+
+## What it detects
+An output of shape (N, 1) against a target of shape (N,), or any pair whose broadcast is larger than both, in a
+criterion that compares element by element.
+
+## Why it matters
+(N, 1) minus (N,) is (N, N): every sample is pulled towards all targets at once, and the best answer is the mean of the
+targets, whatever the input. Nothing fails; PyTorch warns once. The loss stands at the targets' variance, which looks
+like a problem that cannot be learned.
+
+## How it is computed
+The shapes of prediction and target (exact). It fires where their broadcast has more elements than either, and they
+have different numbers of dimensions; for the same number, as in losses over all pairs, it is information. Where the
+criterion is not known (`observe`, a criterion of one's own), it fires where the loss equals, within `match` of itself
+in 95 % of at least ten records, var(output) + var(target) + (difference of the means)^2 (unit: the target's, squared),
+which is the mean over all pairs.
+
+## What to try
+1. `criterion(model(x).squeeze(1), y)`, or `criterion(model(x), y.unsqueeze(1))`: the same shape for both.
+2. `assert output.shape == target.shape` right before the criterion.
+
+## When it is harmless
+Losses over all pairs on purpose (quantile regression of reinforcement learning) unsqueeze both sides: information.
+
+## References
+- [37 reasons why your network is not working](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [PyTorch: broadcasting semantics](https://pytorch.org/docs/stable/notes/broadcasting.html)
+- [PyTorch: MSELoss](https://pytorch.org/docs/stable/generated/torch.nn.MSELoss.html)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.data.batch_rows import TARGETS_LINE, number, shape_of
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import short
+
+ELEMENTWISE = (
+    "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "KLDivLoss", "PoissonNLLLoss", "SoftMarginLoss", "BCELoss",
+    "BCEWithLogitsLoss",
+)  # fmt: skip
+RECORDS = 10
+MATCHES = 0.95
+
+
+def check(case: Case) -> Outcome:
+    history = case.history
+    if history is None:
+        return CouldNotCheck(TARGETS_LINE)
+    output, target = shape_of(history, schema.PREDICTION), shape_of(history, schema.TARGET)
+    if output is None or target is None:
+        return CouldNotCheck(TARGETS_LINE)
+    criterion = history.layout.criterion.type
+    if criterion and criterion not in ELEMENTWISE and not criterion.upper().startswith(("MSE", "RMSE")):
+        return NotApplicable(f"{criterion} does not compare element by element, or is not known to")
+    loss = number(history, schema.LOSS)
+    seen = np.flatnonzero(np.isfinite(loss))
+    if not len(seen):
+        return TooLittleData("the criterion has not been called in a measured step")
+    both = broadcast(output, target)
+    if both is None or math.prod(both) <= max(math.prod(output), math.prod(target)):
+        return Passed()
+    if criterion not in ELEMENTWISE:
+        judged, matches = _mean_over_pairs(history, case.options["match"])
+        if judged < RECORDS:
+            return TooLittleData(f"{judged} records of output, target and loss, {RECORDS} are needed")
+        if matches < MATCHES:
+            return Passed()
+    return Ill([_hit(history, output, target, both, seen, criterion)])
+
+
+def broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Shape to which both broadcast, None where they do not."""
+    try:
+        return np.broadcast_shapes(one, other)
+    except ValueError:
+        return None
+
+
+def _mean_over_pairs(history: History, tolerance: float) -> tuple[int, float]:
+    """Records judged, and the share of those whose loss is the mean squared difference over all pairs (or its root)."""
+    loss = number(history, schema.LOSS)
+    mean, std = (number(history, schema.PREDICTION, "", name) for name in (schema.MEAN, schema.STD))
+    target_mean, target_std = (number(history, schema.TARGET, "", name) for name in (schema.MEAN, schema.STD))
+    with np.errstate(over="ignore", invalid="ignore"):
+        pairs = std**2 + target_std**2 + (mean - target_mean) ** 2
+        usable = np.isfinite(pairs) & np.isfinite(loss) & (pairs > 0)
+        near = np.minimum(
+            np.abs(loss / pairs - 1), np.abs(loss / np.sqrt(pairs) - 1), where=usable, out=np.ones(len(loss))
+        )
+    judged = int(usable.sum())
+    return judged, float((near[usable] < tolerance).mean()) if judged else 0.0
+
+
+def _hit(
+    history: History, output: tuple[int, ...], target: tuple[int, ...], both: tuple[int, ...],
+    seen: np.ndarray[tuple[int], np.dtype[np.int64]], criterion: str,
+) -> Hit:  # fmt: skip
+    severity: Severity = "critical" if len(output) != len(target) else "info"
+    steps, factor = history.steps, math.prod(both) / max(math.prod(output), math.prod(target))
+    told = f"The output has shape {output} and the target {target}: they broadcast to {both}, and each output is "
+    told += f"compared with {short(factor)} targets" + (f" by {criterion}." if criterion else ".")
+    if severity == "info":
+        told += " All is well if all pairs are meant."
+    if len(output) == len(target) + 1 and output[-1] == 1:
+        advice = "Give both the same shape: criterion(output.squeeze(-1), target)."
+    elif len(target) == len(output) + 1 and target[-1] == 1:
+        advice = "Give both the same shape: criterion(output, target.squeeze(-1))."
+    else:
+        advice = "Give both the same shape, by squeeze, unsqueeze or view."
+    return Hit(
+        subject="prediction",
+        first_step=int(steps[seen[0]]),
+        fired_step=int(steps[seen[0]]),
+        last_step=int(steps[seen[-1]]),
+        count=len(seen),
+        active=True,
+        severity=severity,
+        statistic="elements compared : elements given",
+        unit="1",
+        value=factor,
+        limit=1.0,
+        direction="above",
+        healthy=(1.0, 1.0),
+        message=told,
+        advice=(advice, "Put assert output.shape == target.shape before the criterion."),
+        more={"output": list(output), "target": list(target)},
+    )
+
+
+def _shaped(
+    output: tuple[int, ...], target: tuple[int, ...], criterion: str = "MSELoss", correlation: float = 0.0
+) -> Network:
+    """Outputs and targets of standard deviation 1 in these shapes; their correlation is 0 under the mean over pairs."""
+    network = Network(criterion=criterion)
+    for row in network.layout.rows:
+        if row.kind in (schema.PREDICTION, schema.TARGET):
+            del row.shape[:]
+            row.shape.extend(output if row.kind == schema.PREDICTION else target)
+            row.dtype = "float32"
+    noise = 1 + 0.2 * np.random.default_rng(0).random(len(network.at))
+    network.set(schema.PREDICTION, "", mean=0.1, std=noise).set(schema.TARGET, "", mean=0.3, std=1.0)
+    return network.set(schema.LOSS, "", mean=noise**2 + 1 + 0.04 - 2 * correlation * noise)
+
+
+def _without_target() -> Run:
+    network = Network(criterion="MSELoss")
+    for row in network.layout.rows:
+        if row.kind == schema.TARGET:
+            row.kind = "unknown"
+    return network.run()
+
+
+RULE = Rule(
+    id="target-broadcast",
+    healthy="Output and target of one shape",
+    ill="Target broadcast against the output",
+    group="set-up",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option("match", 1e-3, "share of the loss", "greatest distance from the mean over pairs", "rounding is 1e-6"),
+    ),
+    examples=(
+        Example(
+            "(32, 1) against (32,)", lambda: _shaped((32, 1), (32,)).run(), ill=True, subject="prediction", first_step=0
+        ),
+        Example("(32,) against (32, 1)", lambda: _shaped((32,), (32, 1), "L1Loss").run(), ill=True),
+        Example("a sequence", lambda: _shaped((32, 1, 8), (32, 8), "HuberLoss").run(), ill=True, subject="prediction"),
+        Example("observed, without a criterion", lambda: _shaped((32, 1), (32,), "").run(), ill=True),
+        Example("observed, just within the tolerance", lambda: _shaped((32, 1), (32,), "", 0.0008).run(), ill=True),
+        Example(
+            "observed, just beyond the tolerance",
+            lambda: _shaped((32, 1), (32,), "", 0.0015).run(), ill=False, outcome="Passed",
+        ),
+        Example(
+            "observed before a squeeze", lambda: _shaped((32, 1), (32,), "", 0.6).run(), ill=False, outcome="Passed"
+        ),
+        Example("all pairs on purpose: information", lambda: _shaped((32, 1), (1, 32)).run(), ill=True),
+        Example("the same shape", lambda: _shaped((32, 1), (32, 1)).run(), ill=False, outcome="Passed"),
+        Example("one target for a row", lambda: _shaped((32, 5), (32, 1)).run(), ill=False, outcome="Passed"),
+        Example("one sample", lambda: _shaped((1, 1), (1,)).run(), ill=False, outcome="Passed"),
+        Example("cross-entropy", lambda: Network().run(), ill=False, outcome="NotApplicable"),
+        Example("no target seen", _without_target, ill=False, outcome="CouldNotCheck"),
+    ),
+    page=__doc__ or "",
+    causes=(
+        "constant-output", "loss-not-decreasing", "underfitting", "learning-rate-too-low", "slow-start",
+        "vanishing-gradients", "update-ratio-too-low", "loss-oscillating", "still-improving", "dead-units",
+        "vanishing-activations", "over-regularized", "overfitting",
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Rules on what the optimizer does to the weights."""

@@ -1,0 +1,268 @@
+"""Weights that receive a gradient and a learning rate, and do not change.
+
+## What it detects
+Parameters held by an optimizer whose update is exactly zero, in every element, record after record, though their
+gradient and the learning rate are not.
+
+## Why it matters
+The optimizer runs, the loss is computed, nothing is learned. Either something takes the step back (weights written
+over by an old copy, a projection, an optimizer that steps on other tensors), or the step is smaller than the spacing
+of the number format, as it is with bfloat16 weights and a usual learning rate, and rounding takes it away.
+
+## How it is computed
+The root mean square of the weights after the step minus those before is 0, or the weights' statistics before the next
+step are the same as before this one, in `records` records running in which the gradient's is above 0 and the learning
+rate is above 0. A step that a gradient scaler skipped has no update and does not count. Whether rounding explains it:
+the learning rate (times the gradient, for plain gradient descent) is less than half the spacing of the format at the
+weights' size.
+
+Critical for a weight matrix; a warning where rounding explains it; for information for vectors, such as a
+normalization's gains at 1 in bfloat16. A vector whose step is below the spacing of float32 is not told at all: it is
+a bias that its normalization subtracts again.
+
+For information also weight matrices whose `requires_grad` is off: those that trained before, and those that have rested
+since the start at the scale of a fresh initialization (PyTorch's default, He's or Xavier's), where all that rest do.
+
+## What to try
+1. Look for code that writes the weights after or within the step: loading a checkpoint, an exponential average copied
+   back, weight clipping, a custom optimizer.
+2. Keep float32 weights and use autocast for the arithmetic (`torch.autocast`), instead of `model.bfloat16()`.
+3. Raise the learning rate, if the step is below the spacing of float32: the finding names both.
+4. If it is meant to rest, freeze it: `parameter.requires_grad_(False)`.
+
+## When it is harmless
+For gains and biases of models trained in pure bfloat16 with stochastic rounding elsewhere, and in layers whose
+gradient has vanished (see vanishing-gradients, the cause in that case).
+
+## References
+- [37 Reasons why your Neural Network is not working, number
+  23](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [Micikevicius et al. 2017, Mixed Precision Training (master weights)](https://arxiv.org/abs/1710.03740)
+- [Zamirai et al. 2020, Revisiting BFloat16 Training](https://arxiv.org/abs/2010.06192)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.hits import hit
+from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.updates.resting_weights import resting
+from tb_nnhealth.rules.wording import short
+
+HALF_SPACING = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "float32": 2.0**-25, "float64": 2.0**-54}
+"""Half the distance between neighbouring numbers of a format, relative to the number; the least over its binade."""
+HALF = ("bfloat16", "float16")
+SHOWING = 1e-5
+"""Update : weight ratio from which a step shows in the float32 statistics of the weights."""
+ADAM_EPS = 1e-8
+PLAIN = ("SGD", "ASGD")
+"""Optimizers whose step is the gradient times the learning rate; that of others is about the learning rate."""
+
+
+@np.errstate(all="ignore")
+def check(case: Case) -> Outcome:
+    assert case.history is not None
+    history = case.history
+    if not history.layout.optimizers:
+        return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
+    asleep = resting(history)
+    everything = weights_of(history)
+    weights = everything.only(everything.trained)
+    if not weights.names:
+        return NotApplicable("no parameter is trained by a watched optimizer")
+    records = int(case.options["records"])
+    if len(history) < records:
+        return TooLittleData(f"{len(history)} records so far, {records} needed")
+    judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0)
+    if not judged.any():
+        return Ill(asleep) if asleep else NotApplicable("no step was made with a gradient and a learning rate above 0")
+    back = taken_back(history, weights)
+    found = episodes((weights.update == 0) | back, judged, weights.steps, window=records, share=1.0)
+    optimizers = [o.type for o in history.layout.optimizers]
+    hits = [_hit(weights, episode, optimizers, records) for episode in found]
+    hits = [h for h in hits if h.severity != "info" or not h.more["lost"] or h.more["dtype"] in HALF]
+    hits += asleep
+    return Ill(hits) if hits else Passed()
+
+
+def taken_back(history: History, weights: Weights) -> Mask:
+    """Records whose step changed the weights, and after which they were as before it; shape (records, n).
+
+    The record before the next one tells: all its statistics of the weights are the same, though the update was large
+    enough to show in them.
+    """
+    same = np.ones(weights.weight.shape, bool)
+    for statistic in (schema.RMS, schema.MEAN, schema.STD, schema.MIN, schema.MAX):
+        values = aligned(history.table(schema.WEIGHT, statistic), weights.names)
+        same[:-1] &= values[1:] == values[:-1]
+    same[-1:] = same[-2:-1]
+    return np.asarray(same & (weights.ratio > SHOWING))
+
+
+def _expected_step(weights: Weights, episode: Episode, optimizer: str) -> float:
+    """What the optimizer should have moved a weight by, as far as its learning rate tells; NaN where it does not."""
+    stretch = slice(episode.first, episode.last + 1)
+    lr = (
+        float(np.nanmedian(weights.lr[stretch, episode.column]))
+        if np.isfinite(weights.lr[stretch, episode.column]).any()
+        else np.nan
+    )
+    gradient = float(np.nanmedian(weights.gradient[stretch, episode.column]))
+    return lr * gradient if optimizer in PLAIN else lr * gradient / (gradient + ADAM_EPS)
+
+
+def _hit(weights: Weights, episode: Episode, optimizers: list[str], records: int) -> Hit:
+    column = episode.column
+    name, parameter = weights.names[column], weights.parameters[column]
+    step = _expected_step(
+        weights, episode, optimizers[parameter.optimizer] if parameter.optimizer < len(optimizers) else ""
+    )
+    size = float(weights.weight[episode.fired, column])
+    number_format = parameter.dtype if parameter.dtype in HALF_SPACING else "float32"
+    spacing = HALF_SPACING[number_format] * size
+    reverted = bool(weights.update[episode.fired, column] > 0)
+    lost = not reverted and bool(step < 4 * spacing)
+    gradient = float(weights.gradient[episode.fired, column])
+    severity: Severity = "info" if not weights.matrix[column] else "warning" if lost else "critical"
+    why = (
+        f" A step of about {short(step)} on weights of {short(size)} is lost to rounding in {number_format}."
+        if lost
+        else " Each step is taken back before the next one."
+        if reverted
+        else ""
+    )
+    rounding = (
+        "Keep the weights in float32 and use torch.autocast for the arithmetic."
+        if parameter.dtype in HALF
+        else f"Raise the learning rate: {short(step)} is below the spacing of {number_format} at {short(size)}.",
+    )
+    writing = (
+        "Look for code that writes the weights after the step: a checkpoint, an average copied back, clipping,"
+        " a custom optimizer.",
+        "Check that the optimizer was built from this model's parameters, after moving or wrapping it.",
+    )
+    return hit(
+        episode,
+        name,
+        severity=severity,
+        statistic="records_without_change",
+        unit="records",
+        value=float(episode.count),
+        limit=float(records),
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=f"`{name}` has a gradient (root mean square {short(gradient)}) and a learning rate above 0, and has not"
+        f" changed in {episode.count} records.{why}",
+        advice=(*rounding, *writing) if lost else writing,
+        more={"expected_step": step, "half_spacing": spacing, "dtype": parameter.dtype, "lost": lost},
+        rank=(1e9 if weights.matrix[column] else 0.0) + float(np.log(weights.numel[column])),
+    )
+
+
+def _still(name: str, since: int = 0, until: int = 200) -> Network:
+    network = Network()
+    kept = network.get(schema.UPDATE, name, schema.RMS)
+    kept[since:until] = 0.0
+    return network.set(schema.UPDATE, name, rms=kept)
+
+
+def _taken_back(layer: int) -> Run:
+    network = Network()
+    return network.set(schema.WEIGHT, network.weight(layer), rms=0.2, mean=0.0, std=0.2, min=-0.6, max=0.6).run()
+
+
+def _rounded() -> Run:
+    network = Network(lr=1e-4)
+    for parameter in network.layout.parameters:
+        parameter.dtype = "bfloat16"
+        network.set(schema.UPDATE, parameter.name, rms=0.0)
+    return network.run()
+
+
+def _asleep(*layers: int, since: int = 0, scale: float | None = None) -> Run:
+    """Layers without ``requires_grad`` from a record on, at the default initialization's scale or another."""
+    network = Network()
+    for layer in layers:
+        name = network.weight(layer)
+        next(p for p in network.layout.parameters if p.name == name).trainable = False
+        network.absent(schema.GRADIENT, name, since).absent(schema.UPDATE, name, since)
+        network.set(schema.WEIGHT, name, rms=scale or 1 / np.sqrt(3 * network.width))
+    return network.run()
+
+
+def _warm_up() -> Run:
+    network = _still("layers.2.weight", until=50)
+    rate = np.where(np.arange(200) < 50, 0.0, 1e-3)
+    return network.set(schema.LEARNING_RATE, "0.0", mean=rate).run()
+
+
+def _skipped() -> Run:
+    network = Network()
+    for parameter in network.layout.parameters:
+        network.absent(schema.UPDATE, parameter.name, since=0)
+    return network.run()
+
+
+EXAMPLES = (
+    Example("Written back after each step", lambda: _still("layers.2.weight").run(), True, "layers.2.weight", 0),
+    Example("Stepped, and written back before the next step", lambda: _taken_back(3), True, "layers.3.weight", 0),
+    Example("From step 70 on", lambda: _still("layers.4.weight", since=70).run(), True, "layers.4.weight", 70),
+    Example("Lost to rounding in bfloat16", _rounded, True, first_step=0),
+    Example("Ten records: just enough", lambda: _still("layers.1.weight", 30, 40).run(), True, "layers.1.weight", 30),
+    Example("A bias: information only", lambda: _still("layers.2.bias").run(), True, "layers.2.bias", 0),
+    Example("Put to rest at step 60, never woken", lambda: _asleep(1, since=60), True, "layers.1.weight", 60),
+    Example("At rest at a fresh initialization", lambda: _asleep(0, 1), True, "layers.0.weight", 0),
+    Example("Trained elsewhere and put to rest", lambda: _asleep(0, 1, scale=0.09), False, outcome="Passed"),
+    Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
+    Example("Nine records: not enough", lambda: _still("layers.1.weight", 30, 39).run(), False, outcome="Passed"),
+    Example("Learning rate 0 in warm-up", _warm_up, False, outcome="Passed"),
+    Example("Every step skipped by the gradient scaler", _skipped, False, outcome="NotApplicable"),
+)
+
+RULE = Rule(
+    id="frozen-parameters",
+    healthy="Every trained weight moves",
+    ill="Weights that do not move",
+    group="updates",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option(
+            "records",
+            10,
+            "records",
+            "records running without a change",
+            "one might be a coincidence of rounding; ten are none",
+        ),
+    ),
+    examples=EXAMPLES,
+    page=__doc__ or "",
+    causes=(
+        "loss-not-decreasing",
+        "underfitting",
+        "slow-start",
+        "learning-rate-too-low",
+        "still-improving",
+    ),
+    statistic="update-ratio",
+)

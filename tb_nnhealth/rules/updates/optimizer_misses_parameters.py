@@ -1,0 +1,221 @@
+"""The optimizer does not hold the parameters that are to be trained.
+
+## What it detects
+Parameters that require a gradient and receive one, but are held by no watched optimizer and never change; and
+optimizers that hold parameters which the model does not have (any more), because a layer was replaced or the model
+rebuilt after the optimizer was made.
+
+## Why it matters
+Their gradients are computed and thrown away. A replaced head stays at its random values while the optimizer updates
+the old one, which nobody uses; the loss may still fall a little, as the other layers adapt to a random head, and
+nothing else tells.
+
+## How it is computed
+By identity of the tensors, in the watched layout: parameters with `requires_grad` and no optimizer, of which a
+gradient arrived and the weights were the same in all of at least `records` records; and the number of parameters that
+the optimizers hold and the model lacks. Parameters that change belong to another optimizer, and those without
+gradient rest on purpose.
+
+Critical where the optimizer holds as many foreign parameters as the model misses (it is stale), or none of the
+model's weights at all, or where layers behind those it trains are missing, and the loss has not been learned;
+otherwise a warning; for information where only layers before the trained ones are missing and the loss falls: the
+head alone is being trained.
+
+## What to try
+1. Build the optimizer after the model is complete (layers replaced, moved, wrapped): `optimizer =
+   torch.optim.AdamW(model.parameters(), lr)`.
+2. Add what was added later: `optimizer.add_param_group({"params": model.new_layer.parameters()})`.
+3. Check that submodules are registered: layers in a plain list or dict are not; use `nn.ModuleList` or
+   `nn.ModuleDict`.
+4. If they are meant to rest, freeze them, which also saves their gradients: `parameter.requires_grad_(False)`.
+
+## When it is harmless
+When a pretrained network is used as it is and only its head is trained. Freezing the rest saves memory and time all
+the same.
+
+## References
+- [PyTorch, torch.optim: constructing an optimizer](https://pytorch.org/docs/stable/optim.html)
+- [37 Reasons why your Neural Network is not working, number
+  23](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import (
+    Case,
+    CouldNotCheck,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
+from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.hits import hit
+from tb_nnhealth.rules.persistence import Episode
+from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import percent
+
+
+@np.errstate(all="ignore")
+def check(case: Case) -> Outcome:
+    assert case.history is not None
+    history = case.history
+    if not history.layout.optimizers:
+        return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
+    weights = weights_of(history)
+    trainable = np.array([p.trainable for p in weights.parameters], bool)
+    if not trainable.any():
+        return NotApplicable("the model has no trainable parameters")
+    records = int(case.options["records"])
+    if len(history) < records:
+        return TooLittleData(f"{len(history)} records so far, {records} needed")
+
+    missing = trainable & ~weights.trained
+    missing &= np.isfinite(weights.gradient).any(axis=0) & (np.nan_to_num(weights.gradient) > 0).any(axis=0)
+    missing &= unchanged(history, weights)
+    if not missing.any():
+        return Passed()
+    foreign = sum(optimizer.foreign_parameters for optimizer in history.layout.optimizers)
+    seen = progress(case.run, history)
+    severity, why = _severity(weights, missing, int(foreign), seen)
+    share = float(weights.numel[missing].sum() / weights.numel[trainable].sum())
+    return Ill([_hit(weights, int(i), records, severity, why, share, int(foreign)) for i in np.flatnonzero(missing)])
+
+
+def unchanged(history: History, weights: Weights) -> Mask:
+    """Parameters whose statistics were the same in every record that measured them, at least two; shape (n,)."""
+    same = np.isfinite(weights.weight).sum(axis=0) >= 2
+    for statistic in (schema.RMS, schema.MEAN, schema.MIN, schema.MAX):
+        values = aligned(history.table(schema.WEIGHT, statistic), weights.names)
+        low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+        same &= ~(low != high) | np.isnan(low)
+    return np.asarray(same)
+
+
+def _severity(weights: Weights, missing: Mask, foreign: int, seen: Progress | None) -> tuple[Severity, str]:
+    held = weights.trained
+    if not held.any():
+        return "critical", "The optimizer holds none of the model's parameters"
+    if foreign and foreign == int(missing.sum()):
+        return "critical", f"The optimizer holds {foreign} parameters that the model no longer has, in their place"
+    behind = bool((weights.position[missing] > weights.position[held].max()).any())
+    before = bool((weights.position[missing] < weights.position[held].min()).all())
+    if behind and not (seen is not None and seen.learned):
+        return "critical", "The layers that it does hold come before"
+    if before and seen is not None and seen.learned:
+        return "info", "Only the layers behind are trained, which may be meant"
+    return "warning", "The optimizer was built without them"
+
+
+def _hit(weights: Weights, i: int, records: int, severity: Severity, why: str, share: float, foreign: int) -> Hit:
+    name = weights.names[i]
+    steps = weights.steps
+    whole = Episode(
+        i, int(steps[0]), int(steps[records - 1]), int(steps[-1]), len(steps), True, 0, records - 1, len(steps) - 1
+    )
+    top = name.rsplit(".", 1)[0] or name
+    return hit(
+        whole,
+        name,
+        severity=severity,
+        statistic="share_of_trainable_weights_in_no_optimizer",
+        unit="1",
+        value=share,
+        limit=0.0,
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=f"`{name}` receives gradients, is held by no optimizer and never changes; {percent(share)} of the"
+        f" trainable weights are like that. {why}.",
+        advice=(
+            "Build the optimizer when the model is complete: torch.optim.AdamW(model.parameters(), lr=...).",
+            f'Or add them: optimizer.add_param_group({{"params": model.{top}.parameters()}}).',
+            f"If they are meant to rest, freeze them: model.{top}.requires_grad_(False).",
+        ),
+        more={"foreign_parameters": foreign},
+        rank=(1e9 if weights.matrix[i] else 0.0) + float(weights.position[i]),
+    )
+
+
+def _without(
+    *layers: int, gradients: bool = True, changing: bool = False, foreign: int = 0, loss: float | None = 2.0
+) -> Run:
+    network = Network()
+    for parameter in network.layout.parameters:
+        if int(parameter.name.split(".")[1]) not in layers:
+            continue
+        parameter.optimizer = parameter.group = -1
+        network.absent(schema.UPDATE, parameter.name)
+        if not gradients:
+            network.absent(schema.GRADIENT, parameter.name)
+        if not changing:
+            network.set(schema.WEIGHT, parameter.name, rms=0.18, mean=0.0, std=0.18, min=-0.5, max=0.5)
+    network.layout.optimizers[0].foreign_parameters = foreign
+    if loss is not None:
+        network.set(schema.LOSS, "", mean=loss)
+    return network.run()
+
+
+def _other_owners() -> Run:
+    network = Network()
+    network.layout.optimizers[0].foreign_parameters = 40
+    return network.run()
+
+
+EXAMPLES = (
+    Example("Head replaced after the optimizer was built", lambda: _without(5, foreign=2), True, "layers.5.weight", 0),
+    Example("A layer in the middle left out", lambda: _without(2), True, "layers.2.weight", 0),
+    Example("Every parameter is another model's", lambda: _without(*range(6), foreign=12), True, first_step=0),
+    Example(
+        "Only the head is trained, and the loss falls: information only",
+        lambda: _without(0, 1, 2, 3, 4, loss=None),
+        True,
+        first_step=0,
+    ),
+    Example("Every parameter is held", lambda: Network().run(), False, outcome="Passed"),
+    Example("The optimizer trains another model too", _other_owners, False, outcome="Passed"),
+    Example(
+        "Trained by an optimizer that is not watched", lambda: _without(0, 1, changing=True), False, outcome="Passed"
+    ),
+    Example("Resting without gradients", lambda: _without(0, 1, 2, gradients=False), False, outcome="Passed"),
+)
+
+RULE = Rule(
+    id="optimizer-misses-parameters",
+    healthy="The optimizer holds every trainable parameter",
+    ill="Parameters in no optimizer",
+    group="updates",
+    severity="critical",
+    scope="watch",
+    check=check,
+    options=(
+        Option(
+            "records",
+            5,
+            "records",
+            "records over which the weights must have stayed the same",
+            "enough to tell a resting weight from a slow one",
+        ),
+    ),
+    examples=EXAMPLES,
+    page=__doc__ or "",
+    causes=(
+        "loss-not-decreasing",
+        "underfitting",
+        "slow-start",
+        "update-ratio-too-low",
+        "frozen-parameters",
+        "learning-rate-too-low",
+        "still-improving",
+    ),
+)

@@ -1,0 +1,81 @@
+"""Weight matrices that do not train because ``requires_grad`` is off, where nothing says that they are meant to rest.
+
+Whoever freezes on purpose freezes weights that were trained before, and from the start. So told are matrices that
+trained and stopped, and matrices that rest while they still have the scale of a fresh initialization.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.wording import percent, short
+
+FEWEST_ELEMENTS = 256
+"""Of fewer the scale tells nothing."""
+SIGMAS = 4.0
+"""Within which the scale of a sample counts as that of its distribution."""
+FEWEST_RECORDS = 10
+
+
+def resting(history: History) -> list[Hit]:
+    """For information, one hit for each such matrix; none where all rest, or none does."""
+    everything = weights_of(history)
+    off = everything.matrix & np.array([not p.trainable for p in everything.parameters], bool) & ~everything.sparse
+    if len(history) < FEWEST_RECORDS or not off.any() or not everything.trained.any():
+        return []
+    weights = everything.only(off)
+    trained_before = np.asarray(np.isfinite(weights.gradient).any(axis=0))
+    untouched = np.asarray(_fresh(weights) & ~trained_before)
+    fresh = untouched if untouched[~trained_before].all() else np.zeros_like(untouched)
+    share = float(weights.numel.sum() / everything.numel.sum())
+    return [
+        _hit(weights, int(i), bool(trained_before[i]), share, len(history))
+        for i in np.flatnonzero(trained_before | fresh)
+    ]
+
+
+def _fresh(weights: Weights) -> NDArray[np.bool_]:
+    """Whether each matrix has the scale of a usual initialization (PyTorch's default, He's, Xavier's), shape (n,)."""
+    fan_in = np.array([p.fan_in for p in weights.parameters], np.float64)
+    fan_out = np.array([p.fan_out for p in weights.parameters], np.float64)
+    scale = np.nanmedian(weights.weight, axis=0)
+    schemes = np.stack([1 / (3 * fan_in), 2 / fan_in, 1 / fan_in, 2 / (fan_in + fan_out)]) ** 0.5
+    near = np.abs(scale / schemes - 1) < SIGMAS / np.sqrt(2 * weights.numel)
+    return np.asarray(near.any(axis=0) & (weights.numel >= FEWEST_ELEMENTS))
+
+
+def _hit(weights: Weights, column: int, trained_before: bool, share: float, records: int) -> Hit:
+    name = weights.names[column]
+    since = 0
+    if trained_before:
+        since = min(int(np.flatnonzero(np.isfinite(weights.gradient[:, column]))[-1]) + 1, len(weights.steps) - 1)
+        told = f"`{name}` has had requires_grad=False since step {int(weights.steps[since]):,}, having trained before"
+    else:
+        scale = float(np.nanmedian(weights.weight[:, column]))
+        told = (
+            f"`{name}` has requires_grad=False, and a root mean square of {short(scale)} as of a fresh initialization"
+        )
+    return Hit(
+        subject=name,
+        first_step=int(weights.steps[since]),
+        fired_step=int(weights.steps[since]),
+        last_step=int(weights.steps[-1]),
+        count=max(1, records - since),
+        active=True,
+        severity="info",
+        statistic="share_of_weights_without_requires_grad",
+        unit="share of the model's weights",
+        value=share,
+        limit=0.0,
+        direction="above",
+        message=f"{told}; {percent(share)} of the model's weights rest like it.",
+        advice=(
+            f"If it is to train: model.get_parameter({name!r}).requires_grad_(True), and give it to the optimizer.",
+            "If it is meant to rest, all is well.",
+        ),
+        rank=float(np.log(weights.numel[column])),
+    )

@@ -1,0 +1,1 @@
+"""Rules on the weights themselves, and what they share."""
