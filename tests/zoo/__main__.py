@@ -16,7 +16,8 @@ from pathlib import Path
 from tests.zoo.catalogue import KINDS, PARTS, SPECIMENS, folder, part
 from tests.zoo.runner.processes import results
 from tests.zoo.runner.run import Result
-from tests.zoo.runner.table import table, times
+from tests.zoo.runner.table import tables, times
+from tests.zoo.runner.totals import totals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
         logs = args.judge_only or args.logdir or Path(temporary)
         found = _run(names, logs, args.jobs, trained=trained, agreement=args.agreement)
-    print(table(SPECIMENS, found, show_held_out=args.show_held_out))
+    shown = tables(SPECIMENS, found, show_held_out=args.show_held_out)
+    print("\n\n".join(shown.values()))
     if args.times:
         print("\n" + times(SPECIMENS, found))
     if args.json:
-        shown = [r for r in found if args.show_held_out or not SPECIMENS[r.name].held_out]
-        args.json.write_text(json.dumps([asdict(result) for result in shown], indent=1))
+        told = {
+            "totals": [asdict(each) for each in totals(SPECIMENS, found, show_held_out=args.show_held_out)],
+            "tables": shown,
+            "results": [asdict(r) for r in found if args.show_held_out or not SPECIMENS[r.name].held_out],
+        }
+        args.json.write_text(json.dumps(told, indent=1))
     if args.agreement:
         agreeing = sum(r.error is None and r.disagreement is None for r in found)
         print(
@@ -82,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, metavar="N", default=os.cpu_count() or 1, help="trainings at the same time")
     parser.add_argument("--logdir", type=Path, help="keep the logs here")
     parser.add_argument("--judge-only", type=Path, metavar="LOGDIR", help="judge kept logs anew, without training")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every result there")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write totals, tables and every result there, for tools/zoo.py"
+    )
     parser.add_argument("--times", action="store_true", help="list steps and processor time of every training")
     parser.add_argument("--agreement", action="store_true", help="compare live findings, command line and tab")
     return parser

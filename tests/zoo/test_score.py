@@ -14,6 +14,7 @@ from tests.zoo.runner import table as tables
 from tests.zoo.runner.run import Result
 from tests.zoo.runner.score import diagnosis, false_alarms, score
 from tests.zoo.runner.score_peers import our_score, peer_score
+from tests.zoo.runner.totals import totals
 
 
 def nothing(writer: object) -> None:
@@ -134,6 +135,30 @@ def test_the_part_set_aside_shows_totals_alone(monkeypatch: pytest.MonkeyPatch) 
     assert "secret-rule in secret.layer" in shown
     assert "| set-aside | 1 |" in shown
     assert "| secret-alarm | 0 | 1 |" in shown
+
+
+def test_totals_keep_the_parts_apart_and_the_rules_of_the_one_set_aside_to_themselves() -> None:
+    fine_aside = Specimen("odd", "aside-fine", nothing, held_out=True)
+    specimens = {s.name: s for s in (DEAD, WELL, ASIDE, fine_aside)}
+    results = [
+        Result("aside-fine", [finding("secret-alarm")]),
+        Result("dying-one", [finding("dead-units", "layers.2", fired=44)]),
+        Result("aside-one", error="Traceback\nValueError: no data"),
+        Result("well"),
+    ]
+    tuned, aside = totals(specimens, results)
+    assert (tuned.part, tuned.ill_kinds, tuned.score.runs, tuned.score.first, tuned.broken) == ("tuned", 1, 1, 1.0, 0)
+    assert (tuned.healthy_kinds, tuned.false_alarms.runs, tuned.false_alarms.alarmed) == (1, 1, 0)
+    assert (aside.part, aside.ill_kinds, aside.score.runs, aside.score.first, aside.broken) == (
+        "held-out",
+        0,
+        0,
+        None,
+        1,
+    )
+    assert (aside.false_alarms.alarmed, aside.false_alarms.rules) == (1, {})
+    assert [criteria.false_alarms for criteria in (tuned.criteria[0], aside.criteria[0])] == [0, 1]
+    assert totals(specimens, results, show_held_out=True)[1].false_alarms.rules == {"secret-alarm": 1}
 
 
 def test_a_broken_specimen_is_told_and_not_scored() -> None:

@@ -27,16 +27,24 @@ Specimens = Mapping[str, Specimen]
 
 def table(specimens: Specimens, results: Sequence[Result], *, show_held_out: bool = False) -> str:
     """Everything that is told; of the part set aside only totals, unless ``show_held_out``."""
+    return "\n\n".join(tables(specimens, results, show_held_out=show_held_out).values())
+
+
+def tables(specimens: Specimens, results: Sequence[Result], *, show_held_out: bool = False) -> dict[str, str]:
+    """The pieces of ``table`` by title, in its order; what is empty is left out."""
     sound = [result for result in results if result.error is None]
     parts = [(name, [r for r in sound if part(specimens[r.name]) == name]) for name in PARTS]
     parts = [(name, of_part) for name, of_part in parts if of_part]
     shown = [r for name, of_part in parts for r in of_part if name == PARTS[0] or show_held_out]
     open_parts = set(PARTS if show_held_out else PARTS[:1])
-    pieces = [_ill(specimens, parts, shown), _wrong(specimens, shown), _healthy(specimens, parts, shown, open_parts)]
-    if PEERS:
-        pieces += [_peers(specimens, of_part, name) for name, of_part in parts]
-    pieces.append(_broken(specimens, results, show_held_out))
-    return "\n\n".join(piece for piece in pieces if piece)
+    pieces = {
+        "Ill trainings": _ill(specimens, parts, shown),
+        "Misses": _wrong(specimens, shown),
+        "Healthy trainings": _healthy(specimens, parts, shown, open_parts),
+        **({f"Other tools' criteria, {name}": _peers(specimens, of_part, name) for name, of_part in parts if PEERS}),
+        "Broken": _broken(specimens, results, show_held_out),
+    }
+    return {title: piece for title, piece in pieces.items() if piece}
 
 
 def _ill(specimens: Specimens, parts: Sequence[tuple[str, list[Result]]], shown: Sequence[Result]) -> str:
