@@ -7,20 +7,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tb_nnhealth.findings import SEVERITIES, Cause, Finding
-from tb_nnhealth.rules.base import Rule
+from tb_nnhealth.rules.base import Group, Rule
 
 SLACK_RECORDS = 10
 """A symptom may cross its limit this many records before its cause does: limits are not equally near."""
+WITHIN_A_STEP: tuple[Group, ...] = (
+    "set-up", "distributed", "data", "numerics", "weights", "activations", "gradients", "updates", "loss", "shim",
+)  # fmt: skip
+"""Of findings that began together that one stands first whose group comes first here: what is built and fed before
+what is computed, and that in the order in which a step computes it."""
 
 
 def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Sequence[int]) -> list[Finding]:
     """``findings`` with ``caused_by`` set to their root cause, root causes first, symptoms beneath them.
 
     A finding follows from another where the rules name the pair as causal and the cause did not
-    begin later. Roots stand in the order of the severest finding in their chain, then of onset.
+    begin later. Roots stand in the order of the severest finding in their chain, then of onset, then of
+    ``WITHIN_A_STEP``.
     """
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
-    place = {rule.id: i for i, rule in enumerate(rules)}
+    by_group = sorted(rules, key=lambda rule: WITHIN_A_STEP.index(rule.group))
+    place = {rule.id: i for i, rule in enumerate(by_group)}
     findings = sorted(findings, key=lambda finding: (finding.first_step, place[finding.rule]))
     candidates = [_possible_causes(i, findings, causes, place, record_steps) for i in range(len(findings))]
     parents = [_direct_cause(of, findings, candidates, place) for of in candidates]

@@ -254,5 +254,11 @@ RULE = Rule(
     ),
     examples=EXAMPLES,
     page=__doc__ or "",
-    causes=("dead-units", "loss-not-decreasing", "underfitting", "slow-start"),
+    causes=(
+        "dead-units",
+        "loss-not-decreasing",
+        "underfitting",
+        "slow-start",
+        "activation-mean-shift",
+    ),
 )

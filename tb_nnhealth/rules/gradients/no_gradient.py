@@ -234,6 +234,7 @@ RULE = Rule(
         "slow-start",
         "learning-rate-too-low",
         "still-improving",
+        "constant-output",
     ),
     statistic="gradient-norm",
 )

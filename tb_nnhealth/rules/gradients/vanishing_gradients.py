@@ -282,6 +282,7 @@ RULE = Rule(
         "underfitting",
         "learning-rate-too-low",
         "still-improving",
+        "activation-mean-shift",
     ),
     statistic="gradient-norm",
 )

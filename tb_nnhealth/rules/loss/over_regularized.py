@@ -251,5 +251,15 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("underfitting", "loss-not-decreasing", "vanishing-activations", "vanishing-gradients"),
+    causes=(
+        "underfitting",
+        "loss-not-decreasing",
+        "vanishing-activations",
+        "vanishing-gradients",
+        "constant-output",
+        "dead-units",
+        "learning-rate-too-high",
+        "update-ratio-too-high",
+        "activation-mean-shift",
+    ),
 )

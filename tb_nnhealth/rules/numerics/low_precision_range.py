@@ -399,5 +399,6 @@ RULE = Rule(
         "vanishing-gradients",
         "loss-scale-collapse",
         "learning-rate-too-low",
+        "constant-output",
     ),
 )
