@@ -34,13 +34,20 @@ def hit(subject: str, first: int, last: int | None = None, *, severity: str = "w
     )
 
 
-def rule(rule_id: str, answer: Outcome | Sequence[Hit], *, causes: tuple[str, ...] = (), scope: str = "watch") -> Rule:
+def rule(
+    rule_id: str,
+    answer: Outcome | Sequence[Hit],
+    *,
+    causes: tuple[str, ...] = (),
+    scope: str = "watch",
+    group: str = "updates",
+) -> Rule:
     outcome = answer if not isinstance(answer, (list, tuple)) else Ill(answer)
     return Rule(
         id=rule_id,
         healthy="Fine",
         ill="Not fine",
-        group="updates",
+        group=group,  # type: ignore[arg-type]
         severity="warning",
         scope=scope,  # type: ignore[arg-type]
         check=lambda case: outcome,  # type: ignore[return-value,arg-type]
@@ -102,6 +109,17 @@ def test_rules_that_can_cause_each_other_are_led_by_the_earlier(run: Run):
     findings = judge(run, rules=rules).findings
     assert [finding.rule for finding in findings] == ["b", "a"]
     assert findings[1].caused_by is not None
+
+
+def test_of_what_began_together_comes_first_what_is_fed_before_what_is_computed(run: Run):
+    rules = [
+        rule("update", [hit("x", 3)], group="updates", causes=("activation",)),
+        rule("activation", [hit("x", 3)], group="activations", causes=("update",)),
+        rule("batch", [hit("x", 3)], group="data"),
+    ]
+    findings = judge(run, rules=rules).findings
+    assert [finding.rule for finding in findings] == ["batch", "activation", "update"]
+    assert [finding.caused_by and finding.caused_by.rule for finding in findings] == [None, None, "activation"]
 
 
 def test_a_circle_of_causes_has_one_root(run: Run):
