@@ -15,8 +15,9 @@ which another parameter of that optimizer has one. Zero counts for weight matric
 bias may well have none, and a branch behind a zero-initialized layer has none until the first step.
 
 Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
-matrix, for information for vectors, where gradients arrive again later, and where they used to arrive and the loss
-has been learned without (an expert that a router no longer chooses).
+matrix, for information for vectors, where gradients arrive again later, where they used to arrive and the loss has
+been learned without (an expert that a router no longer chooses), and for the recurrent matrix of a direction whose
+other weights do get one: only one step of that direction is used.
 
 ## What to try
 1. Search the code between the last layer named and the loss for `.detach()`, `.data`, `no_grad()`, `.item()`,
@@ -27,7 +28,9 @@ has been learned without (an expert that a router no longer chooses).
    masked loss.
 
 ## When it is harmless
-A head that only another task or phase uses, an unused pooler of a pretrained model, an expert that is not chosen.
+A head that only another task or phase uses, an unused pooler of a pretrained model, an expert that is not chosen. In
+a bidirectional network of which only the output at the last position is used, the backward direction has made one
+step from a state of zero there: its recurrent matrix has no part in it.
 
 ## References
 - [PyTorch, Autograd mechanics](https://pytorch.org/docs/stable/notes/autograd.html)
@@ -36,6 +39,8 @@ A head that only another task or phase uses, an unused pooler of a pretrained mo
 """
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +100,8 @@ def check(case: Case) -> Outcome:
     share = float(weights.numel[list(concerned)].sum() / weights.numel.sum())
     seen = progress(case.run, history)
     learned = seen is not None and seen.learned
-    return Ill([_hit(weights, episode, absent, share, records, learned) for episode in found])
+    one_step = {name for name in weights.names if makes_one_step(name, weights, arrived)}
+    return Ill([_hit(weights, episode, absent, share, records, learned, one_step) for episode in found])
 
 
 def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
@@ -108,13 +114,27 @@ def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
     return alive
 
 
-def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool) -> Severity:
-    if not matrix or not active or (before and learned):
+def makes_one_step(name: str, weights: Weights, arrived: Mask) -> bool:
+    """Whether ``name`` is a recurrent matrix whose direction gets gradients, but only for a step from a state of zero.
+
+    Names are those of ``torch.nn.RNNBase``: weight_hh_l1_reverse beside weight_ih_l1_reverse.
+    """
+    beside = name.replace("weight_hh_", "weight_ih_")
+    if beside == name or beside not in weights.names:
+        return False
+    own, other = weights.names.index(name), weights.names.index(beside)
+    return bool(arrived[:, other].any() and not arrived[:, own].any())
+
+
+def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool, one_step: bool) -> Severity:
+    if not matrix or not active or one_step or (before and learned):
         return "info"
     return "critical" if share >= MOST and not learned else "warning"
 
 
-def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records: int, learned: bool) -> Hit:
+def _hit(
+    weights: Weights, episode: Episode, absent: Mask, share: float, records: int, learned: bool, one_step: Set[str]
+) -> Hit:
     column = episode.column
     name, matrix = weights.names[column], bool(weights.matrix[column])
     none = bool(absent[episode.fired, column])
@@ -123,10 +143,12 @@ def _hit(weights: Weights, episode: Episode, absent: Mask, share: float, records
     )
     since = f"from step {episode.first_step} on" if before else "at any step"
     whole = f", {percent(share)} of all trained weights are without" if episode.active and share > 0 else ""
+    if name in one_step:
+        whole += "; of this direction only one step is used"
     return hit(
         episode,
         name,
-        severity=_severity(matrix, episode.active, share, before=before, learned=learned),
+        severity=_severity(matrix, episode.active, share, before=before, learned=learned, one_step=name in one_step),
         statistic="records_without_gradient",
         unit="records",
         value=float(episode.count),
@@ -194,11 +216,23 @@ def _chosen_no_more() -> Run:
     return network.absent(schema.GRADIENT, network.weight(2), since=40).run()
 
 
+def _one_step_of_a_direction() -> Run:
+    """Layers 2 and 3 are the input and the recurrent matrix of a reverse direction, used at the last position only."""
+    network = Network().set(schema.GRADIENT, "layers.3.weight", rms=0.0).set(schema.LOSS, "", mean=2.2)
+    names = {"layers.2.weight": "cells.weight_ih_l1_reverse", "layers.3.weight": "cells.weight_hh_l1_reverse"}
+    for parameter in network.layout.parameters:
+        parameter.name = names.get(parameter.name, parameter.name)
+    for row in network.layout.rows:
+        row.subject = names.get(row.subject, row.subject)
+    return network.run()
+
+
 EXAMPLES = (
     Example("Encoder detached by mistake", lambda: _absent(0, 1, 2, 3), True, "layers.0.weight", 0),
     Example("One module never used", lambda: _absent(3), True, "layers.3.weight", 0),
     Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),
     Example("An expert that is chosen no more, and the loss falls: information only", _chosen_no_more, True),
+    Example("One step of a reverse direction: information only", _one_step_of_a_direction, True),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
     Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
