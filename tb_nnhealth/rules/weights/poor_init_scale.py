@@ -19,7 +19,8 @@ times off, the same way, by 100 in all. The first record must bear it out:
 - too large: the standard deviation of the layer's output is above `factor` (for the last layer of a regression, times
   the targets' size);
 - too small: what flows into every later layer, estimated from their outputs, weights and biases, is `factor` times
-  smaller than what flows into this one. So branches that are small by design beside a residual stream do not count.
+  smaller than what flows into this one, and no normalization follows. So branches that are small by design beside a
+  residual stream do not count.
 
 Not judged: embeddings, recurrent and attention weights, weights that start at zero, layers whose output is
 normalized, a small last layer, networks that had been trained before. For information where the loss has been learned
@@ -98,6 +99,8 @@ class Layer:
     std: float
     inflow: float
     normalized: bool
+    renormalized: bool
+    """A normalization is called after the layer, if not upon its output."""
 
     @property
     def high(self) -> float:
@@ -164,6 +167,7 @@ def layers_at_start(history: History) -> list[Layer]:
         elif p.name.endswith("bias"):
             biases[p.module] = p.name
     bias = _first(history, schema.WEIGHT, [biases.get(m.name, "") for m in called])
+    last_norm = max((i for i, m in enumerate(called) if "Norm" in m.type), default=-1)
     found = []
     for i, module in enumerate(called):
         of_module = matrices.get(module.name, [])
@@ -191,6 +195,7 @@ def layers_at_start(history: History) -> list[Layer]:
                 std=float(std[i]),
                 inflow=own / (p.initial_rms * math.sqrt(fans[0])),
                 normalized=bool(module.normalized),
+                renormalized=i < last_norm,
             )
         )
     return found
@@ -242,7 +247,8 @@ def _shows_large(layers: Sequence[Layer], places: list[int], factor: float, answ
 
 def _shows_small(layers: Sequence[Layer], i: int, factor: float) -> bool:
     later = [x.inflow for x in layers[i + 1 :] if math.isfinite(x.inflow)]
-    return not layers[i].normalized and bool(later) and max(later) < layers[i].inflow / factor
+    apart = not layers[i].normalized and not layers[i].renormalized
+    return apart and bool(later) and max(later) < layers[i].inflow / factor
 
 
 def _severity(seen: Progress | None) -> Severity:
@@ -314,6 +320,11 @@ def _normalized() -> Run:
     return network.run()
 
 
+def _small_before_a_norm() -> Run:
+    """A transformer's weights of standard deviation 0.02, and a normalization before the head."""
+    return _scaled(0.1).add_module("norm", "LayerNorm").run()
+
+
 def _zero_at_start() -> Run:
     network = _scaled(1.0)
     next(p for p in network.layout.parameters if p.name == "layers.3.weight").initial_rms = 0.0
@@ -337,6 +348,7 @@ EXAMPLES = (
         False,
         outcome="Passed",
     ),
+    Example("Small weights, and a normalization behind them", _small_before_a_norm, False, outcome="Passed"),
     Example("A small last layer", lambda: _scaled(0.01, [5]).run(), False, outcome="Passed"),
     Example("A layer that starts at zero", _zero_at_start, False, outcome="Passed"),
     Example("Every output normalized", _normalized, False, outcome="Passed"),
