@@ -13,7 +13,9 @@ Share of a layer's units that were silent in each of the last ten measured steps
 module from its output; where the ReLU is applied as a function, from the gradient of the layer's output, which is
 zero for a unit that the ReLU shuts off. A gradient counts only where the network's last layer receives one and no
 later layer is silent altogether. Zero *elements* are not counted: half of a ReLU's outputs are zero in the best of
-networks. At least `units` silent units and `samples` samples in ten steps are asked for. It fires where the share
+networks. Nor does silence count where the predictions are exactly the same for all samples: what is silent for one of
+them is so for all, and half the units of a healthy layer are. At least `units` silent units and `samples` samples in
+ten steps are asked for. It fires where the share
 exceeds `share` in four of five records, and at any width where a layer is silent altogether. It is critical beyond
 `critical` where the loss stands still, and where a whole layer is silent; a warning below that, or where the loss
 gives no sign. Where the loss comes down it is information (networks that learn well were measured with up to 83 % of
@@ -62,6 +64,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -103,12 +106,16 @@ def check(case: Case) -> Outcome:
         return NotApplicable("no layer is rectified")
     enough = samples >= case.options["samples"]
     wide = units >= 2 * case.options["units"]
+    same = samples_are_one(history)
     if not enough.any():
         return NotApplicable("the batches are small: silence may be chance")
     share = silent_share(history, subjects)
     share[:, ~enough] = np.nan
+    share[same] = np.where(share[same] > ALL, 1.0, np.nan)
     share[:, ~wide] = np.where(share[:, ~wide] > ALL, 1.0, np.where(np.isfinite(share[:, ~wide]), 0.0, np.nan))
     judged = np.isfinite(share)
+    if same.any() and not judged.any():
+        return NotApplicable("all samples of a batch have the same prediction")
     if len(history) < schema.SILENCE_WINDOW + WINDOW or judged.sum(axis=0).max(initial=0) < WINDOW:
         return TooLittleData(f"{schema.SILENCE_WINDOW + WINDOW} records are needed")
     limits = case.options.per_subject("share", subjects)
@@ -167,6 +174,12 @@ def silent_share(history: History, subjects: tuple[str, ...]) -> NDArray[np.floa
             share[:, subjects.index(name)] = told
             blocked |= np.nan_to_num(told) > ALL
     return share
+
+
+def samples_are_one(history: History) -> NDArray[np.bool_]:
+    """Records in which every sample of the batch has exactly the same prediction, shape (records,)."""
+    spread = aligned(history.table(schema.SPREAD, schema.MEAN), ("prediction",))
+    return np.asarray(spread[:, 0] == 0)
 
 
 def _hit(
@@ -279,6 +292,12 @@ def _nothing_to_learn() -> Run:
     return network.run()
 
 
+def _averaged_over_the_batch() -> Run:
+    """Every sample is the same: three quarters of a layer are silent for it."""
+    network = _network(flat=True).set(schema.ACTIVATION_GRADIENT, "layers.2", silent_share=0.75)
+    return network.add_row(schema.SPREAD, "prediction", mean=0.0).run()
+
+
 def _small_batches() -> Run:
     network = _network()
     for row in network.layout.rows:
@@ -329,6 +348,7 @@ RULE = Rule(
         Example("nine tenths of the elements are zero", _sparse_elements, ill=False, outcome="Passed"),
         Example("all gradients zero, the loss too", _nothing_to_learn, ill=False, outcome="Passed"),
         Example("batches of two samples", _small_batches, ill=False, outcome="NotApplicable"),
+        Example("every sample the same", _averaged_over_the_batch, ill=False, outcome="NotApplicable"),
         Example("half of ten units", lambda: _dead(0.5, width=10), ill=False, outcome="Passed"),
         Example("all of ten units", lambda: _dead(1.0, width=10, flat=True), ill=True, subject="layers.2"),
         Example("tanh", lambda: Network(nonlinearity="tanh").run(), ill=False, outcome="NotApplicable"),
