@@ -16,7 +16,9 @@ positions. For logits and log-probabilities it counts as it is (unit: nats), for
 regression it is divided by the same of the targets. It fires where it lies below `spread` in nine tenths of `records`
 records and for 50 steps up to now, while the inputs' and targets' spread is above 0, and where the loss is within 3 %
 of a constant answer's cost: the entropy of the class shares seen, or ln C for C classes; the variance of the targets
-for a mean squared error. Where that is not known, the loss must stand where it began.
+for a mean squared error. Where that is not known, the loss must stand where it began. It does not fire where the
+answers come apart, or where the loss still falls and more than a quarter of what it gained was gained in the second
+half of that time: the cost of a constant is soon learned, a network that is merely slow goes on.
 
 Critical where the loss stands where it began; else a warning, as the constant itself was learned.
 
@@ -58,6 +60,8 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.evidence.curves import blocks, trend
+from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.progress import Progress, naive_loss, progress
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.weights import aligned
@@ -72,9 +76,13 @@ HELD = 0.9
 FEWEST_STEPS = 50
 """Steps for which the answers must have been the same: records lie close together at the start."""
 NEAR_CONSTANT = 0.97
+"""Share of a constant answer's cost from which the loss has learned nothing more than it."""
 GROWING = 1.5
 """Growth of the spread from the first half of the time to the second that tells of a network on its way."""
-"""Share of a constant answer's cost from which the loss has learned nothing more than it."""
+FALLING = -3.0
+"""Mann-Kendall's z from which a loss falls."""
+BLOCKS = 100
+STILL_GAINED = 0.25
 CLASSIFICATION = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss", "MultiMarginLoss")
 PROBABILITIES = ("BCELoss",)
 LEAST_VARIATION = 1e-4
@@ -110,7 +118,8 @@ def check(case: Case) -> Outcome:
     seen = progress(case.run, history)
     cost = constant_cost(history)
     lasted = bool(found) and found[0].active and found[0].last_step - found[0].first_step >= FEWEST_STEPS
-    if not lasted or grows(differ, judged, found[0]) or not _at_constant(seen, cost):
+    slow = lasted and (grows(differ, judged, found[0]) or still_falls(case.run, history, found[0]))
+    if not lasted or slow or not _at_constant(seen, cost):
         near = np.where(judged, differ, np.nan)[:, None].astype(np.float32)
         return Passed(closest(near, limit, "below", ("",), history.steps, "spread of the predictions"))
     assert seen is not None
@@ -161,6 +170,22 @@ def grows(differ: Curve, judged: NDArray[np.bool_], episode: Episode) -> bool:
     return bool(np.median(stretch[half:]) > GROWING * np.median(stretch[:half]))
 
 
+def still_falls(run: Run, history: History, episode: Episode) -> bool:
+    """Whether the loss goes on falling through the second half of the episode, much as it did in the first."""
+    curve = training_loss(run) or criterion_loss(history)
+    if curve is None:
+        return False
+    curve = curve.finite()
+    within = curve.values[(curve.steps >= episode.first_step) & (curve.steps <= episode.last_step)]
+    if len(within) < 8:
+        return False
+    eighth, half = len(within) // 8, len(within) // 2
+    about_middle = within[half - eighth // 2 : half + eighth // 2 + 1]
+    start, middle, end = (float(np.median(part)) for part in (within[:eighth], about_middle, within[-eighth:]))
+    late = blocks(np.arange(half), within[-half:], BLOCKS)[1]
+    return trend(late) < FALLING and middle - end > STILL_GAINED * (start - end) > 0
+
+
 def _at_constant(seen: Progress | None, cost: float) -> bool:
     """Whether the loss is no better than a constant answer's."""
     if seen is None or seen.finite < 0.5:
@@ -208,6 +233,16 @@ def _imbalanced(spread: float, loss: float) -> Run:
     return network.add_row(schema.CLASS, "0", mean=0.9).add_row(schema.CLASS, "1", mean=0.1).run()
 
 
+def _slow() -> Run:
+    """Answers as close together as at the start, and a loss that falls by a thousandth, evenly."""
+    return _answers(0.014, loss=None).set(schema.LOSS, "", mean=2.3079 - 4e-5 * _T).run()
+
+
+def _the_constant_is_learned() -> Run:
+    """The loss falls to the cost of a constant answer, ever more slowly."""
+    return _answers(0.001, loss=None).set(schema.LOSS, "", mean=2.3026 + 0.04 * np.exp(-_T / 20)).run()
+
+
 def _constant_inputs() -> Run:
     return _answers(0.0).set(schema.SPREAD, "input", mean=0.0).run()
 
@@ -219,11 +254,13 @@ EXAMPLES = (
     Example("From step 100 on", lambda: _answers(np.where(_T < 100, 1.0, 1e-3)).run(), True, "", 100),
     Example("The mean of the targets, learned", lambda: _regression(0.01, 7.84), True, "", 0),
     Example("The class shares, learned", lambda: _imbalanced(0.01, 0.33), True, "", 0),
+    Example("The constant is learned, ever more slowly", _the_constant_is_learned, True, "", 0),
     Example("Just below the limit", lambda: _answers(0.019).run(), True, "", 0),
     Example("Just above the limit", lambda: _answers(0.022).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: _answers(3.0, loss=None).run(), False, outcome="Passed"),
     Example("Nearly constant at the start", lambda: _answers(0.001 * np.exp(_T / 10.0)).run(), False, outcome="Passed"),
     Example("Small differences that suffice", lambda: _answers(0.015, loss=1.2).run(), False, outcome="Passed"),
+    Example("A network that is merely slow", _slow, False, outcome="Passed"),
     Example("Inputs that do not vary", _constant_inputs, False, outcome="NotApplicable"),
     Example("An older log", lambda: Network().run(), False, outcome="CouldNotCheck"),
 )
