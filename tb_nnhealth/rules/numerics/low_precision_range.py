@@ -397,6 +397,7 @@ RULE = Rule(
         "underfitting",
         "no-gradient",
         "vanishing-gradients",
+        "constant-output",
         "loss-scale-collapse",
         "learning-rate-too-low",
         "constant-output",
