@@ -2,6 +2,7 @@
 
 - ``docs/rules/*.md`` and their index, from the rules;
 - ``docs/preflight.md``, from the checks before training;
+- the list of rules in ``README.md``, and in ``docs/diagnosis.md`` what each line of code lets be checked;
 - ``docs/cli.md``, from the command line's own help.
 """
 
@@ -12,12 +13,18 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tb_nnhealth import sanity
+from pieces import replaced
+
+from tb_nnhealth import sanity, schema
 from tb_nnhealth.cli.main import COMMANDS
 from tb_nnhealth.cli.main import main as run_command
-from tb_nnhealth.rules.base import Rule
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.messages import Layout
+from tb_nnhealth.rules.base import CouldNotCheck, Rule
+from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.registry import BY_ID, RULES
 from tb_nnhealth.sanity.registry import CHECKS, SOURCES
 
@@ -61,6 +68,46 @@ def index() -> str:
     return "\n".join(lines) + "\n"
 
 
+def rules_by_group() -> str:
+    """The list in the README."""
+    groups: dict[str, list[str]] = {}
+    for rule in RULES:
+        groups.setdefault(rule.group, []).append(f"[{rule.id}](docs/rules/{rule.id}.md)")
+    groups["the recording itself"] = groups.pop("shim")
+    lines = [f"- **{group}**: {', '.join(rules)}" for group, rules in groups.items()]
+    return "\n".join([f"{len(RULES)} rules:", "", *lines])
+
+
+def needs() -> str:
+    """The lines of code that rules ask for where they could not check, as they say them of runs that lack them."""
+    asking: dict[str, list[Rule]] = {}
+    for rule in RULES:
+        if rule.group != "shim":
+            for line in _needs_of(rule):
+                asking.setdefault(line, []).append(rule)
+    rows = [f"| {line} | {', '.join(_named(rules))} |" for line, rules in asking.items()]
+    return "\n".join(["| what to add | rules that can check then |", "| --- | --- |", *rows])
+
+
+def _named(rules: list[Rule]) -> Iterator[str]:
+    """Links to the rules; a group that is there as a whole is named in their place."""
+    for group in dict.fromkeys(rule.group for rule in rules):
+        of_group = [rule for rule in rules if rule.group == group]
+        if len(of_group) > 2 and len(of_group) == sum(rule.group == group for rule in RULES):
+            yield f"all on {group}"
+        else:
+            yield from (f"[{rule.id}](rules/{rule.id}.md)" for rule in of_group)
+
+
+def _needs_of(rule: Rule) -> list[str]:
+    scalars_alone = Run("scalars")
+    nothing_recorded = Run("empty", watches={schema.DEFAULT_WATCH: History(Layout(columns=schema.STATISTICS))})
+    runs = [scalars_alone, nothing_recorded]
+    runs += [example.build() for example in rule.examples if example.outcome == CouldNotCheck.__name__]
+    outcomes = [judge(run, rules=[rule]).outcomes[rule.id] for run in runs]
+    return list(dict.fromkeys(outcome.needs for outcome in outcomes if isinstance(outcome, CouldNotCheck)))
+
+
 def preflight_page() -> str:
     opening = (sanity.__doc__ or "").strip().partition("\n")
     lines = [NOTE, "# Before training: preflight", "", opening[0], opening[2].rstrip(), "", "## The checks", ""]
@@ -95,6 +142,8 @@ def documents() -> dict[Path, str]:
         rules / "README.md": index(),
         ROOT / "docs" / "preflight.md": preflight_page(),
         ROOT / "docs" / "cli.md": command_line_page(),
+        ROOT / "README.md": replaced(ROOT / "README.md", "rules", rules_by_group()),
+        ROOT / "docs" / "diagnosis.md": replaced(ROOT / "docs" / "diagnosis.md", "needs", needs()),
     }
 
 

@@ -1,12 +1,17 @@
-"""Writes into README.md what it shows: the picture of the tab, an inspection, and the table of the proof.
+"""Writes what README.md and docs/proof.md show, each piece by itself or, with ``all``, one after the other.
 
-    python tools/readme.py LOGDIR    # LOGDIR: what `make demo` trained
+    python tools/readme.py inspection LOGDIR    # LOGDIR: what `make demo` trained
+    python tools/readme.py pictures LOGDIR
+    python tools/readme.py proof
+    python tools/readme.py all [LOGDIR]
 
-Each piece stands between two comments that name the command it comes from.
+Each piece stands between two comments that name the command it comes from. What the zoo measured is written by
+``tools/zoo.py``.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -14,28 +19,34 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pieces import write_piece
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PROOF = ROOT / "docs" / "proof.md"
 SHOWN = "learning_rate_too_high"
 PICTURES = {"panel.png": (SHOWN, False), "panel-dark.png": (SHOWN, True), "healthy.png": ("healthy_cnn", False)}
 
 
-def inspection(log_dir: Path) -> str:
+def inspection(log_dir: Path) -> None:
     """What ``nnhealth inspect`` says of one run, without its list of checks."""
-    command = [sys.executable, "-m", "tb_nnhealth.cli.main", "inspect", str(log_dir / SHOWN)]
+    command = [sys.executable, "-m", "tb_nnhealth.cli.main", "inspect", str(log_dir / SHOWN), "--no-config"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     told = told.replace("critical  .", f"critical  {SHOWN}")
-    return f"```\n$ nnhealth inspect runs/{SHOWN}\n{told.partition('  checks:')[0].rstrip()}\n```"
+    shown = f"```\n$ nnhealth inspect runs/{SHOWN}\n{told.partition('  checks:')[0].rstrip()}\n```"
+    write_piece(README, "inspection", shown)
 
 
-def proof() -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.trainings.proof"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.strip()
+def proof() -> None:
+    """A row that is wrong stands in the table as such, and is no reason not to write it."""
+    done = subprocess.run([sys.executable, "-m", "tests.trainings.proof"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if not done.stdout.startswith("| rule"):
+        raise SystemExit(f"the proof did not print its table: exit status {done.returncode}")
+    write_piece(PROOF, "proof", done.stdout.strip())
 
 
-def photograph(log_dir: Path) -> None:
-    """Pictures of the tab in a real TensorBoard, at twice the pixels."""
+def pictures(log_dir: Path) -> None:
+    """Pictures of the tab in a real TensorBoard, at one and a half times the pixels."""
     from playwright.sync_api import sync_playwright
 
     (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
@@ -64,20 +75,21 @@ def photograph(log_dir: Path) -> None:
         server.wait()
 
 
-def replaced(text: str, name: str, piece: str) -> str:
-    pattern = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"README.md: expected <!-- {name}: COMMAND --> … <!-- end -->, found none")
-    return pattern.sub(lambda found: f"{found[1]}\n{piece}\n\n{found[2]}", text)
-
-
 def main() -> None:
-    log_dir = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    if len(sys.argv) < 2:
-        subprocess.run([sys.executable, "-m", "tb_nnhealth.demo", str(log_dir)], check=True)
-    photograph(log_dir)
-    text = replaced(README.read_text("utf-8"), "inspection", inspection(log_dir))
-    README.write_text(replaced(text, "proof", proof()), "utf-8")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("piece", choices=("inspection", "pictures", "proof", "all"))
+    parser.add_argument("logdir", nargs="?", type=Path, help="trained anew where it is not given")
+    given = parser.parse_args()
+    if given.piece != "proof":
+        log_dir = given.logdir or Path(tempfile.mkdtemp())
+        if given.logdir is None:
+            subprocess.run([sys.executable, "-m", "tb_nnhealth.demo", str(log_dir)], check=True)
+        if given.piece in ("pictures", "all"):
+            pictures(log_dir)
+        if given.piece in ("inspection", "all"):
+            inspection(log_dir)
+    if given.piece in ("proof", "all"):
+        proof()
 
 
 if __name__ == "__main__":
