@@ -14,7 +14,8 @@ that it should not.
 The criterion's value in the first record (nats for cross-entropies), if that is within the first steps of the
 training and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` and `NLLLoss` over C classes, ln 2 for
 binary cross-entropies; a function that `observe` shows class indices for is taken for a cross-entropy. Above: more
-than `factor` times the guess and at least two nats more; beyond `warn` times it is a warning. Below: less than 0.4 of
+than `factor` times the guess and at least two nats more; beyond `warn` times it is a warning where the loss (median
+of three records) is still above the guess after `recovers` steps, beyond `far` times at once. Below: less than 0.4 of
 it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the prediction's RMS exceeds
 10. At least `samples` samples must stand behind the loss.
 
@@ -26,7 +27,8 @@ it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean sq
 5. Too low: look for the label among the inputs, and for test samples in the training data.
 
 ## When it is harmless
-Networks that were trained before start low, which is why that is only information. A criterion of your own, or one
+Networks that were trained before start low, which is why that is only information, and meet new classes with a high
+first loss, which falls below the guess within some tens of steps. A criterion of your own, or one
 that sums over the batch, is not judged.
 
 ## References
@@ -58,7 +60,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence import losses
+from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -103,12 +105,22 @@ def check(case: Case) -> Outcome:
     high = max(case.options["factor"] * guess, guess + NATS_ABOVE)
     more = {"guess": guess, "classes": int(criterion.classes)}
     if first > high:
-        told = criterion.type or _outputs_explain(history, first)
-        severity: Severity = "warning" if told and first > case.options["warn"] * guess else "info"
+        told = bool(criterion.type) or _outputs_explain(history, first)
+        harmful = told and first > case.options["warn"] * guess
+        if harmful and first <= case.options["far"] * guess:
+            harmful = _stays_above(curve, guess, case.options["recovers"])
+        severity: Severity = "warning" if harmful else "info"
         return Ill([_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
     if first < LOW * guess:
         return Ill([_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
     return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
+
+
+def _stays_above(curve: losses.LossCurve, guess: float, steps: float) -> bool:
+    """Whether the loss, seen for that many steps, has not been below ``guess`` within them."""
+    finite = curve.finite()
+    opening = finite.steps <= finite.steps[0] + steps
+    return bool(finite.steps[-1] > finite.steps[0] + steps and curves.smooth(finite.values[opening], 3).min() > guess)
 
 
 def guess_costs(criterion: Any) -> float:
@@ -157,8 +169,8 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
 def _above(first: float, guess: float, criterion: Any) -> str:
     of = f"{criterion.classes} classes" if criterion.classes > 2 else "two classes"
     return (
-        f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the untrained network is sure of "
-        "wrong answers, because its outputs are too large."
+        f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the network is sure of "
+        "wrong answers before it has learned any, because its outputs are too large."
     )
 
 
@@ -209,10 +221,12 @@ def _hit(
     )
 
 
-def _first(loss: float, *, reduction: str = "mean", criterion: str = "CrossEntropyLoss", classes: int = 10) -> Run:
+def _first(
+    loss: float, *, reduction: str = "mean", criterion: str = "CrossEntropyLoss", classes: int = 10, time: float = 40
+) -> Run:
     network = Network(criterion=criterion, classes=classes)
     network.layout.criterion.reduction = reduction
-    curve = loss * np.exp(-network.at / 40)
+    curve = loss * np.exp(-network.at / time)
     return network.set(schema.LOSS, "", mean=curve, rms=curve, min=curve, max=curve).run()
 
 
@@ -272,6 +286,20 @@ RULE = Rule(
             "beyond it is a warning",
             "pixels from 0 to 16 reach 2.1, and learn",
         ),
+        Option(
+            "far",
+            6.0,
+            "first loss : loss of a guess",
+            "beyond it is a warning at once",
+            "trained networks that met new classes began at 3.6 in ours",
+        ),
+        Option(
+            "recovers",
+            25,
+            "steps",
+            "time in which a loss that began lower than that may fall below the guess",
+            "trained networks that met new classes needed 17 steps in ours",
+        ),
         Option("samples", 8, "samples", "least samples behind the first loss", "judgement"),
     ),
     examples=(
@@ -279,6 +307,8 @@ RULE = Rule(
         Example("two classes", lambda: _first(9.0, criterion="BCEWithLogitsLoss", classes=2), ill=True, subject="loss"),
         Example("a trained network: information", lambda: _first(0.1), ill=True, subject="loss", first_step=0),
         Example("just above the limit", lambda: _first(4.7), ill=True, subject="loss"),
+        Example("high, and below the guess only after 40 steps", lambda: _first(7.5), ill=True, subject="loss"),
+        Example("high, and soon below the guess: information", lambda: _first(8.0, time=8), ill=True, subject="loss"),
         Example("just below the limit", lambda: _first(4.5), ill=False, outcome="Passed"),
         Example("at the guess", lambda: _first(2.35), ill=False, outcome="Passed"),
         Example("squared error of huge outputs", lambda: _regression(300.0), ill=True, subject="loss"),
