@@ -11,11 +11,13 @@ The loss settles where the steps balance the slope, well above what the network 
 
 ## How it is computed
 The plateau: over its last half the loss (medians) does not fall by more than four standard errors of a line through
-it and by a tenth of what had been gained, and its level is above `poor` of the untrained level (the cost of a
+it and by a tenth of what had been gained, nor may it, by two of these errors, have fallen by half of that unless it
+ends above 0.8 of the untrained level; and its level is above `poor` of the untrained level (the cost of a
 constant answer where it is known, else the first loss). The pace: the update : weight ratio per step, median over
 the weight matrices and over twenty records, was once above `ratio` (no unit). The harm, one of: the loss stood at
 `leap` times the first loss (and the untrained level) or more in the first fifth of the run, for three points; it
-ends above its lowest level by a quarter of what had been gained and six sigma of its noise; half of the matrices
+ends above its lowest level by a quarter of what had been gained, six sigma of its noise and 2 % of the untrained
+level; half of the matrices
 grew more than `grown`-fold. A leap of the loss and a plateau above 0.8 of the untrained level are enough where no
 ratio is known. A rate that rises threefold above a highest value of ten points, and a loss that within ten points
 loses half of what it had gained and rises by ten sigma, are a finding of their own. Information: a drop of the rate
@@ -43,9 +45,6 @@ grow.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,39 +54,25 @@ from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, Option, Out
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import LONG_AVERAGE, Pace, pace
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, untrained
-from tb_nnhealth.rules.loss.rate_drops import Drop, drops
-from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.loss.rate_drops import Drop
+from tb_nnhealth.rules.loss.rate_signs import (
+    FELL_WITH_RATE,
+    FLAT_BEFORE,
+    LEAP_SHOWS,
+    LONG_BEFORE,
+    RATE_LEAPS,
+    Shape,
+    fastest_pace,
+    fell_with_rate,
+    harm,
+    loss_leaps_with_rate,
+    shape_of,
+)
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 40
 MEDIANS = 1000
-OPENING = 0.2
-REGRESS = 0.25
-STUCK = 0.8
-FELL_WITH_RATE = 0.25
-FLAT_BEFORE = 0.2
-DROP_FACTOR = 3.0
-RATE_LEAPS = 3.0
-LONG_BEFORE = 10
-LEAP_SHOWS = 10
-"""Points within which the loss must answer to a leap of the rate."""
-RAISED_LOSS = 0.5
-
-
-@dataclass(frozen=True)
-class Shape:
-    """``level``: of the last half; ``leapt``: highest of the medians of three in the opening, over the first loss;
-    ``regress``: how far it ends above its lowest level, in the loss's unit, 0 where that is noise.
-    """
-
-    level: float
-    untrained: float
-    flat: bool
-    leapt: float
-    leap_at: int
-    regress: float
-    lowest: float
 
 
 def check(case: Case) -> Outcome:
@@ -95,100 +80,18 @@ def check(case: Case) -> Outcome:
     if not isinstance(curve, losses.LossCurve):
         return curve
     steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
-    shape = _shape(values, untrained(case.run, values))
+    shape = shape_of(values, untrained(case.run, values))
     rates = rate_at(case.run, steps)
     moved = pace(case.history)
-    if (leap := _loss_leaps_with_rate(values, rates, shape)) is not None:
+    if (leap := loss_leaps_with_rate(values, rates, shape)) is not None:
         return Ill([_raised(curve.subject, steps, values, rates, leap)])
-    if why := _harm(shape, moved, case):
+    if why := harm(shape, moved, case):
         return Ill([_hit(curve.subject, steps, shape, moved, rates, why, case)])
-    if (drop := _fell_with_rate(values, rates)) is not None:
+    if (drop := fell_with_rate(values, rates)) is not None:
         return Ill([_lowered(curve.subject, steps, values, drop)])
-    fastest = _fastest(moved)
+    fastest = fastest_pace(moved)
     share = min(1.0, fastest / case.options["ratio"]) if shape.flat and fastest > 0 else 0.0
     return Passed(Closest(share, curve.subject, int(steps[-1]), "pace of the weights"))
-
-
-def _shape(values: curves.Values, start: float) -> Shape:
-    half, trend = values[len(values) // 2 :], line(values[len(values) // 2 :])
-    level = float(np.median(half))
-    opening = curves.smooth(values[: max(5, int(OPENING * len(values)))], 3)
-    width = max(5, len(values) // 20)
-    smoothed = curves.smooth(values, width)
-    lowest = float(smoothed.min())
-    end = float(np.median(values[-max(5, len(values) // 8) :]))
-    regress, noise = end - lowest, curves.noise(values)
-    settled = not trend.surely_falls or trend.fall < 0.1 * max(start - trend.end, 0.0)
-    return Shape(
-        level=min(level, trend.end) if trend.fall > 0 else level,
-        untrained=start,
-        flat=settled,
-        leapt=float(opening.max()) / max(start, values[0]) if start > 0 else math.nan,
-        leap_at=int(np.argmax(opening)),
-        regress=regress if regress > max(REGRESS * (start - lowest), 6 * noise / math.sqrt(width)) else 0.0,
-        lowest=lowest,
-    )
-
-
-def _fastest(moved: Pace | None) -> float:
-    if moved is None:
-        return math.nan
-    sustained = moved.sustained
-    return float(np.nanmax(sustained)) if np.isfinite(sustained).any() else math.nan
-
-
-def _harm(shape: Shape, moved: Pace | None, case: Case) -> str:
-    """What the high rate has done, as a sentence, or "" where nothing shows that it did."""
-    if not shape.flat or not shape.untrained > 0 or shape.level < case.options["poor"] * shape.untrained:
-        return ""
-    leapt = shape.leapt > case.options["leap"]
-    told = f"it had leapt to {short(shape.leapt)} times its first value before"
-    fastest = _fastest(moved)
-    if math.isnan(fastest):
-        return told if leapt and shape.level > STUCK * shape.untrained else ""
-    if fastest < case.options["ratio"] or moved is None:
-        return ""
-    if leapt:
-        return told
-    if shape.regress > 0:
-        return f"it had been down at {short(shape.lowest)} before"
-    grown = moved.grown[np.isfinite(moved.grown)]
-    if len(grown) > 1 and (median := float(np.median(grown))) > case.options["grown"]:
-        return f"the weights have grown {short(median)}-fold meanwhile"
-    return ""
-
-
-def _fell_with_rate(values: curves.Values, rates: curves.Values) -> Drop | None:
-    """The first drop of the rate with which the loss fell off a plateau."""
-    for drop in drops(values, rates, DROP_FACTOR):
-        flat_from = drop.at - int(FLAT_BEFORE * len(values))
-        if flat_from < 0:
-            continue
-        plateau = line(values[flat_from : drop.at])
-        fall = plateau.end - drop.after.start
-        sure = 4 * math.hypot(plateau.error, drop.after.error)
-        flat = not plateau.surely_falls or plateau.fall < 0.1 * fall
-        if flat and plateau.end > 0 and fall > max(FELL_WITH_RATE * plateau.end, sure):
-            return drop
-    return None
-
-
-def _loss_leaps_with_rate(values: curves.Values, rates: curves.Values, shape: Shape) -> int | None:
-    """The index from which the rate is far above what it had long been, and the loss far above what it had reached."""
-    if not np.isfinite(rates).all():
-        return None
-    n, smoothed = len(values), curves.smooth(values, 3)
-    before = np.maximum.accumulate(rates)
-    for i in range(LONG_BEFORE, n - LEAP_SHOWS + 1):
-        usual = before[i - 1]
-        if not (usual > 0 and rates[i] > RATE_LEAPS * usual and usual <= 1.05 * before[i - LONG_BEFORE]):
-            continue
-        reached = float(np.median(values[i - LONG_BEFORE : i]))
-        gained = shape.untrained - reached
-        high = float(np.median(smoothed[i : i + LEAP_SHOWS].max()))
-        if high - reached > max(RAISED_LOSS * gained, 10 * curves.noise(values[:i])) and gained > 0:
-            return i
-    return None
 
 
 def _raised(subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int) -> Hit:
