@@ -27,9 +27,9 @@ default initialization, 1/√(3 fan-in), instead.
 
 Critical where the change exceeds the weights themselves, or the loss diverges or does not move; a warning where the
 loss has fallen to less than half nonetheless, and for information only below a quarter. Where a single matrix is
-trained (linear regression, a new head on frozen features), no other layer suffers: information only, unless the loss
-diverges or does not move. Steps at learning rate 0 are
-not judged, nor is L-BFGS, whose line search chooses its own step.
+trained, embeddings apart (linear regression, a new head on frozen features, a bag of words), no other layer suffers:
+information only, unless the loss diverges or does not move. Steps at learning rate 0 are not judged, nor is L-BFGS,
+whose line search chooses its own step.
 
 ## What to try
 1. Lower the learning rate to where the ratio is between 1e-3 and 1e-2; the finding names that rate.
@@ -146,7 +146,7 @@ def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float
     return hit(
         episode,
         name,
-        severity="critical" if value > 2 * limit else _severity(0.0, len(weights.names) == 1, seen),
+        severity="critical" if value > 2 * limit else _severity(0.0, _alone(weights), seen),
         statistic="weight_growth",
         unit="1",
         value=value,
@@ -159,6 +159,11 @@ def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float
         more=more,
         rank=value,
     )
+
+
+def _alone(weights: Weights) -> bool:
+    """Whether at most one matrix is trained that is no table to look up rows in."""
+    return bool((~weights.sparse).sum() <= 1)
 
 
 def _severity(value: float, alone: bool, seen: Progress | None) -> Severity:
@@ -183,7 +188,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
     return hit(
         episode,
         name,
-        severity=_severity(value, len(weights.names) == 1, seen),
+        severity=_severity(value, _alone(weights), seen),
         statistic="update_ratio",
         unit="per step",
         value=value,
