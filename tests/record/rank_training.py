@@ -14,8 +14,18 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tb_nnhealth import SummaryWriter
+from tb_nnhealth.record import rank_exchange
 
 STEPS = 12
+rank_exchange._POLL_SECONDS, rank_exchange._POLLS = 0.02, 5000  # a busy machine is waited for
+
+
+def wait_for_the_others(step: int) -> None:
+    """Until rank 0 has the digest of ``step``, so that its next record compares it however slow the machine is."""
+    deadline = time.monotonic() + 60
+    exchanges = [exchange for exchange in rank_exchange._exchanges if not (exchange.rank or exchange._stopping)]
+    while time.monotonic() < deadline and any(exchange._latest.get(1, -1) < step for exchange in exchanges):
+        time.sleep(0.002)
 
 
 def train(rank: int, directory: Path, scenario: str) -> None:
@@ -36,15 +46,15 @@ def train(rank: int, directory: Path, scenario: str) -> None:
             if scenario == "killed" and rank == 0 and step == 4:
                 used = model  # nobody is left to reduce with
             if scenario == "sleeping" and rank == 1:
-                time.sleep(0.15)
+                time.sleep(0.3)
             x = torch.randn(16, 6, generator=generator)
             optimizer.zero_grad()
             criterion(used(x), (x[:, 0] > 0).long()).backward()
             if scenario == "clipped" and rank == 1 and step >= 5:
                 nn.utils.clip_grad_norm_(model.parameters(), 0.01)
             optimizer.step()
-            if scenario != "sleeping":
-                time.sleep(0.06)  # digests travel meanwhile
+            if scenario not in ("sleeping", "killed"):
+                wait_for_the_others(step)
         if rank:
             writer.add_scalar("loss/of_rank_1", 1.0, 0)
     if rank == 0:

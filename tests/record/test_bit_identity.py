@@ -13,6 +13,7 @@ import torch
 from bit_identity_cases import CASES, STEPS, Result
 from memory_recorder import MemoryRecorder
 
+from tb_nnhealth.record.cadence import OPENING
 from tb_nnhealth.record.watch import Watch
 
 
@@ -55,7 +56,8 @@ def test_training_is_the_same(case: Callable[..., Result], options: dict[str, An
     assert watches
     for stream in recorder.streams.values():
         assert stream.errors == []
-        assert len(stream.records) >= math.ceil((STEPS - 1) / options.get("every", 1))
+        surely = math.ceil((STEPS - 1) / options["every"]) if options else OPENING - 1  # more depends on the machine
+        assert len(stream.records) >= surely
     for watch in watches:
         watch.remove()
     for module in result.modules:

@@ -112,7 +112,7 @@ def test_clipping_on_one_rank_parts_them_from_its_first_step_on(job: Path) -> No
 
 def test_rank_that_sleeps_has_longer_seconds_of_its_own(job: Path) -> None:
     slow, quick = (np.median(known(job / "sleeping", schema.RANK_SECONDS, rank)) for rank in (1, 0))
-    assert slow > 0.15
+    assert slow > 0.3
     assert quick < slow / 2
 
 
@@ -137,7 +137,7 @@ def test_killed_rank_stops_nobody(tmp_path: Path) -> None:
     statuses, errors, seconds = run_job(tmp_path, "killed")
     assert statuses == [0, 9], errors
     assert (tmp_path / "killed.pt").exists()
-    assert seconds < 100
+    assert seconds < 140
     assert len(history(tmp_path / "killed" / "run")) == 12
 
 
