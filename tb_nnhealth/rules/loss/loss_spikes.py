@@ -19,7 +19,9 @@ BACK = 0.5
 """Share of the limit below which a spike is over."""
 RESTLESS = 3.0
 RESTLESS_SHARE = 0.02
-"""Where more points than this lie a third of the way up, outside of every spike, the noise itself has that reach."""
+RESTLESS_TIMES = 3
+"""Where more points than this share lie a third of the way up, outside of every spike and its tail, and lie there at
+more separate times than these, the noise itself has that reach."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ def find(values: curves.Values, start: float, sigmas: float, lost: float) -> Sea
         spikes.append(Spike(first, last, at, float(smoothed[at]), float(level[max(0, first - 1)])))
     spikes = [spike for spike, span in zip(spikes, spans, strict=True) if span[2] < n]
     least = min((spike.peak - spike.level for spike in spikes), default=np.inf)
-    outside = ~inside & (np.arange(n) >= n // 10)
-    if outside.any() and (height[outside] > least / RESTLESS).mean() > RESTLESS_SHARE:
+    if spikes and _restless(height > least / RESTLESS, inside):
         spikes = []
     highest = float((height / np.maximum(needed, 1e-300)).max(where=gained > 0, initial=0.0))
     return Search(spikes, limit, highest, smoothed)
@@ -89,3 +90,16 @@ def _spans(above: Mask, back: Mask) -> list[tuple[int, int, int]]:
         found.append((first, last, end))
         i = end
     return found
+
+
+def _restless(up: Mask, inside: Mask) -> bool:
+    """Whether the loss is ``up`` often and at many times apart from spikes (``inside``) and what adjoins them."""
+    n = len(up)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], up, [False])).astype(np.int8)))
+    apart = [
+        (a, b)
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+        if a >= n // 10 and not inside[max(0, a - 1) : b + 1].any()
+    ]
+    outside = n - n // 10 - int(inside[n // 10 :].sum())
+    return len(apart) > RESTLESS_TIMES and sum(b - a for a, b in apart) > RESTLESS_SHARE * max(1, outside)
