@@ -241,7 +241,7 @@ class Activations:
             feeds = consumer.nonlinearity if consumer.functional else ""
             self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, *, gradients: bool = True) -> None:
         """Adds the step's rows to ``record``, in the order in which modules were first called."""
         outputs = dict(self._outputs[True])
         if self.evaluated_backward:
@@ -251,7 +251,7 @@ class Activations:
             if output.values.readings:
                 self._catalog.called(output.entry)
                 self._write(record, schema.ACTIVATION, output.entry.name, output.values)
-        for output in outputs.values():
+        for output in outputs.values() if gradients else ():
             if output.gradient.readings:
                 self._write(record, schema.ACTIVATION_GRADIENT, output.entry.name, output.gradient)
         for output in outputs.values():

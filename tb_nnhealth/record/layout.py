@@ -19,6 +19,8 @@ from tb_nnhealth.record.layout_entries import (
     watched_parameters,
 )
 
+_REPLACEMENTS = 100
+"""Scans for replaced parameters, after which a model is one that replaces them as it trains."""
 Entry = TypeVar("Entry", WatchedModule, WatchedParameter)
 
 
@@ -40,6 +42,7 @@ class Catalog:
         self._optimizers: list[Any] = []
         self._membership: list[Any] = []
         self._scanned = self._lazy = False
+        self._replacements = _REPLACEMENTS
         self.criterion: Any = None
         self.batch_size = 0
         self.rank = self.ranks = 0
@@ -68,10 +71,32 @@ class Catalog:
             if before is not None:
                 parameter.initial_rms = before.initial_rms
                 parameter.optimizer, parameter.group = before.optimizer, before.group
+                self._reshape(before, parameter)
         self._lazy = any(map(is_lazy, model.parameters()))
         self._modules, self._parameters = modules, parameters
         self._membership = []
         self.changed = self._scanned = True
+
+    def _reshape(self, before: WatchedParameter, now: WatchedParameter) -> None:
+        for kind in schema.PARAMETER_KINDS if before.shape != now.shape else ():
+            place = self._rows.get((kind, now.name))
+            if place is not None:
+                self._row_messages[place].shape[:] = now.shape
+
+    def look_for_replaced(self, optimizers: Sequence[Any]) -> None:
+        """Scans a model that has other parameters than it had, and after a scan asks who holds them.
+
+        At an optimizer's step only: in a forward or backward pass FSDP's modules hold other ones.
+        """
+        if self._replacements and any(
+            getattr(module(), "_parameters", {}).get(name) is not entry.reference()
+            for entry in self._parameters.values()
+            for module, name in entry.places
+        ):
+            self._replacements -= 1
+            self.scan()
+        if not self._membership:
+            self.assign(optimizers)
 
     def renew(self) -> None:
         """At the start of a measured step: things not known yet may be looked for again."""

@@ -55,6 +55,8 @@ class WatchedParameter:
     trainable: bool
     fan_in: int
     fan_out: int
+    places: list[tuple[Any, str]]
+    """Where the model has it: its modules, held weakly, and its name in each."""
     aliases: list[str] = field(default_factory=list)
     optimizer: int = -1
     group: int = -1
@@ -135,6 +137,7 @@ def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:
             if entry is not None:
                 if name != entry.name and name not in entry.aliases:
                     entry.aliases.append(name)
+                    entry.places.append((weakref.ref(module), local))
                 continue
             lazy = torch.nn.parameter.is_lazy(parameter)
             if lazy or not (owner in wanted or name in wanted):
@@ -149,6 +152,7 @@ def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:
                 trainable=parameter.requires_grad,
                 fan_in=fan_in,
                 fan_out=fan_out,
+                places=[(weakref.ref(module), local)],
             )
     return found
 

@@ -35,8 +35,9 @@ FAILURES_BORNE = 3
 class Capture:
     """Measures one model and hands its records to ``stream``. Holds model, optimizers and criterion weakly.
 
-    A health step ends when every optimizer has stepped, or when one is about to step again. Without an optimizer it
-    ends with a backward pass. Nothing raises from here into the training.
+    A health step ends when every optimizer has stepped, or when one is about to step again; where a gradient scaler
+    has skipped them, with the next call of the model. Without an optimizer
+    it ends with a backward pass. Nothing raises from here into the training.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Capture:
         self._sees_evaluations = False
         self._last_ungraded: bool | None = None
         self._forward_seen = False
-        self._number = 0
+        self._number = self._number_of_call = 0
         self._measuring = self.attached = False
         self._handles: list[Any] = []
         if criterion is not None:
@@ -90,6 +91,7 @@ class Capture:
             return
         self.attached = True
         self._follows, self._ended = False, None
+        self._loss_scale.attach()
         for i, reference in enumerate(self._optimizers):
             optimizer = reference()
             if optimizer is not None:
@@ -173,6 +175,13 @@ class Capture:
             if self._forward_seen:
                 self._end()
             self._forward_seen = True
+        if self._optimizers:
+            if self._loss_scale.skipped() and self._forward_seen:
+                self._number = self._cadence.index if self._step is None else self._number_of_call
+                self._end(skipped=True)
+            self._forward_seen = True
+            if self._measuring and self._step is not None and self._loss_scale.known:
+                self._number_of_call = self._step_number()
         if self._measuring:
             start = perf_counter()
             self._batch.model_called(args, kwargs, training=training)
@@ -190,9 +199,11 @@ class Capture:
         start = perf_counter()
         if index in self._stepped:
             self._end()
+        self._loss_scale.stepping()
         if self._measuring:
             if not self._stepped:
                 self._number = self._step_number()
+                self._catalog.look_for_replaced(self._living())
             self._loss_scale.about_to_step(optimizer)
             self._parameters.before(index, optimizer, self._record, closure=closure)
         self._cadence.spend(perf_counter() - start)
@@ -225,11 +236,15 @@ class Capture:
         if self._ranks is not None:
             self._ranks.open(self._ended)
 
-    def _end(self) -> None:
+    def _living(self) -> list[Any]:
+        return [optimizer for optimizer in (reference() for reference in self._optimizers) if optimizer is not None]
+
+    def _end(self, *, skipped: bool = False) -> None:
+        """``skipped``: by a gradient scaler, whose gradients are scaled and not finite."""
         start = perf_counter()
         try:
             if self._measuring:
-                self._emit()
+                self._emit(skipped)
         finally:
             end = perf_counter()
             self._cadence.spend(end - start)
@@ -238,14 +253,15 @@ class Capture:
             self._begin()
             self._cadence.spend(perf_counter() - end)
 
-    def _emit(self) -> None:
+    def _emit(self, skipped: bool) -> None:
         record, catalog = self._record, self._catalog
-        self._activations.write(record)
+        self._activations.write(record, gradients=not skipped)
         evaluated_backward = self._activations.evaluated_backward
         self._batch.write(record, evaluated_backward=evaluated_backward, step=self._cadence.index)
-        self._parameters.rest(record)
+        self._parameters.rest(record, gradients=not skipped)
         self._carried.write(record)
-        self._noise.write(record)
+        if not skipped:
+            self._noise.write(record)
         self._loss_scale.write(record)
         if self._cadence.counted or not self._recorded:
             write_smoothness(catalog, record)
@@ -255,7 +271,7 @@ class Capture:
         self._evaluations = {True: 0, False: 0}
         if self._ranks is not None:
             self._ranks.write(record)
-        catalog.assign([optimizer for optimizer in (ref() for ref in self._optimizers) if optimizer is not None])
+        catalog.assign(self._living())
         if catalog.changed:
             self._stream.layout(catalog.message())
         self._publish()

@@ -117,7 +117,7 @@ class Parameters:
         if found_inf is not None:  # a fused optimizer that finds infinite gradients leaves the weights alone
             record.skip_if(found_inf, rows)
 
-    def rest(self, record: Record) -> None:
+    def rest(self, record: Record, *, gradients: bool = True) -> None:
         """Reads the parameters that no optimizer of this step holds, and reduces the small ones of those that do."""
         for small in self._small.values():
             small.write(record)
@@ -127,7 +127,7 @@ class Parameters:
                 continue
             try:
                 self._weight(record, entry, parameter)
-                if parameter.requires_grad and entry.optimizer < 0:
+                if gradients and parameter.requires_grad and entry.optimizer < 0:
                     self._gradient(record, entry, parameter, None)
             except Exception as error:
                 self._failed(entry, error)

@@ -13,7 +13,8 @@ From the scaler's scale, as recorded or as logged under a name such as `loss_sca
 two records the scale falls by halvings, and each is a skipped step. Its first fall from the start, at most 16
 halvings without a rest, is its calibration and does not count. It fires where the scale lies below `lowest` in three
 records, or where skipped steps make up more than `skipped` of a window of at least 20 steps and there are four or more.
-A skipped step leaves no record: where every step is skipped from some moment on, only the scale's logging tells.
+Where every step is skipped from the first on, the scaler must be given to the watch, which finds it in the first step
+that is made.
 
 Critical where the scale is below `lowest` and the loss has not been learned; skipping
 alone is a warning, and information where the loss has been learned nonetheless.
@@ -42,10 +43,11 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Run, Series
+from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.rules.base import (
     Case,
     Closest,
+    CouldNotCheck,
     Example,
     Hit,
     Ill,
@@ -93,6 +95,8 @@ class Scale:
 def check(case: Case) -> Outcome:
     scale = recorded_scale(case.run) or logged_scale(case.run)
     if scale is None:
+        if any(map(_computes_in_float16, case.run.watches.values())):
+            return CouldNotCheck("writer.watch(model, optimizer, scaler=scaler)")
         return NotApplicable("no gradient scaler is in use")
     if len(scale.values) < 2 * BELOW:
         return TooLittleData(f"{len(scale.values)} values of the scale so far, {2 * BELOW} are needed")
@@ -106,6 +110,10 @@ def check(case: Case) -> Outcome:
     return Passed(
         Closest(share / case.options["skipped"], scale.subject, int(scale.steps[-1]), "share of skipped steps")
     )
+
+
+def _computes_in_float16(history: History) -> bool:
+    return any(row.kind == schema.ACTIVATION and row.dtype == "float16" for row in history.layout.rows)
 
 
 def recorded_scale(run: Run) -> Scale | None:
@@ -211,6 +219,14 @@ def _logged(tag: str, values: Values) -> Run:
     return Run("plain", scalars={tag: Series([(i, float(i), float(v)) for i, v in enumerate(values)])})
 
 
+def _in_float16() -> Run:
+    network = Network()
+    for row in network.layout.rows:
+        if row.kind == schema.ACTIVATION:
+            row.dtype = "float16"
+    return network.run()
+
+
 _T = np.arange(200.0)
 _ENDLESS = np.exp2(16 - _T)
 _CALIBRATED = np.exp2(np.where(_T < 100, np.maximum(16 - _T, 10), 11))
@@ -237,6 +253,7 @@ EXAMPLES = (
         outcome="NotApplicable",
     ),
     Example("Five values", lambda: _scaled(_ENDLESS[:5]), False, outcome="TooLittleData"),
+    Example("float16, and no scaler seen", _in_float16, False, outcome="CouldNotCheck"),
     Example("No scaler", lambda: Network().run(), False, outcome="NotApplicable"),
 )
 

@@ -12,9 +12,10 @@ nothing else tells.
 
 ## How it is computed
 By identity of the tensors, in the watched layout: parameters with `requires_grad` and no optimizer, of which a
-gradient arrived and the weights were the same in all of at least `records` records; and the number of parameters that
-the optimizers hold and the model lacks. Parameters that change belong to another optimizer, and those without
-gradient rest on purpose.
+gradient arrived and the weights were the same in at least `records` records, namely all of those since an optimizer
+last stepped a parameter of that name, which may have been replaced by a new one; and the number of parameters that the
+optimizers hold and the model lacks. Parameters that change belong to another optimizer, and those without gradient rest
+on purpose.
 
 Critical where the optimizer holds as many foreign parameters as the model misses (it is stale), or none of the
 model's weights at all, or where layers behind those it trains are missing, and the loss has not been learned;
@@ -42,6 +43,7 @@ the same.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
@@ -82,22 +84,46 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
     missing = trainable & ~weights.trained
-    missing &= np.isfinite(weights.gradient).any(axis=0) & (np.nan_to_num(weights.gradient) > 0).any(axis=0)
-    missing &= unchanged(history, weights)
+    since = released(weights)
+    missing &= receives_gradients(weights, since) & unchanged(history, weights, since, records)
     if not missing.any():
         return Passed()
     foreign = sum(optimizer.foreign_parameters for optimizer in history.layout.optimizers)
     seen = progress(case.run, history)
     severity, why = _severity(weights, missing, int(foreign), seen)
     share = float(weights.numel[missing].sum() / weights.numel[trainable].sum())
-    return Ill([_hit(weights, int(i), records, severity, why, share, int(foreign)) for i in np.flatnonzero(missing)])
+    return Ill(
+        [
+            _hit(weights, int(i), int(since[i]), records, severity, why, share, int(foreign))
+            for i in np.flatnonzero(missing)
+        ]
+    )
 
 
-def unchanged(history: History, weights: Weights) -> Mask:
-    """Parameters whose statistics were the same in every record that measured them, at least two; shape (n,)."""
-    same = np.isfinite(weights.weight).sum(axis=0) >= 2
+def released(weights: Weights) -> NDArray[np.int64]:
+    """The first record after the last in which a watched optimizer stepped each parameter; 0 where none ever did.
+
+    A parameter that is replaced by a new one of its name has been held before.
+    """
+    held = np.isfinite(weights.update)
+    return np.where(held.any(axis=0), len(held) - np.argmax(held[::-1], axis=0), 0)
+
+
+def receives_gradients(weights: Weights, since: NDArray[np.int64]) -> Mask:
+    """Parameters with a gradient that is not zero in any record from ``since`` on; both of shape (n,)."""
+    recent = np.arange(len(weights.steps))[:, None] >= since
+    return np.asarray((recent & (np.nan_to_num(weights.gradient) > 0)).any(axis=0))
+
+
+def unchanged(history: History, weights: Weights, since: NDArray[np.int64], records: int) -> Mask:
+    """Parameters whose statistics are the same in every record from ``since`` on, ``records`` of them and at least two.
+
+    ``since`` and the mask have the shape (n,).
+    """
+    recent = np.arange(len(weights.steps))[:, None] >= since
+    same = ((recent & np.isfinite(weights.weight)).sum(axis=0) >= 2) & (len(weights.steps) - since >= records)
     for statistic in (schema.RMS, schema.MEAN, schema.MIN, schema.MAX):
-        values = aligned(history.table(schema.WEIGHT, statistic), weights.names)
+        values = np.where(recent, aligned(history.table(schema.WEIGHT, statistic), weights.names), np.nan)
         low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
         same &= ~(low != high) | np.isnan(low)
     return np.asarray(same)
@@ -118,11 +144,14 @@ def _severity(weights: Weights, missing: Mask, foreign: int, seen: Progress | No
     return "warning", "The optimizer was built without them"
 
 
-def _hit(weights: Weights, i: int, records: int, severity: Severity, why: str, share: float, foreign: int) -> Hit:
+def _hit(
+    weights: Weights, i: int, since: int, records: int, severity: Severity, why: str, share: float, foreign: int
+) -> Hit:
     name = weights.names[i]
     steps = weights.steps
+    fired, last = since + records - 1, len(steps) - 1
     whole = Episode(
-        i, int(steps[0]), int(steps[records - 1]), int(steps[-1]), len(steps), True, 0, records - 1, len(steps) - 1
+        i, int(steps[since]), int(steps[fired]), int(steps[last]), last + 1 - since, True, since, fired, last
     )
     top = name.rsplit(".", 1)[0] or name
     return hit(
@@ -166,6 +195,23 @@ def _without(
     return network.run()
 
 
+def _replaced(since: int, *, changing: bool = False) -> Run:
+    """The last layer's parameters are new ones from the record ``since`` on."""
+    network = Network()
+    for parameter in network.layout.parameters:
+        name = parameter.name
+        if name.split(".")[1] != "5":
+            continue
+        parameter.optimizer = parameter.group = -1
+        network.absent(schema.UPDATE, name, since)
+        for statistic in () if changing else (schema.RMS, schema.MEAN, schema.MIN, schema.MAX):
+            before = network.get(schema.WEIGHT, name, statistic)
+            after = np.where(np.arange(len(before)) < since, before, 1.1 * before[since])
+            network.set(schema.WEIGHT, name, **{statistic: after})
+    network.layout.optimizers[0].foreign_parameters = 2
+    return network.set(schema.LOSS, "", mean=2.0).run()
+
+
 def _other_owners() -> Run:
     network = Network()
     network.layout.optimizers[0].foreign_parameters = 40
@@ -175,6 +221,9 @@ def _other_owners() -> Run:
 EXAMPLES = (
     Example("Head replaced after the optimizer was built", lambda: _without(5, foreign=2), True, "layers.5.weight", 0),
     Example("A layer in the middle left out", lambda: _without(2), True, "layers.2.weight", 0),
+    Example("Parameters replaced as it trains", lambda: _replaced(60), True, "layers.5.weight", 60),
+    Example("Replaced, and held by another optimizer", lambda: _replaced(60, changing=True), False, outcome="Passed"),
+    Example("Replaced a moment ago", lambda: _replaced(197), False, outcome="Passed"),
     Example("Every parameter is another model's", lambda: _without(*range(6), foreign=12), True, first_step=0),
     Example(
         "Only the head is trained, and the loss falls: information only",
