@@ -19,8 +19,8 @@ TARGET = 3e-3
 AT_ONCE = 5
 """Records in which a change shows that is too large to wait for more."""
 LOOK_BACK = 20
-LEAVING = 2.0
-"""Growth from which weights that end up many times larger are said to have left their scale."""
+LEAVING = 3.0
+"""Growth from which weights that end up many times larger have left their scale: healthy ones of ours stay below."""
 
 
 def relative_to_before(weights: Weights, scale: NDArray[np.float64]) -> Floats:
