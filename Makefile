@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+PIECE ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,7 +16,7 @@ help:
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
 	@echo "make docs    regenerate the generated documents"
-	@echo "make readme  regenerate the figures and pictures of README.md"
+	@echo "make readme  write inspection, pictures and proof anew; PIECE=proof writes one alone"
 
 demo: $(VENV)/.package
 	$(BIN)/nnhealth demo $(DEMO)
@@ -42,7 +43,7 @@ docs: $(VENV)/.development
 	$(BIN)/python tools/documents.py
 
 readme: $(VENV)/.development
-	$(BIN)/python tools/readme.py $(LOGDIR)
+	$(BIN)/python tools/readme.py $(PIECE) $(LOGDIR)
 
 frontend: $(VENV)/.development
 	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run build
