@@ -12,7 +12,8 @@ or wholly dead; behind a tanh it is saturated.
 ## How it is computed
 |mean| / standard deviation over all elements of a module's output (no unit), for hidden linear and convolution layers
 of eight units or more whose output goes into no normalization. It fires above `ratio` in half of `window` records.
-Outputs without any spread (a dead layer) are not judged. For information; a warning where the loss does not move.
+Outputs without any spread (a dead layer) are not judged. For information; a warning where the loss does not move,
+or has only come down to what a constant answer costs.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1; a feature such as a year or a price shifts all that follows.
@@ -32,6 +33,8 @@ Before softmax, which is blind to what its inputs share, and where the loss fall
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tb_nnhealth import schema
@@ -50,7 +53,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.depth import chains
-from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.progress import ENOUGH, STUCK, Progress, progress
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
@@ -58,6 +61,8 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
 FEWEST_UNITS = 8
+EXPLAINS = 0.5
+"""Share of the outputs' mean from which a layer's bias is named as its cause."""
 ADVICE = (
     "Normalize the inputs to mean 0 and standard deviation 1.",
     "Put batch or layer normalization after this layer.",
@@ -98,24 +103,35 @@ def check(case: Case) -> Outcome:
             closest(shift, float(limit.min()), "above", names, history.steps, "shift of the activations' mean")
         )
     seen = progress(case.run, history)
-    means = [float(mean[e.first, e.column]) for e in found]
-    return Ill(
-        [
-            _hit(names[e.column], e, worst(shift, e, "above"), float(limit[e.column]), m, seen)
-            for e, m in zip(found, means, strict=True)
-        ]
-    )
+    biases = {p.module: p for p in history.layout.parameters if len(p.shape) == 1 and p.name.endswith("bias")}
+    hits = []
+    for e in found:
+        name, at_onset = names[e.column], float(mean[e.first, e.column])
+        cause = biases.get(name) if e.first == 0 else None
+        explained = cause is not None and cause.initial_rms > EXPLAINS * abs(at_onset)
+        value = worst(shift, e, "above")
+        hits.append(_hit(name, e, value, float(limit[e.column]), at_onset, seen, cause if explained else None))
+    return Ill(hits)
 
 
 def _units(shape: tuple[int, ...]) -> int:
     return int(shape[1] if len(shape) >= 4 else shape[-1]) if len(shape) > 1 else 0
 
 
-def _hit(name: str, episode: Episode, value: float, limit: float, mean: float, seen: Progress | None) -> Hit:
+def _harms(seen: Progress | None) -> bool:
+    """Whether nothing has been learned but, at best, a constant answer."""
+    return seen is not None and (seen.stuck or (seen.points >= ENOUGH and seen.now > STUCK * seen.naive))
+
+
+def _hit(
+    name: str, episode: Episode, value: float, limit: float, mean: float, seen: Progress | None, bias: Any | None
+) -> Hit:
+    begun = "" if bias is None else f": its bias begins at {short(bias.initial_rms)} (root mean square)"
+    start = () if bias is None else (f"Start `{bias.name}` at 0: torch.nn.init.zeros_(module.bias).",)
     return hit(
         episode,
         name,
-        severity="warning" if seen is not None and seen.stuck else "info",
+        severity="warning" if _harms(seen) else "info",
         statistic="activation_mean_over_std",
         unit="1",
         value=value,
@@ -123,8 +139,8 @@ def _hit(name: str, episode: Episode, value: float, limit: float, mean: float, s
         direction="above",
         healthy=(0.0, 2.0),
         message=f"The outputs of `{name}` lie around {short(mean)}, up to {short(value)} of their standard deviations"
-        " from 0.",
-        advice=ADVICE,
+        f" from 0{begun}.",
+        advice=(*start, *ADVICE),
         more={"mean": mean},
         rank=-float(episode.column),
     )
@@ -136,6 +152,13 @@ def _shifted(ratio: float, *, stands: bool = False, since: int = 0, until: int =
     mean = np.where((t >= since) & (t < until), ratio * std, 0.02 * std)
     network.set(schema.ACTIVATION, network.layer(layer), mean=mean)
     return network.set(schema.LOSS, "", mean=2.31) if stands else network
+
+
+def _biases_of_ten() -> Run:
+    """The loss comes down to the cost of a guess, and no further."""
+    network = _shifted(18)
+    next(p for p in network.layout.parameters if p.name == "layers.2.bias").initial_rms = 10.0
+    return network.set(schema.LOSS, "", mean=2.3 + 5 * np.exp(-np.arange(200) / 5)).run()
 
 
 def _normalized() -> Run:
@@ -154,6 +177,7 @@ EXAMPLES = (
     Example("Twenty deviations from 0", lambda: _shifted(20, stands=True).run(), True, "layers.2", 0),
     Example("The other side of 0", lambda: _shifted(-20).run(), True, "layers.2", 0),
     Example("From step 90 on", lambda: _shifted(9, since=90).run(), True, "layers.2", 90),
+    Example("Biases that begin at ten", _biases_of_ten, True, "layers.2", 0),
     Example("Just above the limit", lambda: _shifted(5.2).run(), True, "layers.2", 0),
     Example("Just below the limit", lambda: _shifted(4.8).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
@@ -192,6 +216,12 @@ RULE = Rule(
         "loss-not-decreasing",
         "slow-start",
         "constant-output",
+        "initial-loss-off",
+        "learning-rate-too-high",
+        "update-ratio-too-high",
+        "no-gradient",
+        "exploding-gradients",
+        "underfitting",
     ),
     statistic="activation-mean",
 )
