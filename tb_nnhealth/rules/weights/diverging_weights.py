@@ -14,6 +14,7 @@ that start near zero may grow freely up to there. It must have grown by `doublin
 parts in both halves, in nine tenths of `window` records: about fourfold in all, and no single jump. Weights whose
 output is normalized are not judged: their scale has no effect, and grows by itself without weight decay. Nor is growth
 told that has brought the loss down by 3 %; a loss that falls faster and faster below zero has no bound, and is no gain.
+With such a loss any growth counts that is `doubling` squared in all and goes on to the end.
 
 Critical where the loss diverges; for information where it had been learned before, or is not known.
 
@@ -22,6 +23,7 @@ Critical where the loss diverges; for information where it had been learned befo
 2. Lower the learning rate; call `optimizer.zero_grad()` before each backward pass.
 3. Use weight decay of the right sign: `torch.optim.AdamW(..., weight_decay=0.01)`.
 4. Normalize the layers' outputs, or clip the gradients' norm.
+5. Bound a critic: clip its weights, penalize its gradient, or normalize its weights by their spectral norm.
 
 ## When it is harmless
 Where the loss falls with it: weights that have to become large for large targets, and the last layer of a classifier
@@ -30,10 +32,13 @@ that is sure of its answers.
 ## References
 - [37 Reasons why your Neural Network is not working, number
   33](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [Arjovsky et al. 2017, Wasserstein GAN](https://arxiv.org/abs/1701.07875)
 - [Braiek and Khomh 2022, TheDeepChecker (diverging parameters)](https://arxiv.org/abs/2204.00694)
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -57,13 +62,18 @@ from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.weights.runaway import keeps_growing, lasting, severity
+from tb_nnhealth.rules.weights.runaway import keeps_growing, lasting, severity, without_bound
 from tb_nnhealth.rules.wording import short
 
 ADVICE = (
     "Look at the sign of every term of the loss, and at maximize= of the optimizer.",
     "Lower the learning rate, and call optimizer.zero_grad() before each backward pass.",
     "Use weight decay of the right sign: torch.optim.AdamW(..., weight_decay=0.01).",
+)
+BOUND = (
+    "Give the objective a bound: clip a critic's weights, penalize its gradient (WGAN-GP), or use"
+    " torch.nn.utils.parametrizations.spectral_norm.",
+    *ADVICE,
 )
 
 
@@ -81,19 +91,29 @@ def check(case: Case) -> Outcome:
         return NotApplicable("no trained weight matrix whose output is not normalized")
     window = int(case.options["window"])
     judged = np.isfinite(weights.weight)
-    if judged.sum(axis=0).max() < 2 * window:
-        return TooLittleData(f"{int(judged.sum(axis=0).max())} records so far, {2 * window} needed")
     sizes = np.fmax(weights.weight.astype(np.float64), weights.natural_rms)
-    found = lasting(keeps_growing(sizes, window, case.options["doubling"]), judged, weights.steps, window)
+    doubling = case.options["doubling"]
+    endless = without_bound(case.run, history, sizes, doubling**2)
+    if not endless and judged.sum(axis=0).max() < 2 * window:
+        return TooLittleData(f"{int(judged.sum(axis=0).max())} records so far, {2 * window} needed")
+    found = lasting(keeps_growing(sizes, window, doubling), judged, weights.steps, window)
     hits = [
-        _hit(weights, episode, told, case.options["doubling"])
+        _hit(weights, episode, told, doubling, "and the loss is no lower for it", ADVICE)
         for episode in found
         if (told := severity(case.run, history, episode)) is not None
+    ]
+    told_already = {hit.subject for hit in hits}
+    hits += [
+        _hit(weights, episode, "warning", doubling, "and the loss falls without end", BOUND)
+        for episode in endless
+        if weights.names[episode.column] not in told_already
     ]
     return Ill(hits) if hits else Passed()
 
 
-def _hit(weights: Weights, episode: Episode, told: Severity, doubling: float) -> Hit:
+def _hit(
+    weights: Weights, episode: Episode, told: Severity, doubling: float, harm: str, advice: tuple[str, ...]
+) -> Hit:
     column = episode.column
     first, last = (float(weights.weight[i, column]) for i in (episode.first, episode.last))
     return hit(
@@ -107,8 +127,8 @@ def _hit(weights: Weights, episode: Episode, told: Severity, doubling: float) ->
         direction="above",
         healthy=(0.5, 2.0),
         message=f"The weights of `{weights.names[column]}` have grown from {short(first)} to {short(last)} (root mean"
-        f" square) between steps {episode.first_step:,} and {episode.last_step:,}, and the loss is no lower for it.",
-        advice=ADVICE,
+        f" square) between steps {episode.first_step:,} and {episode.last_step:,}, {harm}.",
+        advice=advice,
         more={"first": first, "last": last},
         rank=last / first if first > 0 else 0.0,
     )
@@ -123,6 +143,12 @@ def _growing(
     return network if gain else network.set(schema.LOSS, "", mean=2.2 + 0.001 * t)
 
 
+def _critic(falls: Any) -> Run:
+    """A layer grows evenly to five times its start, and the loss falls below zero."""
+    network = Network()
+    return network.scale(schema.WEIGHT, network.weight(1), 1 + _T / 45).set(schema.LOSS, "", mean=-falls).run()
+
+
 def _normalized() -> Run:
     network = _growing(1.1)
     for module in network.layout.modules:
@@ -130,10 +156,14 @@ def _normalized() -> Run:
     return network.run()
 
 
+_T = np.arange(200.0)
+
 EXAMPLES = (
     Example("Doubles every seven steps", lambda: _growing(1.1).run(), True, "layers.1.weight"),
     Example("From step 80 on", lambda: _growing(1.1, since=80).run(), True, "layers.1.weight"),
     Example("Just above the limit", lambda: _growing(1.09).run(), True, "layers.1.weight"),
+    Example("A critic without bounds", lambda: _critic(0.1 + _T**2), True, "layers.1.weight"),
+    Example("A likelihood that has a bound", lambda: _critic(3 * (1 - np.exp(-_T / 40))), False, outcome="Passed"),
     Example("Just below the limit", lambda: _growing(1.035).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("The loss falls with it", lambda: _growing(1.1, gain=True).run(), False, outcome="Passed"),
@@ -180,6 +210,11 @@ RULE = Rule(
         "loss-oscillating",
         "gradient-spike",
         "diverging-bias",
+        "update-ratio-too-high",
+        "learning-rate-too-high",
+        "loss-spike",
+        "slow-start",
+        "still-improving",
     ),
     statistic="weight-norm",
 )

@@ -20,6 +20,11 @@ Sizes = NDArray[np.float64]
 GAIN = 0.97
 """Share of the loss before below which growth has brought something."""
 POINTS = 20
+OPENING = 5
+GOES_ON = 1.1
+"""Growth in the second half of the time that shows that it has not come to rest."""
+SET_IN = 1.1
+"""Growth up to which it has not set in."""
 HELD = 0.9
 
 
@@ -43,6 +48,29 @@ def lasting(grown: Mask, judged: Mask, steps: Steps, window: int) -> list[Episod
     for episode in episodes(grown, judged, steps, window=window, share=HELD):
         first = max(0, episode.first - 2 * max(1, window // 2))
         found.append(replace(episode, first=first, first_step=int(steps[first])))
+    return found
+
+
+def without_bound(run: Run, history: History, sizes: Sizes, factor: float) -> list[Episode]:
+    """Columns of ``sizes``, shape (records, n), that grow ``factor``-fold and on, as the loss falls without end.
+
+    Such growth need not be exponential: where nothing bounds the objective, larger weights are a lower loss for ever.
+    """
+    curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
+    values = curve.finite().values if curve is not None else np.empty(0)
+    last = len(sizes) - 1
+    if len(values) < 2 * POINTS or last < 2:
+        return []
+    if not _runs_off(values, float(np.median(values[:OPENING])), float(np.median(values[-POINTS:]))):
+        return []
+    half = int(np.searchsorted(history.steps, (history.steps[0] + history.steps[last]) / 2, "right")) - 1
+    found = []
+    for column in np.flatnonzero((sizes[last] >= factor * sizes[0]) & (sizes[last] >= GOES_ON * sizes[half])):
+        grown = sizes[:, column] / sizes[0, column]
+        fired = int(np.argmax(grown >= factor))
+        first = int(np.flatnonzero(grown[: fired + 1] <= SET_IN)[-1])
+        steps = (int(history.steps[i]) for i in (first, fired, last))
+        found.append(Episode(int(column), *steps, last - first + 1, True, first, fired, last))
     return found
 
 
