@@ -26,8 +26,8 @@ class Watch:
     ``recorder`` gives the stream to write to. ``model`` is an ``nn.Module`` with parameters; ``optimizer`` one
     optimizer, a sequence of them, or None, in which case a health step ends with each backward pass instead of each
     ``optimizer.step()``. ``criterion`` is the loss module; where the loss is a function, ``observe`` tells of it.
-    ``scaler`` is the ``GradScaler`` of a training in mixed precision, whose scale is recorded; it is found without it in
-    the first step that it makes.
+    ``scaler`` is the ``GradScaler`` of a training in mixed precision, whose scale is recorded; it is
+    found without it in the first step that it makes.
     ``every=N`` measures every N-th step; without it the cadence is chosen so that measuring costs at most the share
     ``budget`` of the bare step time. ``step`` is a callable giving the user's own step number. ``include`` and
     ``exclude`` are glob patterns on module names (without the parts that wrappers add), which stand for all that lies
