@@ -37,7 +37,7 @@ proof: $(VENV)/.development
 	$(BIN)/python -m tests.trainings.proof $(PROOF)
 
 zoo: $(VENV)/.development
-	$(BIN)/python -m tests.zoo $(ZOO)
+	$(BIN)/python -m tests.zoo --json artifacts/zoo.json $(ZOO)
 
 docs: $(VENV)/.development
 	$(BIN)/python tools/documents.py

@@ -1,6 +1,6 @@
 """Writes what the zoo measured into README.md (totals) and docs/zoo.md (all that is told).
 
-    make zoo ZOO="--json zoo.json"; python tools/zoo.py zoo.json
+    make zoo; python tools/zoo.py artifacts/zoo.json
 
 Of the part set aside only totals are in the file, and in the documents.
 """

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "tables": shown,
             "results": [asdict(r) for r in found if args.show_held_out or not SPECIMENS[r.name].held_out],
         }
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(told, indent=1))
     if args.agreement:
         agreeing = sum(r.error is None and r.disagreement is None for r in found)
