@@ -1,4 +1,4 @@
-"""``python -m tests.trainings.proof``: runs every training and prints the table of the README.
+"""``python -m tests.trainings.proof``: runs every training and prints the table of docs/proof.md.
 
 Each rule has a row: its ill run (place of the rule among the findings, its subject, the step at which the
 fault is said to have begun and the step at which it was reported) and its healthy twin. Below it stand the
