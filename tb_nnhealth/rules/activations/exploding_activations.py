@@ -13,7 +13,8 @@ explode, half precision overflows. Activations that grow during training tell of
 From the standard deviation over all elements of a module's output (no unit), in four ways:
 
 - **with depth**: an exponential fitted through the layers between two normalizations grows more than `total`-fold in
-  all and by a tenth or more per layer, steadily (correlation with depth of at least 0.8), in three of five records;
+  all and by a tenth or more per layer, steadily (correlation with depth of at least 0.8), in three of five records,
+  or a fifth of `total` in the first record, where the first loss is three times a constant answer's cost;
 - **by one layer**: a layer exceeds the median of the ten before it in its chain `total`-fold, likewise;
 - **against the input**: more than `absolute` times the larger of 1 and the input's own standard deviation, likewise;
 - **in time**: more than `growth` times the larger of its own start and 1 (for regression, of a third of the targets'
@@ -21,7 +22,7 @@ From the standard deviation over all elements of a module's output (no unit), in
 
 Outputs that go into a normalization layer, logits, embeddings and recurrent layers' bounded outputs are not judged,
 nor modules that start at zero. Critical at a hundred times a limit or where the loss diverges or does not move; for
-information only where the loss has been learned nonetheless.
+information only where the loss has been learned nonetheless, unless the first one was six times a constant answer's.
 
 ## What to try
 1. Initialize for the non-linearity: `torch.nn.init.kaiming_normal_(w, nonlinearity="relu")`, `xavier_normal_` for
@@ -64,7 +65,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.depth import chains, standing, total_change
-from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.progress import VERY_SURE, Progress, first_loss_above, progress
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
@@ -80,6 +81,10 @@ STEADY = 0.8
 PER_LAYER = 1.1
 """Growth per layer below which depth alone, as in a residual stream, explains a large total."""
 TARGET_SHARE = 0.3
+SURE = 3.0
+"""First loss over a constant answer's cost from which the growth with depth is seen to do harm."""
+SURE_SHARE = 0.2
+"""Share of the limit that suffices then."""
 INITIALIZE = (
     "Initialize for the non-linearity: torch.nn.init.kaiming_normal_ (ReLU), xavier_normal_ (tanh).",
     "Scale each layer to unit variance on a real batch: tb_nnhealth.init.lsuv_(model, batch).",
@@ -137,6 +142,12 @@ def check(case: Case) -> Outcome:
     for window, factor in ((1, AT_ONCE_FACTOR), (AT_ONCE, 1.0)):
         found = episodes((deep > total * factor) & steady, measured, history.steps, window=window, share=0.6)
         judge.add(found, deep, total, "of the chain's first layer's", INITIALIZE)
+    above = first_loss_above(history)
+    if above > SURE:
+        judge.begins_badly = above > VERY_SURE
+        opening = np.arange(len(history))[:, None] == 0
+        found = episodes((deep > SURE_SHARE * total) & steady & opening, measured, history.steps, window=1)
+        judge.add(found, deep, SURE_SHARE * total, "of the chain's first layer's", INITIALIZE)
     if judge.hits:
         return Ill(list(judge.hits.values()))
     return Passed(closest(grown, float(growth.min()), "above", names, history.steps, "activation growth"))
@@ -148,6 +159,7 @@ class _Judge:
     def __init__(self, names: tuple[str, ...], steps: NDArray[np.int64], seen: Progress | None) -> None:
         self.names, self.steps, self.seen = names, steps, seen
         self.hits: dict[str, Hit] = {}
+        self.begins_badly = False
 
     def add(
         self, found: list[Episode], values: Floats, limits: NDArray[np.float64], what: str, advice: tuple[str, ...]
@@ -179,7 +191,7 @@ class _Judge:
 
     def _severity(self, excess: float) -> Severity:
         if self.seen is not None and self.seen.learned:
-            return "info"
+            return "warning" if self.begins_badly else "info"
         return (
             "critical"
             if excess > 100 or (self.seen is not None and (self.seen.diverged or self.seen.stuck))
@@ -230,17 +242,22 @@ def _with_depth(factor: float, depth: int = 10) -> Network:
     return network.set(schema.LOSS, "", mean=2.0)
 
 
+def _sure(factor: float) -> Run:
+    """A growth with depth that makes the first answers large; the loss comes down from there."""
+    return _with_depth(factor).set(schema.LOSS, "", mean=2.0 + 24.0 * np.exp(-np.arange(200) / 10)).run()
+
+
 def _in_time(final: float, layer: int = 2) -> Network:
     network = Network()
     growth = np.where(np.arange(200) < 60, 1.0, final)
     return network.scale(schema.ACTIVATION, network.layer(layer), growth).set(schema.LOSS, "", mean=2.0)
 
 
-def _one_layer(factor: float) -> Run:
+def _one_layer(factor: float, loss: float = 9.0) -> Run:
     network = Network()
     for i in range(3, 6):
         network.scale(schema.ACTIVATION, network.layer(i), factor)
-    return network.set(schema.LOSS, "", mean=9.0).run()
+    return network.set(schema.LOSS, "", mean=loss).run()
 
 
 def _residual() -> Run:
@@ -268,9 +285,11 @@ EXAMPLES = (
     Example("Weights three times too large, ten layers", lambda: _with_depth(3.0).run(), True, "layers.5", 0),
     Example("Twice per layer", lambda: _with_depth(2.0).run(), True, "layers.7", 0),
     Example("One layer multiplies the scale by 300", lambda: _one_layer(300.0), True, "layers.3", 0),
-    Example("One layer multiplies the scale by 50", lambda: _one_layer(50.0), False, outcome="Passed"),
+    Example("One layer multiplies the scale by 50", lambda: _one_layer(50.0, 3.0), False, outcome="Passed"),
     Example("A thousandfold growth during training", lambda: _in_time(1000.0).run(), True, "layers.2", 60),
     Example("Just above the limit in time", lambda: _in_time(42.0).run(), True, "layers.2", 60),
+    Example("Half as much again per layer, and a first loss of 26", lambda: _sure(1.5), True, "layers.8", 0),
+    Example("Below the limit with depth, and a first loss of 26", lambda: _sure(1.3), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Just below the limit in time", lambda: _in_time(26.0).run(), False, outcome="Passed"),
     Example("Below the limit with depth", lambda: _with_depth(1.5).run(), False, outcome="Passed"),

@@ -21,6 +21,10 @@ LEARNED = 0.5
 LEAP = 2.0
 STUCK = 0.97
 ENOUGH = 30
+VERY_SURE = 6.0
+"""First loss over a constant answer's cost from which large answers have done harm, however soon it was repaired."""
+SAME = 0.05
+"""Median difference, relative, up to which a scalar tells the criterion's own loss."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,36 @@ def progress(run: Run, history: History) -> Progress | None:
 
 
 def _longer(recorded: LossCurve | None, logged: LossCurve | None) -> LossCurve | None:
-    """The criterion's own record, or the scalar that was logged where the record is too short to tell."""
-    if recorded is None or (logged is not None and len(recorded) < ENOUGH <= len(logged)):
-        return logged
-    return recorded
+    """The criterion's own record, or the scalar that was logged where the record is too short to tell.
+
+    Records lie close together at the start: the last of them may be early ones. A longer scalar that tells the same
+    loss is therefore preferred.
+    """
+    if recorded is None or logged is None:
+        return logged if recorded is None else recorded
+    short = len(recorded) < ENOUGH <= len(logged)
+    return logged if short or (len(logged) > len(recorded) and _same(recorded, logged)) else recorded
+
+
+def _same(recorded: LossCurve, logged: LossCurve) -> bool:
+    """Whether both tell the same numbers at the steps that they share."""
+    _, a, b = np.intersect1d(recorded.steps, logged.steps, return_indices=True)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(recorded.values[a] - logged.values[b]) / np.abs(recorded.values[a])
+    apart = apart[np.isfinite(apart)]
+    return len(apart) >= OPENING and float(np.median(apart)) < SAME
 
 
 def _start(values: NDArray[np.float64]) -> float:
     """The median of the first points; the very first where the next have leapt far above it: no way to begin."""
     opening = float(np.median(values[:OPENING]))
     return float(values[0]) if opening > LEAP * values[0] > 0 else opening
+
+
+def first_loss_above(history: History) -> float:
+    """The first loss over what a constant answer costs; NaN where either is not known."""
+    curve = criterion_loss(history)
+    return math.nan if curve is None else float(curve.values[0]) / naive_loss(history)
 
 
 def naive_loss(history: History) -> float:

@@ -24,7 +24,8 @@ times off, the same way, by 100 in all. The first record must bear it out:
 
 Not judged: embeddings, recurrent and attention weights, weights that start at zero, layers whose output is
 normalized, a small last layer, networks that had been trained before. For information where the loss has been learned
-nonetheless; critical where it stands or diverges.
+nonetheless, unless weights too large made the first loss six times a constant answer's; critical where it stands or
+diverges.
 
 ## What to try
 1. Initialize for the non-linearity: `torch.nn.init.kaiming_normal_(w, nonlinearity="relu")`, `xavier_normal_` for tanh.
@@ -70,7 +71,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.depth import BREAKING_TYPES, LINEAR_TYPES
-from tb_nnhealth.rules.evidence.progress import ENOUGH, Progress, progress
+from tb_nnhealth.rules.evidence.progress import ENOUGH, VERY_SURE, Progress, first_loss_above, progress
 from tb_nnhealth.rules.evidence.weights import SMALLEST_MATRIX, aligned
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
@@ -149,8 +150,9 @@ def check(case: Case) -> Outcome:
     if seen is not None and seen.points < ENOUGH and not seen.diverged:
         return TooLittleData(f"{seen.points} points of the loss so far, {ENOUGH} needed to tell whether it does harm")
     told = _severity(seen)
+    sure: Severity = "warning" if told == "info" and first_loss_above(history) > VERY_SURE else told
     return Ill(
-        [_hit(history, layers[i], i, f, "above", told) for i, f in large.items()]
+        [_hit(history, layers[i], i, f, "above", sure) for i, f in large.items()]
         + [_hit(history, layers[i], i, f, "below", told) for i, f in small.items()]
     )
 
