@@ -19,6 +19,11 @@ from the end of the second to the end of the third, it fires. At least `after` o
 and what a geometric course would still have gained must be a tenth of the loss that was left. Needs a learning rate:
 recorded by `watch`, or logged as a scalar.
 
+A rate that is spent early is a finding of its own: within the first half of the run it has come for good to a
+hundredth of its greatest value, the loss fell until then by four standard errors of a line through it, falls no more
+from there on, and stands above `poor` (share of the untrained level: the cost of a constant answer, or the first
+loss).
+
 ## What to try
 1. Lower the rate later: at the step where the loss (or the validation loss) settles, for instance by
    ReduceLROnPlateau.
@@ -55,8 +60,9 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses
-from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at
-from tb_nnhealth.rules.loss.rate_drops import Drop, drops
+from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at, untrained
+from tb_nnhealth.rules.loss.rate_drops import FEWEST, Drop, drops
+from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 24
@@ -66,6 +72,8 @@ RATE_NEEDS = (
 )
 WORTHWHILE = 0.1
 """Share of the loss left that more steps at the old rate must have promised."""
+SPENT = 100.0
+"""The greatest learning rate over one that changes next to nothing any more."""
 
 
 def check(case: Case) -> Outcome:
@@ -84,6 +92,8 @@ def check(case: Case) -> Outcome:
     judged = [drop for drop in found if drop.at <= (1 - case.options["after"]) * len(values)]
     if not judged:
         return NotApplicable("the learning rate is not lowered for good while much of the run is left")
+    if judged and (at := _spent(values, rates, untrained(case.run, values), case)):
+        return Ill([_spent_hit(curve.subject, steps, values, rates, at)])
     whole = opening_level(values) - float(np.median(values[-max(3, len(values) // 10) :]))
     for drop in judged:
         if _too_early(drop, values, whole, case):
@@ -91,6 +101,45 @@ def check(case: Case) -> Outcome:
     near = max(judged, key=lambda drop: _share(drop, whole, case))
     return Passed(
         Closest(_share(near, whole, case), curve.subject, int(steps[near.at]), "fall cut off by the schedule")
+    )
+
+
+def _spent(values: curves.Values, rates: curves.Values, start: float, case: Case) -> int:
+    """The index from which the rate is next to nothing, where that left the loss poor; else 0."""
+    later = np.maximum.accumulate(rates[::-1])[::-1]
+    low = np.flatnonzero(later * SPENT <= rates.max())
+    at = int(low[0]) if low.size else 0
+    if not FEWEST <= at <= len(values) // 2 or not start > 0:
+        return 0
+    stands = not line(values[at:]).surely_falls
+    poor = float(np.median(values[at:])) > case.options["poor"] * start
+    return at if line(values[:at]).surely_falls and stands and poor else 0
+
+
+def _spent_hit(subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int) -> Hit:
+    high, level, share = float(rates.max()), float(np.median(values[at:])), at / len(values)
+    return Hit(
+        subject=subject,
+        first_step=int(steps[at]),
+        fired_step=int(steps[-1]),
+        last_step=int(steps[-1]),
+        count=len(steps) - at,
+        active=True,
+        severity="warning",
+        statistic="share of the run in which the learning rate was more than a hundredth of its greatest",
+        unit="1",
+        value=share,
+        limit=0.5,
+        direction="below",
+        message=(
+            f"The learning rate came from {short(high)} to {short(float(rates[at]))} by step {int(steps[at]):,} of "
+            f"{int(steps[-1]) + 1:,}, while `{subject}` was falling; it has stood at {short(level)} since."
+        ),
+        advice=(
+            f"Stretch the decay over the whole run: {int(steps[-1]) + 1:,} steps in place of {int(steps[at]):,}.",
+            "Check that the scheduler is stepped once per epoch, if its milestones or its factor count epochs.",
+        ),
+        more={"learning_rate": float(rates[at]), "learning_rate_before": high, "loss": level},
     )
 
 
@@ -187,6 +236,7 @@ def _scheduled(share: curves.Values, time: float = 150.0) -> Run:
 _COSINE = 0.5 * (1 + np.cos(np.pi * _STEPS / 600))
 _ONE_CYCLE = np.minimum(_STEPS / 180 + 0.04, 0.5 * (1 + np.cos(np.pi * np.clip((_STEPS - 180) / 420, 0, 1))) + 1e-4)
 _QUICK_DECAY = np.exp(-_STEPS / 40)
+_SPENT = 0.9**_STEPS
 
 RULE = Rule(
     id="early-lr-decay",
@@ -200,11 +250,14 @@ RULE = Rule(
         Option("factor", 5.0, "1", "least drop of the learning rate", "schedules divide by 5 or 10"),
         Option("gain", 0.05, "share of the whole fall", "fall that the loss's course must have promised", "judgement"),
         Option("left", 0.25, "1", "fall after the drop, relative to what its course led to", "judgement"),
+        Option("poor", 0.6, "share of the untrained level", "level that a rate spent early has left", "judgement"),
         Option("after", 0.3, "share of the run", "least part behind the drop", "a cosine passes a fifth at 0.7"),
     ),
     examples=(
         Example("a tenth after a quarter of the run", lambda: _decayed(150), ill=True, subject="loss", first_step=150),
         Example("decays exponentially within 100 steps", lambda: _scheduled(_QUICK_DECAY, 100), ill=True),
+        Example("stepped per batch in place of per epoch", lambda: _scheduled(_SPENT, 8), ill=True, subject="loss"),
+        Example("spent early, and learned", lambda: _scheduled(_SPENT, 1), ill=False, outcome="Passed"),
         Example("to a tenth, time enough before", lambda: _decayed(380, time=80), ill=False, outcome="Passed"),
         Example("falls at once when the rate drops", lambda: _decayed(300, time=90, at_once=0.2), ill=False),
         Example("halved", lambda: _decayed(150, by=0.5), ill=False, outcome="NotApplicable"),
