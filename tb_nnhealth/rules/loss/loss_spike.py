@@ -15,7 +15,9 @@ height above the lowest level so far must exceed `lost` (share of what had been 
 times its own robust scatter (MAD); in the loss's unit. It ends where the height is half of that. The first twentieth
 of the run is left out. Nothing is reported where the noise alone reaches a third as high, nor where the learning
 rate rose to a value that it had had before (a schedule with restarts), nor spikes of less than `points` points in
-curves of a hundred or more.
+curves of a hundred or more. A shorter one counts where it is rare (2 % of the points), rises by 30 sigma (MAD) of the
+twenty points before and by three times the gain so far, and the median of the eight points after it lies above that
+of the twenty before by four standard errors: it was more than a single costly sample, and did harm.
 
 A warning where a spike rises above the untrained level by as much as had been gained, where there are three or more,
 where the learning rate or the gradient's norm leapt with it, or where weights changed between two steps of the
@@ -51,7 +53,7 @@ from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicab
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.weights import weights_of
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at, untrained
-from tb_nnhealth.rules.loss.loss_spikes import SMOOTHED_FROM, Spike, find
+from tb_nnhealth.rules.loss.loss_spikes import SMOOTHED_FROM, Spike, find, wild_points
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -75,6 +77,9 @@ def check(case: Case) -> Outcome:
     rates = rate_at(case.run, steps)
     long = case.options["points"] if len(values) >= SMOOTHED_FROM else 1
     spikes = [spike for spike in search.spikes if spike.last - spike.first + 1 >= long]
+    wild = wild_points(values, start) if len(values) >= SMOOTHED_FROM else []
+    apart = [point for point in wild if not any(s.first <= point.last and point.first <= s.last for s in spikes)]
+    spikes = sorted(spikes + apart, key=lambda spike: spike.first)
     unplanned = [spike for spike in spikes if not _restart(rates, spike)]
     if spikes and not unplanned:
         return NotApplicable(f"the loss rises {len(spikes)} times, each time with the schedule of the learning rate")
@@ -217,6 +222,13 @@ def _plain(values: curves.Values, noise: float = 0.05, rates: curves.Values | No
     return Run("plain", scalars=scalars)
 
 
+def _harmed() -> curves.Values:
+    """Two batches in the wrong unit, after each of which the loss is higher for thirty steps."""
+    since = np.minimum((_STEPS - 300) % 150, 150.0)
+    after = (_STEPS >= 300) & (since < 30)
+    return np.asarray(_FALL + after * 0.4 * np.exp(-since / 10) + 300 * (after & (since == 0)))
+
+
 def _wild_batches() -> Run:
     """Batches of one: most samples cost nothing, one in fifteen a lot."""
     rng = np.random.default_rng(1)
@@ -268,6 +280,7 @@ RULE = Rule(
         Example("half of the gain is lost", lambda: _plain(_spiky(300, to=1.35, decay=30.0)), ill=True),
         Example("a fifth of the gain", lambda: _plain(_spiky(300, to=0.55, decay=30.0)), ill=False, outcome="Passed"),
         Example("one wild batch", lambda: _plain(_FALL + 30 * (_STEPS == 300)), ill=False, outcome="Passed"),
+        Example("wild batches that do harm", lambda: _plain(_harmed()), ill=True, subject="loss", first_step=300),
         Example("batches of one", _wild_batches, ill=False, outcome="Passed"),
         Example("stays up", lambda: _plain(np.where(_STEPS < 300, _FALL, 3.0)), ill=False, outcome="Passed"),
         Example("a healthy curve", lambda: _plain(_FALL), ill=False, outcome="Passed"),

@@ -24,6 +24,17 @@ RESTLESS_TIMES = 3
 more separate times than these, the noise itself has that reach."""
 
 
+WILD = 30.0
+"""Height of a single wild point, in robust sigmas of the points before it."""
+FAR_ABOVE = 3.0
+"""Height of a single wild point over what had been gained since the start."""
+RARE = 0.02
+BEFORE = 20
+AFTER = 8
+"""Points before a wild one that tell what was usual, and after it that tell whether it did harm."""
+HARMED = 4.0
+
+
 @dataclass(frozen=True)
 class Spike:
     """Indices of the first and last point above the limit and of the highest; ``peak`` is the loss there.
@@ -76,6 +87,33 @@ def find(values: curves.Values, start: float, sigmas: float, lost: float) -> Sea
         spikes = []
     highest = float((height / np.maximum(needed, 1e-300)).max(where=gained > 0, initial=0.0))
     return Search(spikes, limit, highest, smoothed)
+
+
+def wild_points(values: curves.Values, start: float) -> list[Spike]:
+    """Rare single points far above ``start`` after which the loss is raised for a while; float64 of shape (n,).
+
+    They stand for batches that did harm: where the loss is back at once, its distribution merely has a long tail.
+    """
+    found, wild, at = [], 0, max(BEFORE, int(OPENING * len(values)))
+    while at < len(values) - AFTER:
+        before = values[at - BEFORE : at]
+        level, scatter = float(np.median(before)), curves.sigma(before)
+        least = level + max(WILD * scatter, FAR_ABOVE * max(start - level, 0.0))
+        if not values[at] > max(least, start):
+            at += 1
+            continue
+        low = np.flatnonzero(values[at:] < least)
+        end = at + (int(low[0]) if low.size else len(values) - at)
+        wild += end - at
+        after = values[end : end + AFTER]
+        error = curves.ERROR_OF_MEDIAN * scatter * (len(after) ** -0.5 + BEFORE**-0.5) if len(after) else np.inf
+        if len(after) == AFTER and float(np.median(after)) - level > HARMED * error:
+            back = np.flatnonzero(curves.smooth(values[end:], 5) < level + HARMED * error)
+            peak = at + int(np.argmax(values[at:end]))
+            if back.size:
+                found.append(Spike(at, end + int(back[0]), peak, float(values[peak]), level))
+        at = end + AFTER
+    return found if wild <= RARE * len(values) + 1 else []
 
 
 def _spans(above: Mask, back: Mask) -> list[tuple[int, int, int]]:
