@@ -16,6 +16,9 @@ GRACE = 1.0
 """Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at."""
 _GRACE_SPACING = 40
 """Within the grace a step is measured whenever the run has grown by one part in this."""
+_GRACE_REACH = 100
+"""What is left of the grace is made to last until the run is this many times as long: where measuring is slow, the
+opening would otherwise use all of it."""
 _RESERVE = 0.9
 """Share of the budget that is planned for; the rest pays for the opening."""
 _MOST_EVERY = 1_000_000
@@ -125,8 +128,10 @@ class Cadence:
     @property
     def interval(self) -> int:
         """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
-        if self._given is None and self._total_spent + self._background + self._average <= GRACE:
-            least = max(2 if self._asynchronous else 1, self.index // _GRACE_SPACING)
+        left = GRACE - self._total_spent - self._background
+        if self._given is None and self._average <= left:
+            growth = _GRACE_REACH ** (self._average / left) - 1
+            least = max(2 if self._asynchronous else 1, int(self.index * max(growth, 1 / _GRACE_SPACING)))
             return min(self.every, self._step_between(least))
         return self.every
 
