@@ -34,6 +34,8 @@ reported is the one of the change.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +56,8 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
-from tb_nnhealth.rules.wording import short
+from tb_nnhealth.rules.loss.judged_loss import rate_at
+from tb_nnhealth.rules.wording import round_rate, short
 
 FEWEST_POINTS = 10
 MEDIANS = 400
@@ -65,13 +68,6 @@ BREAKING_POINTS = 3
 """Points above the limit that are enough where NaN or infinity follows."""
 COMING_BACK = 0.7
 """Below this share of the way from the lowest level to the peak, and falling, a loss is on its way back."""
-
-ADVICE = (
-    "Go back to a checkpoint from before this step, with a learning rate three to ten times smaller.",
-    "Clip gradients by norm: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
-    "Look at what the learning rate schedule did at this step; raise it more slowly.",
-    "Look at the batches just before this step.",
-)
 
 
 def check(case: Case) -> Outcome:
@@ -98,7 +94,8 @@ def check(case: Case) -> Outcome:
         share = float((level[-1] - low) / (limit - low)) if limit > low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), found.subject, int(steps[-1]), "training loss"))
     crossing = int(np.flatnonzero(~above)[-1]) + 1
-    return Ill([_hit(found.subject, steps, values, crossing, tail, low, low_at, limit, broken)])
+    rate = float(rate_at(case.run, steps[[crossing]])[0]) if crossing < len(steps) else math.nan
+    return Ill([_hit(found.subject, steps, values, crossing, tail, low, low_at, limit, broken, rate)])
 
 
 def _start(run: Run, values: curves.Values) -> float:
@@ -116,7 +113,7 @@ def _coming_back(values: curves.Values, level: curves.Values, low_at: int, tail:
 
 def _hit(
     subject: str, steps: NDArray[np.int64], values: curves.Values, crossing: int, tail: int, low: float, low_at: int,
-    limit: float, broken: bool,
+    limit: float, broken: bool, rate: float,
 ) -> Hit:  # fmt: skip
     crossing = min(crossing, len(steps) - 1)
     fired = min(len(steps) - 1, crossing + tail - 1)
@@ -139,8 +136,22 @@ def _hit(
             f"`{subject}` rose to {short(now)}{then}, after it had fallen to {short(low)} at step "
             f"{int(steps[low_at]):,}; it has stayed above {short(limit)} since step {int(steps[crossing]):,}."
         ),
-        advice=ADVICE,
+        advice=_advice(int(steps[crossing]), int(steps[low_at]), rate),
         more={"lowest": low, "lowest_step": int(steps[low_at])},
+    )
+
+
+def _advice(step: int, lowest: int, rate: float) -> tuple[str, ...]:
+    smaller = (
+        f"a learning rate of {round_rate(rate / 5)} instead of {short(rate)}"
+        if rate > 0
+        else "a learning rate three to ten times smaller"
+    )
+    return (
+        f"Go back to a checkpoint from about step {lowest:,}, with {smaller}.",
+        "Clip gradients by norm: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
+        f"Look at what the learning rate schedule did at step {step:,}; raise it more slowly.",
+        f"Look at the batches just before step {step:,}.",
     )
 
 

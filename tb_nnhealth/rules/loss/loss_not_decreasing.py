@@ -63,7 +63,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import percent, short
+from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 20
 SIGNIFICANT = 3.0
@@ -112,7 +112,6 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(losses.NEEDS)
     curve, rates = found.finite(), losses.learning_rate(case.run)
     moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
-    rate_is_zero = rates is not None and len(rates[1]) > 0 and not len(moving)
     values, steps = curve.values, curve.steps
     if rates is not None and len(moving) and moving[0] > 0:
         begun = steps >= rates[0][moving[0]]
@@ -139,7 +138,8 @@ def check(case: Case) -> Outcome:
         return Passed()
     if not at_chance and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
-    return Ill([_hit(found.subject, steps, gain, chance if at_chance else math.nan, rate_is_zero, case)])
+    rate = float(rates[1].max()) if rates is not None and len(rates[1]) else math.nan
+    return Ill([_hit(found.subject, steps, gain, chance if at_chance else math.nan, rate, case)])
 
 
 def measure(values: curves.Values, asked: float) -> Gain:
@@ -191,8 +191,7 @@ def _warming_up(rates: curves.Values) -> bool:
 
 
 def _hit(
-    subject: str, steps: NDArray[np.int64], gain: Gain, chance: float, rate_is_zero: bool,
-    case: Case,
+    subject: str, steps: NDArray[np.int64], gain: Gain, chance: float, rate: float, case: Case,
 ) -> Hit:  # fmt: skip
     at = min(len(steps), int(case.options["points"])) - 1
     told = f"`{subject}` stays at {short(gain.last)} over {len(steps):,} points"
@@ -200,13 +199,15 @@ def _hit(
         told += f": it gained {percent(max(0.0, gain.value))} of its first value, no more than its noise."
     else:
         told += f", no better than an answer that ignores the input ({chance:.3f})."
-    if rate_is_zero:
+    if rate == 0:
         told += " The learning rate is 0."
     advice = (
         "Overfit one batch of a few samples first: if that fails, the fault is in the model or the loop.",
         "Check that gradients arrive and weights move: backward, step, requires_grad, the optimizer's parameters.",
         "Check that inputs and labels still belong together after shuffling and augmentation.",
-        "Try learning rates ten times greater and ten times smaller.",
+        f"Try learning rates {round_rate(10 * rate)} and {round_rate(rate / 10)}, ten times {short(rate)} and a tenth."
+        if rate > 0
+        else "Try learning rates ten times greater and ten times smaller.",
     )
     return Hit(
         subject=subject,
@@ -222,8 +223,9 @@ def _hit(
         limit=case.options["gain"],
         direction="below",
         message=told,
-        advice=(("Set a learning rate above 0.", *advice) if rate_is_zero else advice),
+        advice=(("Set a learning rate above 0.", *advice[:-1]) if rate == 0 else advice),
         more={"first_loss": gain.first, "loss": gain.last, "noise": gain.noise}
+        | ({"learning_rate": rate} if rate >= 0 else {})
         | ({} if math.isnan(chance) else {"constant_answer": chance}),
     )
 

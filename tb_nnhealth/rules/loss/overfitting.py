@@ -68,7 +68,6 @@ RISING = 1.5
 VALIDATION_NEEDS = 'log the validation loss: writer.add_scalar("loss/val", loss, step)'
 
 ADVICE = (
-    "Keep the network of the best validation loss (early stopping).",
     "Add data or augmentation.",
     "Add weight decay, dropout or label smoothing, or make the network smaller.",
     "Check that training and validation data come from the same distribution.",
@@ -194,7 +193,7 @@ def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overco
         limit=gone.limit,
         direction="above",
         message=told,
-        advice=ADVICE,
+        advice=(f"Keep the network of the best validation loss, of step {best:,} (early stopping).", *ADVICE),
         more={"best": gone.low, "best_step": best, "training_loss": now},
     )
 
