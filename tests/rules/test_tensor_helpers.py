@@ -11,7 +11,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.messages import Layout, Module, Parameter
 from tb_nnhealth.rules.evidence.depth import chains, forward_positions, slopes, total_change
 from tb_nnhealth.rules.evidence.progress import Progress, loss_scale, naive_loss, progress
-from tb_nnhealth.rules.evidence.steps import carried_away, relative_to_before
+from tb_nnhealth.rules.evidence.steps import LEAVING, carried_away, relative_to_before
 from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import names, percent, round_rate, short
@@ -162,7 +162,7 @@ def test_carried_away_begins_where_the_weights_left_their_scale():
     weights = weights_of(next(iter(network.run().watches.values())))
     values = np.stack([growth, np.ones(40)], axis=1).astype(np.float32)
     (episode,) = carried_away(weights, values, 5.0, 0.01)
-    assert growth[episode.first - 1] <= 2 < growth[episode.first]
+    assert growth[episode.first - 1] <= LEAVING < growth[episode.first]
     assert carried_away(weights, values, 5.0, 0.1) == []
 
 
@@ -227,6 +227,16 @@ def test_progress_from_a_scalar():
     seen = progress(run, next(iter(run.watches.values())))
     assert seen is not None
     assert seen.learned
+
+
+@pytest.mark.parametrize(
+    ("first", "cost"), [(2.4, math.log(10)), (0.3, math.nan), (74.0, math.nan)], ids=["guess", "trained", "sum"]
+)
+def test_an_observed_function_of_class_indices_is_a_cross_entropy_where_it_begins_at_a_guess(first: float, cost: float):
+    network = Network(classes=10).set(schema.LOSS, "", mean=first)
+    network.layout.criterion.type = network.layout.criterion.reduction = ""
+    found = naive_loss(next(iter(network.run().watches.values())))
+    assert found == pytest.approx(cost, nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ STUCK = 0.97
 ENOUGH = 30
 VERY_SURE = 6.0
 """First loss over a constant answer's cost from which large answers have done harm, however soon it was repaired."""
+BEGINS_AT_A_GUESS = (0.7, 2.0)
+"""Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
 SAME = 0.05
 """Median difference, relative, up to which a scalar tells the criterion's own loss."""
 
@@ -123,11 +125,15 @@ def first_loss_above(history: History) -> float:
 def naive_loss(history: History) -> float:
     """Cost of the best constant answer under the watched criterion, NaN where it is not known.
 
-    ln C for C balanced classes, the variance of the targets for a mean squared error.
+    ln C for C balanced classes, the variance of the targets for a mean squared error. A function that is given class
+    indices (``observe``) is taken for a cross-entropy where its first value is near that of a guess: a sum over the
+    batch or another function of the same arguments begins elsewhere.
     """
     criterion: Any = history.layout.criterion
-    if not criterion.type or criterion.reduction not in ("", "mean"):
+    if criterion.reduction not in ("", "mean"):
         return math.nan
+    if not criterion.type:
+        return _guess_of_a_function(history, int(criterion.classes))
     if criterion.type in ("CrossEntropyLoss", "NLLLoss") and criterion.classes > 1:
         return math.log(criterion.classes)
     if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
@@ -137,6 +143,18 @@ def naive_loss(history: History) -> float:
         std = std[np.isfinite(std)]
         return float(np.median(std)) ** 2 if std.size else math.nan
     return math.nan
+
+
+def _guess_of_a_function(history: History, classes: int) -> float:
+    """ln C where the observed loss begins there (``BEGINS_AT_A_GUESS``), else NaN."""
+    curve = criterion_loss(history) if classes > 1 else None
+    if curve is None:
+        return math.nan
+    opening = curve.values[:OPENING]
+    opening = opening[np.isfinite(opening)]
+    guess = math.log(classes)
+    low, high = BEGINS_AT_A_GUESS
+    return guess if opening.size and low * guess < float(np.median(opening)) < high * guess else math.nan
 
 
 def _guess_of_order_one(history: History) -> float:
