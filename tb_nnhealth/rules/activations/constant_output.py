@@ -235,12 +235,14 @@ def _imbalanced(spread: float, loss: float) -> Run:
 
 def _slow() -> Run:
     """Answers as close together as at the start, and a loss that falls by a thousandth, evenly."""
-    return _answers(0.014, loss=None).set(schema.LOSS, "", mean=2.3079 - 4e-5 * _T).run()
+    loss = np.asarray(2.3079 - 4e-5 * _T, np.float64)
+    return _answers(0.014, loss=None).set(schema.LOSS, "", mean=loss).run()
 
 
 def _the_constant_is_learned() -> Run:
     """The loss falls to the cost of a constant answer, ever more slowly."""
-    return _answers(0.001, loss=None).set(schema.LOSS, "", mean=2.3026 + 0.04 * np.exp(-_T / 20)).run()
+    loss = np.asarray(2.3026 + 0.04 * np.exp(-_T / 20), np.float64)
+    return _answers(0.001, loss=None).set(schema.LOSS, "", mean=loss).run()
 
 
 def _constant_inputs() -> Run:

@@ -68,6 +68,7 @@ from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import percent
 
 RECTIFIERS = ("ReLU", "ReLU6", "Threshold")
@@ -125,7 +126,8 @@ def check(case: Case) -> Outcome:
     come = progress(case.run, history)
     if not found:
         return Passed(_closest(share, limits, subjects, history))
-    return Ill([_hit(history, case, share, episode, subjects[episode.column], come) for episode in found])
+    hits = [_hit(history, case, share, episode, subjects[episode.column], come) for episode in found]
+    return Ill(with_scale(hits, history.layout, "above"))
 
 
 def _layers(history: History) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:

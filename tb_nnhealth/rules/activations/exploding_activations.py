@@ -70,6 +70,7 @@ from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import short
 
 AT_ONCE = 5
@@ -149,7 +150,7 @@ def check(case: Case) -> Outcome:
         found = episodes((deep > SURE_SHARE * total) & steady & opening, measured, history.steps, window=1)
         judge.add(found, deep, SURE_SHARE * total, "of the chain's first layer's", INITIALIZE)
     if judge.hits:
-        return Ill(list(judge.hits.values()))
+        return Ill(with_scale(list(judge.hits.values()), history.layout, "above"))
     return Passed(closest(grown, float(growth.min()), "above", names, history.steps, "activation growth"))
 
 

@@ -57,6 +57,7 @@ from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.hits import hit, worst
 from tb_nnhealth.rules.persistence import episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import percent
 
 WINDOW = 10
@@ -114,7 +115,7 @@ def check(case: Case) -> Outcome:
                 rank=value,
             )
         )
-    return Ill(hits)
+    return Ill(with_scale(hits, history.layout, "above"))
 
 
 def _hidden(history: History, subjects: tuple[str, ...]) -> NDArray[np.bool_]:

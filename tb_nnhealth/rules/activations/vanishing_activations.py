@@ -68,6 +68,7 @@ from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import short
 
 STEADY = -0.8
@@ -112,7 +113,7 @@ def check(case: Case) -> Outcome:
     for episode in episodes((fallen < total) & (falls > 0), measured, history.steps, window=window):
         hits[names[episode.column]] = _hit(names, episode, fallen, total, "of the spread", seen)
     if hits:
-        return Ill(list(hits.values()))
+        return Ill(with_scale(list(hits.values()), history.layout, "below"))
     near = closest(
         np.where(falls > 0, fallen, np.nan),
         float(total.max()),

@@ -69,6 +69,7 @@ from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import short
 
 UNKNOWN_LOSS = 10.0
@@ -109,7 +110,7 @@ def check(case: Case) -> Outcome:
         for episode in _lasting(felt, judged, limit, weights)
     ]
     if hits:
-        return Ill(hits)
+        return Ill(with_scale(hits, history.layout, "above"))
     if not judged.any():
         return CouldNotCheck('pass criterion= to watch(), or writer.add_scalar("loss/train", loss, step)')
     return Passed(closest(felt, float(limit.min()), "above", weights.names, weights.steps, "loss sensitivity"))

@@ -14,7 +14,7 @@ For each weight matrix, in forward order, the root mean square of its gradient o
 in the later half of the network (no unit). A record is ill where this is below `depth_ratio`, the logarithm falls
 steadily towards the input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is
 below `moving` of its weights' norm per step, or the loss stands where it began. It must hold in half of `window`
-records.
+records, or of the eight and more that there are after a hundred steps.
 
 Adam divides by the gradient's own size, so a small gradient alone is no illness. Gradients of exactly zero belong to
 no-gradient; embeddings, of which a batch touches few rows, are not judged. Critical below a ten-thousandth with a
@@ -65,9 +65,13 @@ from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import short
 
 FEWEST_LAYERS = 4
+FEWEST_RECORDS = 8
+LONG = 100
+"""Steps over which so few records suffice."""
 STEADY = 0.5
 SEVERE = 1e-4
 UNDERFLOW = 1e-6
@@ -84,8 +88,9 @@ def check(case: Case) -> Outcome:
     if len(weights.names) < FEWEST_LAYERS:
         return NotApplicable(f"the network has {len(weights.names)} weight matrices in depth, {FEWEST_LAYERS} needed")
     window = int(case.options["window"])
-    if len(history) < window:
+    if len(history) < window and not (len(history) >= FEWEST_RECORDS and np.ptp(history.steps) >= LONG):
         return TooLittleData(f"{len(history)} records so far, {window} needed")
+    window = min(window, len(history))
 
     share = with_underflow(share_of_later(weights.gradient), weights.gradient)
     _, steady = slopes(weights.gradient)
@@ -108,7 +113,8 @@ def check(case: Case) -> Outcome:
             "gradient relative to later layers",
         )
         return Passed(near)
-    return Ill([_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found])
+    hits = [_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found]
+    return Ill(with_scale(hits, history.layout, "below"))
 
 
 def share_of_later(gradient: Floats) -> Floats:
@@ -214,7 +220,17 @@ def _underflow() -> Run:
     return network.run()
 
 
+def _sparse_records() -> Run:
+    """Ten records over two hundred steps, as where each of them costs much."""
+    network = Network(depth=10, every=20, nonlinearity="sigmoid").set(schema.LOSS, "", mean=2.3026)
+    for i in range(10):
+        network.scale(schema.GRADIENT, network.weight(i), 0.2 ** (9 - i))
+        network.scale(schema.UPDATE, network.weight(i), 1e-6 * 0.2 ** (9 - i))
+    return network.run()
+
+
 EXAMPLES = (
+    Example("Ten records over two hundred steps", _sparse_records, True, "layers.0.weight", 0),
     Example("Ten sigmoid layers under SGD", lambda: _network(0.2, depth=10).run(), True, "layers.0.weight", 0),
     Example("Gradients underflow to zero in the first layers", _underflow, True, "layers.0.weight", 0),
     Example("Sets in during training", lambda: _set_in(80), True, "layers.0.weight", 80),

@@ -70,15 +70,15 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.depth import BREAKING_TYPES, LINEAR_TYPES
+from tb_nnhealth.rules.evidence.depth import BREAKING_TYPES
 from tb_nnhealth.rules.evidence.progress import ENOUGH, VERY_SURE, Progress, first_loss_above, progress
 from tb_nnhealth.rules.evidence.weights import SMALLEST_MATRIX, aligned
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import Scale, scale_of
 from tb_nnhealth.rules.wording import short
 
 FEWEST_TOGETHER = 3
 IN_ALL = 100.0
-RECTIFYING = ("relu", "relu6", "leaky_relu", "prelu", "gelu", "silu", "elu", "mish", "threshold")
 REGRESSION = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
 
 
@@ -90,13 +90,8 @@ class Layer:
     ``inflow``: estimated root mean square of the input. Both NaN where not measured.
     """
 
-    parameter: str
+    scale: Scale
     module: str
-    rms: float
-    fan_in: int
-    fan_out: int
-    expected: float
-    scheme: str
     std: float
     inflow: float
     normalized: bool
@@ -105,11 +100,11 @@ class Layer:
 
     @property
     def high(self) -> float:
-        return max(math.sqrt(2 / self.fan_in), math.sqrt(2 / (self.fan_in + self.fan_out)))
+        return max(math.sqrt(2 / self.scale.fan_in), math.sqrt(2 / (self.scale.fan_in + self.scale.fan_out)))
 
     @property
     def low(self) -> float:
-        return min(1 / math.sqrt(3 * self.fan_in), math.sqrt(2 / (self.fan_in + self.fan_out)))
+        return min(1 / math.sqrt(3 * self.scale.fan_in), math.sqrt(2 / (self.scale.fan_in + self.scale.fan_out)))
 
 
 @np.errstate(all="ignore")
@@ -126,25 +121,15 @@ def check(case: Case) -> Outcome:
     seen = progress(case.run, history)
     if seen is not None and seen.fine_tuning:
         return NotApplicable("the loss began well below that of a constant answer: the weights had been trained before")
-    factors = dict(
-        zip(
-            [x.parameter for x in layers],
-            case.options.per_subject("factor", [x.parameter for x in layers]),
-            strict=True,
-        )
-    )
+    factor = case.options.per_subject("factor", [x.scale.parameter for x in layers]).tolist()
     together = case.options["together"]
-    large = {i: factors[x.parameter] for i, x in enumerate(layers) if x.rms > factors[x.parameter] * x.high}
-    small = {i: factors[x.parameter] for i, x in enumerate(layers) if x.rms < x.low / factors[x.parameter]}
-    large |= {i: together for i in in_succession([x.rms / x.high for x in layers], together) if i not in large}
-    small |= {i: together for i in in_succession([x.low / x.rms for x in layers], together) if i not in small}
+    large = {i: factor[i] for i, x in enumerate(layers) if x.scale.rms > factor[i] * x.high}
+    small = {i: factor[i] for i, x in enumerate(layers) if x.scale.rms < x.low / factor[i]}
+    large |= {i: together for i in in_succession([x.scale.rms / x.high for x in layers], together) if i not in large}
+    small |= {i: together for i in in_succession([x.low / x.scale.rms for x in layers], together) if i not in small}
     size = _answer_size(history)
-    large = {
-        i: f
-        for i, f in large.items()
-        if _shows_large(layers, [j for j in large if j >= i], factors[layers[i].parameter], size)
-    }
-    small = {i: f for i, f in small.items() if _shows_small(layers, i, factors[layers[i].parameter])}
+    large = {i: f for i, f in large.items() if _shows_large(layers, [j for j in large if j >= i], factor[i], size)}
+    small = {i: f for i, f in small.items() if _shows_small(layers, i, factor[i])}
     if not large and not small:
         return Passed()
     if seen is not None and seen.points < ENOUGH and not seen.diverged:
@@ -178,24 +163,14 @@ def layers_at_start(history: History) -> list[Layer]:
         p = of_module[0]
         if not _is_judged(p):
             continue
-        fans = (
-            (int(p.fan_in), int(p.fan_out))
-            if any(t in module.type for t in LINEAR_TYPES)
-            else (min(p.fan_in, p.fan_out),) * 2
-        )
-        rectified = module.nonlinearity in RECTIFYING
+        scale = scale_of(p, module)
         own = math.sqrt(max(std[i] ** 2 - np.nan_to_num(bias[i]) ** 2, 0.0)) if math.isfinite(std[i]) else math.nan
         found.append(
             Layer(
-                parameter=p.name,
+                scale=scale,
                 module=module.name,
-                rms=float(p.initial_rms),
-                fan_in=fans[0],
-                fan_out=fans[1],
-                expected=math.sqrt(2 / fans[0]) if rectified else math.sqrt(2 / sum(fans)),
-                scheme="He's scheme" if rectified else "Xavier's scheme",
                 std=float(std[i]),
-                inflow=own / (p.initial_rms * math.sqrt(fans[0])),
+                inflow=own / (scale.rms * math.sqrt(scale.fan_in)),
                 normalized=bool(module.normalized),
                 renormalized=i < last_norm,
             )
@@ -260,12 +235,12 @@ def _severity(seen: Progress | None) -> Severity:
 
 
 def _hit(history: History, layer: Layer, place: int, factor: float, direction: str, told: Severity) -> Hit:
-    above = direction == "above"
+    above, scale = direction == "above", layer.scale
     step, last = int(history.steps[0]), int(history.steps[-1])
-    times = layer.rms / layer.expected if above else layer.expected / layer.rms
+    times = scale.rms / scale.expected if above else scale.expected / scale.rms
     shown = f"its outputs begin with a standard deviation of {short(layer.std)}"
     return Hit(
-        subject=layer.parameter,
+        subject=scale.parameter,
         first_step=step,
         fired_step=step,
         last_step=last if told != "info" else step,
@@ -274,23 +249,22 @@ def _hit(history: History, layer: Layer, place: int, factor: float, direction: s
         severity=told,
         statistic="initial_rms",
         unit="1",
-        value=layer.rms,
+        value=scale.rms,
         limit=factor * layer.high if above else layer.low / factor,
         direction="above" if above else "below",
         healthy=(layer.low, layer.high),
-        message=f"`{layer.parameter}` starts with a root mean square of {short(layer.rms)}; {layer.scheme} expects"
-        f" {short(layer.expected)} for fan-in {layer.fan_in}: {short(times)} times too {'large' if above else 'small'},"
+        message=f"`{scale.parameter}` starts with a root mean square of {short(scale.rms)}; {scale.scheme} expects"
+        f" {short(scale.expected)} for fan-in {scale.fan_in}: {short(times)} times too {'large' if above else 'small'},"
         f" and {shown}.",
         advice=(
-            f"Initialize `{layer.parameter}` with standard deviation {short(layer.expected)}:"
-            f" torch.nn.init.{'kaiming_normal_' if layer.scheme.startswith('He') else 'xavier_normal_'}(weight).",
+            f"Initialize `{scale.parameter}` with standard deviation {short(scale.expected)}: {scale.call}.",
             "Scale each layer to unit variance on a real batch: tb_nnhealth.init.lsuv_(model, batch).",
             "Add normalization layers, which make the scale of a layer's weights irrelevant.",
         ),
         more={
-            "expected": layer.expected,
-            "fan_in": layer.fan_in,
-            "fan_out": layer.fan_out,
+            "expected": scale.expected,
+            "fan_in": scale.fan_in,
+            "fan_out": scale.fan_out,
             "activation_std": layer.std,
         },
         rank=-float(place),

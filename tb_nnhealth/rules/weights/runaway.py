@@ -69,8 +69,8 @@ def without_bound(run: Run, history: History, sizes: Sizes, factor: float) -> li
         grown = sizes[:, column] / sizes[0, column]
         fired = int(np.argmax(grown >= factor))
         first = int(np.flatnonzero(grown[: fired + 1] <= SET_IN)[-1])
-        steps = (int(history.steps[i]) for i in (first, fired, last))
-        found.append(Episode(int(column), *steps, last - first + 1, True, first, fired, last))
+        onset, told, end = (int(history.steps[i]) for i in (first, fired, last))
+        found.append(Episode(int(column), onset, told, end, last - first + 1, True, first, fired, last))
     return found
 
 

@@ -61,6 +61,8 @@ from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_o
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.initial_scale import Scale, layer_scale
+from tb_nnhealth.rules.wording import short
 
 MOVES = 2
 """Updates after which units that merely started equal have parted."""
@@ -94,7 +96,10 @@ def check(case: Case) -> Outcome:
         found += [episode for episode in _in_succession(weights, copied >= limit) if episode.column not in told]
     if not found:
         return Passed()
-    return Ill([_hit(weights, episode, copied, float(limit[episode.column]), seen) for episode in found])
+    names = [weights.names[episode.column] for episode in found]
+    scales = [layer_scale(history.layout, name) for name in names]
+    limits = [float(limit[episode.column]) for episode in found]
+    return Ill([_hit(weights, *told, copied, seen) for told in zip(found, limits, scales, strict=True)])
 
 
 def several_units(weights: Weights) -> Mask:
@@ -148,7 +153,9 @@ def parted(weights: Weights) -> Mask:
     return np.asarray((moved >= MOVES) | (asked.cumsum(axis=0) > REST))
 
 
-def _hit(weights: Weights, episode: Episode, copied: Floats, limit: float, seen: Progress | None) -> Hit:
+def _hit(
+    weights: Weights, episode: Episode, limit: float, scale: Scale | None, copied: Floats, seen: Progress | None
+) -> Hit:
     column = episode.column
     name, units = weights.names[column], int(weights.parameters[column].shape[0])
     looked = np.flatnonzero(np.isfinite(copied[:, column]))
@@ -167,6 +174,9 @@ def _hit(weights: Weights, episode: Episode, copied: Floats, limit: float, seen:
     )
     value = float(np.nanmax(copied[episode.first : episode.last + 1, column]))
     zero = bool(weights.weight[episode.first, column] == 0)
+    random = "Initialize with random numbers"
+    if scale is not None:
+        random += f" of standard deviation {short(scale.expected)} ({scale.scheme} for fan-in {scale.fan_in})"
     return hit(
         begun,
         name,
@@ -181,7 +191,7 @@ def _hit(weights: Weights, episode: Episode, copied: Floats, limit: float, seen:
         f"{', all of them zero' if zero else ''}{AFTER[lasting]}: the layer computes what"
         f" {max(1, units - round(value * units))} would.",
         advice=(
-            'Initialize with random numbers: torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu").',
+            f"{random}: {'torch.nn.init.kaiming_uniform_(weight)' if scale is None else scale.call}.",
             f"Look for nn.init.zeros_, nn.init.constant_, torch.zeros or torch.ones on `{name}`; biases may be zero.",
             "Where copies are wanted, as in growing a network, add a little noise to break the tie.",
         ),
