@@ -14,9 +14,15 @@ from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.curves import Curve, Others, of_layers, of_scalar
 from tb_nnhealth.plugin.recorded import of_record
 
+_OF_HISTOGRAMS = "It is computed from histograms, which are taken at few steps."
 NO_SERIES: Mapping[str, str] = {
     "share_of_trainable_weights_in_no_optimizer": "It follows from the parameters that the optimizer was given, which "
     "are the same at every step.",
+    "modules_in_low_precision": "It follows from the types of numbers, which are the same at every step.",
+    "elements compared : elements given": "It follows from the shapes of predictions and targets, which are the same "
+    "at every step.",
+    "kurtosis": _OF_HISTOGRAMS,
+    "share_below_smallest_normal": _OF_HISTOGRAMS,
     "distinct errors": "It is about what the capture said of itself; the foot of the page has its words.",
     "dropped records": "It is about what the capture said of itself; the foot of the page has its numbers.",
 }

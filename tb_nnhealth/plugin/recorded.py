@@ -1,4 +1,4 @@
-"""A finding as a curve of a row that belongs to no layer's statistic: inputs, predictions, modes, copies."""
+"""A finding as a curve of a row that belongs to no layer's statistic: inputs, predictions, modes, copies, ranks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tb_nnhealth.history import History, Run, Steps, Table
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.curves import Curve, Others, of_layers, other_layers
 from tb_nnhealth.plugin.layers import layered, prefix_of
+from tb_nnhealth.plugin.recorded_rows import of_rows, total_gradient
 
 Finding = Mapping[str, Any]
 OF_THE_MODEL = (schema.INPUT, schema.PREDICTION, schema.TARGET, schema.LOSS)
@@ -20,9 +21,9 @@ OF_THE_MODEL = (schema.INPUT, schema.PREDICTION, schema.TARGET, schema.LOSS)
 
 
 def of_record(run: Run, finding: Finding) -> Curve | None:
-    """The curve of a finding whose rule measured something of ``CURVES``, else None."""
+    """The curve of a finding whose rule measured something of ``CURVES`` or of ``ROWS``, else None."""
     curve = CURVES.get(finding["evidence"]["statistic"])
-    return None if curve is None else curve(run, finding)
+    return of_rows(run, finding) if curve is None else curve(run, finding)
 
 
 def _input_scale(run: Run, finding: Finding) -> Curve | None:
@@ -85,6 +86,20 @@ def _copies(run: Run, finding: Finding) -> Curve | None:
     return None
 
 
+def _rank_seconds(run: Run, finding: Finding) -> Curve | None:
+    for prefix, history in run.histories():
+        seconds = history.table(schema.RANK_SECONDS, schema.MEAN)
+        rank = finding["subject"].removeprefix(prefix).removeprefix("rank ")
+        if rank in seconds.subjects and len(seconds) > 1:
+            rest = [i for i, other in enumerate(seconds.subjects) if other != rank]
+            others = np.ma.masked_invalid(seconds.values[:, rest].astype(np.float64))
+            usual = np.ma.median(others, axis=1).filled(np.nan)  # type: ignore[no-untyped-call]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = _column(seconds, rank) / usual
+            return _judged(finding, "Seconds of the rank : of the others", "log", seconds.steps, ratio)
+    return None
+
+
 def _absent_gradient(run: Run, finding: Finding) -> Curve | None:
     """The norm of the gradient, 0 where the parameter had none although it was there."""
     table = layered(run, BY_ID["gradient-norm"])
@@ -127,6 +142,8 @@ CURVES: Mapping[str, Callable[[Run, Finding], Curve | None]] = {
     "modules in train mode": _train_mode,
     "forwards without gradients in train mode": _evaluations,
     "copied_units": _copies,
+    "total_gradient_norm": total_gradient,
+    "seconds of the rank : of the others": _rank_seconds,
     "records_without_gradient": _absent_gradient,
     "weight_growth": _weight_growth,
     "non-finite elements": _bad_share,
