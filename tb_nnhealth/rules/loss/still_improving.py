@@ -11,7 +11,8 @@ A network that still improves was stopped early: comparing it with others compar
 A straight line (Theil and Sen) is laid through the medians of the last quarter of the loss, and through the quarter
 before. It fires where the line falls by more than four of its standard errors, by at least `fall` (share of the
 whole fall since the start), at least `keeps` times as fast as in the quarter before, and, where the validation loss
-is logged, that one does not rise over its own last quarter. All in the loss's unit; at least `points` points are
+is logged, that one does not rise over its own last quarter. Where the noise of the training loss hides its course, the
+validation loss is asked in the same way, from sixteen points on. All in the loss's unit; at least `points` points are
 needed.
 
 ## What to try
@@ -35,9 +36,10 @@ from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import losses
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at
-from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.loss.stretches import Line, line
 from tb_nnhealth.rules.wording import percent, short
 
+FEWEST_VALIDATIONS = 16
 ANNEALED = 0.1
 """Share of the greatest learning rate below which a schedule has ended, and more steps mean a longer schedule."""
 
@@ -46,14 +48,15 @@ def check(case: Case) -> Outcome:
     curve = judged_loss(case.run, int(case.options["points"]))
     if not isinstance(curve, losses.LossCurve):
         return curve
-    quarter = len(curve) // 4
-    last, before = line(curve.values[-quarter:]), line(curve.values[-2 * quarter : -quarter])
-    gained = opening_level(curve.values) - last.end
-    limit = case.options["fall"] * gained
-    steady = last.surely_falls and last.fall >= case.options["keeps"] * before.fall
-    if gained <= 0 or not steady or last.fall < limit or _validation_rises(case.run):
-        share = last.fall / limit if gained > 0 and last.surely_falls else 0.0
-        return Passed(Closest(min(1.0, max(0.0, share)), curve.subject, int(curve.steps[-1]), "fall at the end"))
+    found = _falling(curve, case)
+    if found is None and (validation := losses.scalar_loss(case.run, "val")) is not None:
+        evaluated = validation.finite()
+        if len(evaluated) >= FEWEST_VALIDATIONS and (found := _falling(evaluated, case)) is not None:
+            curve = evaluated
+    if found is None or _validation_rises(case.run):
+        return Passed(Closest(_share(curve, case), curve.subject, int(curve.steps[-1]), "fall at the end"))
+    last, gained = found
+    quarter, limit = len(curve) // 4, case.options["fall"] * gained
     rates = rate_at(case.run, curve.steps)
     annealed = bool(np.isfinite(rates).any() and rates[-1] < ANNEALED * np.nanmax(rates))
     since = len(curve) - quarter
@@ -89,6 +92,21 @@ def check(case: Case) -> Outcome:
     )
 
 
+def _falling(curve: losses.LossCurve, case: Case) -> tuple[Line, float] | None:
+    """The line through the last quarter, and what was gained until its end, where that says that the loss goes on."""
+    quarter = len(curve) // 4
+    last, before = line(curve.values[-quarter:]), line(curve.values[-2 * quarter : -quarter])
+    gained = opening_level(curve.values) - last.end
+    steady = last.surely_falls and last.fall >= case.options["keeps"] * before.fall
+    return (last, gained) if gained > 0 and steady and last.fall >= case.options["fall"] * gained else None
+
+
+def _share(curve: losses.LossCurve, case: Case) -> float:
+    last = line(curve.values[-(len(curve) // 4) :])
+    limit = case.options["fall"] * (opening_level(curve.values) - last.end)
+    return min(1.0, max(0.0, last.fall / limit)) if limit > 0 and last.surely_falls else 0.0
+
+
 def _validation_rises(run: Run) -> bool:
     validation = losses.scalar_loss(run, "val")
     if validation is None:
@@ -103,6 +121,12 @@ def _plain(values: np.ndarray, noise: float = 0.02, tag: str = "loss/train") -> 
 
 
 _T = np.linspace(0, 1, 400)
+
+
+def _seen_in_validation() -> Run:
+    run = _plain(2.3 - _T, 1.5)
+    run.scalars["loss/val"] = Series([(20 * i, 20.0 * i, v) for i, v in enumerate((2.3 - _T[::20]).tolist())])
+    return run
 
 
 def _overfitted() -> Run:
@@ -131,6 +155,7 @@ RULE = Rule(
         Example("falls by a sixteenth of all", lambda: _plain(2 * np.exp(-3.6 * _T)), ill=False, outcome="Passed"),
         Example("settled", lambda: _plain(0.2 + 2 * np.exp(-9 * _T)), ill=False, outcome="Passed"),
         Example("noise that hides the fall", lambda: _plain(2.3 - _T, 1.5), ill=False, outcome="Passed"),
+        Example("noise, but validation falls", _seen_in_validation, ill=True, subject="loss/val"),
         Example("validation rises", _overfitted, ill=False, outcome="Passed"),
         Example("ten epochs", lambda: _plain(2.3 - _T[:10]), ill=False, outcome="TooLittleData"),
         Example("a critic", lambda: _plain(2.3 - _T, tag="loss/critic"), ill=False, outcome="NotApplicable"),
