@@ -13,7 +13,8 @@ _LEAST_HISTOGRAM_EVERY, _MOST_HISTOGRAM_EVERY = 10, 100
 _HISTOGRAM_SHARE = 0.25
 """What histograms may cost on average, as a share of what the statistics do."""
 GRACE = 1.0
-"""Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at."""
+"""Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at. Of processor
+time, so that on a machine that others keep busy a run is looked at no less than on one of its own."""
 _GRACE_SPACING = 40
 """Within the grace a step is measured whenever the run has grown by one part in this."""
 _GRACE_REACH = 100
@@ -48,7 +49,9 @@ class Cadence:
         self.cost = 0.0
         """Seconds that measuring one step takes, histograms aside; 0 while unknown."""
         self._spent = self._total_spent = self._background = 0.0
+        self._grace_used = 0.0
         self._last_end: float | None = None
+        self._last_busy: float | None = None
         self._bare: deque[float] = deque(maxlen=65)
         self._bare_beside: deque[float] = deque(maxlen=65)
         self._costs: deque[float] = deque(maxlen=9)
@@ -83,11 +86,15 @@ class Cadence:
         self._last_end = None
         self._spent = 0.0
 
-    def end(self, now: float, *, measured: bool) -> None:
-        """Closes the current step at the time ``now`` (seconds, any origin) and moves on to the next."""
+    def end(self, now: float, *, measured: bool, busy: float | None = None) -> None:
+        """Closes the current step at the time ``now`` (seconds, any origin) and moves on to the next.
+
+        ``busy``: processor time of this thread so far; without it the thread counts as never kept waiting.
+        """
         counted = self.counted
         wall = None if self._last_end is None else now - self._last_end
-        self._last_end = now
+        self._grace_used += self._spent * self._share_on_processor(wall, busy)
+        self._last_end, self._last_busy = now, busy
         self._total_spent += self._spent
         if wall is not None:
             (self._bare_beside if measured else self._bare).append(max(0.0, wall - self._spent))
@@ -95,6 +102,12 @@ class Cadence:
             self._measured(wall, counted)
         self._spent = 0.0
         self.index += 1
+
+    def _share_on_processor(self, wall: float | None, busy: float | None) -> float:
+        """Of the step's time the share in which this thread ran; 1 while unknown, and beside a device."""
+        if self._asynchronous or not wall or busy is None or self._last_busy is None:
+            return 1.0
+        return min(1.0, max(0.0, (busy - self._last_busy) / wall))
 
     def _measured(self, wall: float | None, counted: bool) -> None:
         if self._records:  # the first record reads the model's structure as well, which happens once
@@ -128,9 +141,10 @@ class Cadence:
     @property
     def interval(self) -> int:
         """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
-        left = GRACE - self._total_spent - self._background
-        if self._given is None and self._average <= left:
-            growth = _GRACE_REACH ** (self._average / left) - 1
+        left = GRACE - self._grace_used - self._background
+        average = self._average * (self._grace_used / self._total_spent if self._total_spent else 1.0)
+        if self._given is None and average <= left:
+            growth = _GRACE_REACH ** (average / left) - 1
             least = max(2 if self._asynchronous else 1, int(self.index * max(growth, 1 / _GRACE_SPACING)))
             return min(self.every, self._step_between(least))
         return self.every

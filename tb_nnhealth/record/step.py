@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import torch
@@ -248,7 +248,7 @@ class Capture:
         finally:
             end = perf_counter()
             self._cadence.spend(end - start)
-            self._cadence.end(end, measured=self._measuring)
+            self._cadence.end(end, measured=self._measuring, busy=thread_time())
             self._follows, self._ended = bool(self._optimizers), end
             self._begin()
             self._cadence.spend(perf_counter() - end)

@@ -135,3 +135,16 @@ def test_step_that_was_not_measured_though_due_is_no_record() -> None:
         cadence.end(float(now), measured=False)
     assert cadence.counted
     assert cadence.cost == 0.0
+
+
+def test_the_grace_counts_processor_time() -> None:
+    alone, beside_others = Cadence(None, 0.02), Cadence(None, 0.02)
+    records = {id(alone): 0, id(beside_others): 0}
+    now = 0.0
+    for _ in range(400):
+        now += 0.1
+        for cadence, share in ((alone, 1.0), (beside_others, 0.25)):
+            records[id(cadence)] += cadence.measured
+            cadence.spend(0.03 if cadence.measured else 0.0)
+            cadence.end(now, measured=cadence.measured, busy=share * now)
+    assert records[id(beside_others)] > 1.5 * records[id(alone)]
