@@ -11,13 +11,15 @@ import { Scalars } from "../../src/views/Scalars";
 import { type Served, serve } from "./server";
 
 const RUN = "gpt-small/lr3e-3";
+/** Waits as long as a busy machine needs. */
+const eventually = <T,>(check: () => T): Promise<T> => vi.waitFor(check, 30_000);
 let root: HTMLElement;
 
 let server: Served;
 
 async function show(view: preact.JSX.Element): Promise<void> {
   await act(() => render(view, root));
-  await vi.waitFor(() => expect(root.querySelector("[aria-busy=true], .evidence-wait")).toBeNull());
+  await eventually(() => expect(root.querySelector("[aria-busy=true], .evidence-wait")).toBeNull());
 }
 
 beforeAll(async () => {
@@ -37,7 +39,7 @@ afterEach(() => {
 });
 
 describe("Layers", () => {
-  const loaded = () => vi.waitFor(() => expect(root.querySelectorAll("tbody tr")).toHaveLength(64));
+  const loaded = () => eventually(() => expect(root.querySelectorAll("tbody tr")).toHaveLength(64));
 
   it("opens what the findings point at and says each row's worst value", async () => {
     await show(<Layers />);
@@ -82,15 +84,15 @@ describe("Layers", () => {
     await act(() => {
       range.value = [100, 200];
     });
-    await vi.waitFor(() => expect(server.asked.some((url) => /heatmap.*from=100&to=200/.test(url))).toBe(true));
-    await vi.waitFor(() => expect(root.querySelector(".layers-subtitle")?.textContent).toContain("steps 100–200"));
+    await eventually(() => expect(server.asked.some((url) => /heatmap.*from=100&to=200/.test(url))).toBe(true));
+    await eventually(() => expect(root.querySelector(".layers-subtitle")?.textContent).toContain("steps 100–200"));
   });
 });
 
 describe("Scalars", () => {
   it("reads the values at the cursor", async () => {
     await show(<Scalars />);
-    await vi.waitFor(() => expect(root.querySelectorAll(".scalar")).toHaveLength(3));
+    await eventually(() => expect(root.querySelectorAll(".scalar")).toHaveLength(3));
     expect(root.querySelector(".scalar-values")?.textContent).toContain("NaN");
     await act(() => {
       cursor.value = 424;
@@ -103,7 +105,7 @@ describe("Scalars", () => {
 describe("EvidenceChart", () => {
   it("says where the limit is crossed and how far", async () => {
     await show(<EvidenceChart run={RUN} finding={0} />);
-    await vi.waitFor(() => expect(root.querySelector("canvas")).not.toBeNull());
+    await eventually(() => expect(root.querySelector("canvas")).not.toBeNull());
     expect(root.querySelector("canvas")?.getAttribute("aria-label")).toMatch(
       /crosses the limit at step 398, worst 1\.\d at step 430/,
     );
@@ -112,7 +114,7 @@ describe("EvidenceChart", () => {
 
   it("puts a sentence in place of a chart that there is no series for", async () => {
     await show(<EvidenceChart run={RUN} finding={99} />);
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(root.querySelector(".evidence-none")?.textContent).toBe(`no evidence for run "${RUN}"`),
     );
   });
@@ -122,7 +124,7 @@ describe("Layer", () => {
   it("shows facts, findings and four panels", async () => {
     layer.value = "blocks.3.mlp.fc";
     await show(<Layer />);
-    await vi.waitFor(() => expect(root.querySelectorAll(".layer-panel")).toHaveLength(4));
+    await eventually(() => expect(root.querySelectorAll(".layer-panel")).toHaveLength(4));
     const facts = root.querySelector(".layer-facts")?.textContent;
     for (const fact of [
       "Linear",
