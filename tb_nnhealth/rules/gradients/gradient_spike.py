@@ -256,5 +256,6 @@ RULE = Rule(
     causes=(
         "loss-spike",
         "loss-oscillating",
+        "loss-diverging",
     ),
 )

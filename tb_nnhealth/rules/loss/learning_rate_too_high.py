@@ -294,5 +294,8 @@ RULE = Rule(
         "exploding-activations",
         "gradient-spike",
         "diverging-weights",
+        "constant-output",
+        "no-gradient",
+        "diverging-bias",
     ),
 )
