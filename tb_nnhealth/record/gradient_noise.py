@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from tb_nnhealth import schema
@@ -15,6 +16,8 @@ from tb_nnhealth.record.reduce_table import Record
 
 SAMPLES = 256
 """Samples of a batch that are looked at, evenly spread over it."""
+_RECORDS, _SELDOM = 64, 4
+"""After so many records only one in four is looked at: the noise changes slowly."""
 
 
 class GradientNoise:
@@ -30,11 +33,13 @@ class GradientNoise:
         self._catalog = catalog
         self._head = ""
         self._last = ""
+        self._records = 0
         self.open()
 
     def open(self) -> None:
         """Begins a measured step; the layer looked at is the last one of the step measured before."""
-        self._head = self._last
+        self._head = self._last if self._records <= _RECORDS or self._records % _SELDOM == 0 else ""
+        self._records += 1
         self._calls = self._passes = 0
         self._inputs: Any = None
         self._products: Any = None
@@ -59,31 +64,46 @@ class GradientNoise:
         self._passes += 1
         inputs, self._inputs = self._inputs, None
         gradients = None if inputs is None or self._passes > 1 else self._gram(gradient)
-        self._products = gradients.mul_(inputs) if gradients is not None and gradients.shape == inputs.shape else None
+        self._products = None
+        if gradients is not None and type(gradients) is type(inputs) and gradients.shape == inputs.shape:
+            with np.errstate(all="ignore"):
+                gradients *= inputs
+            self._products = gradients
 
     @staticmethod
     def _gram(tensor: Any) -> Any:
-        """Products of each two rows, (samples, samples); None for what is no batch of vectors."""
+        """Products of each two rows, (samples, samples), numpy on the CPU; None for what is no batch of vectors."""
         values = readable(tensor)
         if values is None or values.implicit_zeros or values.tensor.dim() != 2 or len(values.tensor) < 2:
             return None
         rows = values.tensor[:: -(-len(values.tensor) // SAMPLES)]
+        if rows.is_cpu:
+            array = rows.numpy()
+            with np.errstate(all="ignore"):
+                return array @ array.T
         return rows @ rows.mT
 
     def write(self, record: Record) -> None:
         if self._products is None or self._calls != 1 or self._passes != 1:
             return
         scale = noise_scale(self._products)
-        if not scale.is_cpu or math.isfinite(scale):
+        if not isinstance(scale, float) or math.isfinite(scale):
             record.share(self._catalog.row(schema.NOISE_SCALE, self._head), schema.MEAN, scale)
 
 
 def noise_scale(products: Any) -> Any:
-    """The noise scale in samples, 0-d, from the inner products (n, n) of the samples' gradients.
+    """The noise scale in samples, from the inner products (n, n) of the samples' gradients.
 
-    NaN without any gradient; clamped to [0, n²].
+    A float where those are a numpy array, else 0-d. NaN without any gradient; clamped to [0, n²].
     """
     n = len(products)
+    if isinstance(products, np.ndarray):
+        with np.errstate(all="ignore"):
+            own, total = float(np.trace(products)), float(np.add.reduce(products, None))
+        noise, signal = max(n * own - total, 0.0), max(total - own, 0.0)
+        if not (math.isfinite(noise) and math.isfinite(signal)) or noise == signal == 0:
+            return math.nan
+        return min(noise / signal, float(n * n)) if signal else float(n * n)
     own, total = products.diagonal().sum(), products.sum()
     noise, signal = (n * own - total).clamp(min=0), (total - own).clamp(min=0)  # n(n-1) times trace(Σ) and |G|²
     return (noise / signal).clamp(max=float(n * n))

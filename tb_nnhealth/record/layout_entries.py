@@ -137,7 +137,7 @@ def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:
             if entry is not None:
                 if name != entry.name and name not in entry.aliases:
                     entry.aliases.append(name)
-                    entry.places.append((weakref.ref(module), local))
+                    entry.places += _place(module, local)
                 continue
             lazy = torch.nn.parameter.is_lazy(parameter)
             if lazy or not (owner in wanted or name in wanted):
@@ -152,9 +152,14 @@ def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:
                 trainable=parameter.requires_grad,
                 fan_in=fan_in,
                 fan_out=fan_out,
-                places=[(weakref.ref(module), local)],
+                places=_place(module, local),
             )
     return found
+
+
+def _place(module: Any, name: str) -> list[tuple[Any, str]]:
+    """None in a ScriptModule, whose parameters are not kept in a dictionary."""
+    return [(weakref.ref(module), name)] if isinstance(module._parameters, dict) else []
 
 
 def _fans(module: Any, shape: tuple[int, ...]) -> tuple[int, int]:
