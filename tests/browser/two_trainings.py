@@ -1,4 +1,4 @@
-"""Small trainings by the package's own writer: a healthy one, and its twin with dead units in the encoder."""
+"""Small trainings by the package's own writer: a healthy one, and its twin with a bias that kills its units."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tb_nnhealth import SummaryWriter
 ENCODER = "encoder"
 ILL_LAYER = 2
 """Place in the encoder of the layer whose units die."""
+ILL_ROOT = "encoder.2"
+"""The layer itself, whose bias is at fault."""
 ILL_SUBJECT = "encoder.3"
 """The rectifier behind it, which is what falls silent."""
 STEPS = 150
