@@ -59,6 +59,9 @@ def check(case: Case) -> Outcome:
     curve = judged_loss(case.run, int(case.options["points"]))
     if not isinstance(curve, losses.LossCurve):
         return curve
+    logged = losses.training_loss(case.run)
+    if logged is not None and not np.isfinite(logged.values[-1]):
+        return NotApplicable("the loss is no longer finite: what it came to before is not where it rests")
     end = rest(case.run, curve.values)
     if math.isnan(end.share):
         return NotApplicable("the loss is not positive: its level tells nothing of what is left to learn")
@@ -171,6 +174,7 @@ RULE = Rule(
         Example("still falling", lambda: _plain(2.3 - _STEPS / 300), ill=False, outcome="Passed"),
         Example("accurate for all that", lambda: _plain(_curve(1.7), 0.8), ill=False, outcome="Passed"),
         Example("nothing learned at all", lambda: _watched(2.3), ill=False, outcome="Passed"),
+        Example("NaN at the end", lambda: _plain(np.append(_curve(1.7), math.nan)), ill=False, outcome="NotApplicable"),
         Example("below 0", lambda: _plain(-_STEPS), ill=False, outcome="NotApplicable"),
         Example("forty steps", lambda: _plain(_curve(1.7)[:40]), ill=False, outcome="TooLittleData"),
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
