@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -52,6 +52,8 @@ class Exchange:
         self.seconds = 0.0
         """What the thread has worked."""
         self._watch, self._directory, self._tell = watch, directory, tell
+        _opened[watch] += 1
+        self._prefix = f"nnhealth/{watch}/{_opened[watch]}"
         self._pid = os.getpid()
         self._jobs: deque[Callable[[], Any]] = deque(maxlen=_WAITING)
         self._changed = threading.Condition()
@@ -139,7 +141,7 @@ class Exchange:
         if distributed is None or not distributed.is_initialized():
             return None
         default = distributed.distributed_c10d._get_default_store()
-        return distributed.PrefixStore(f"nnhealth/{self._watch}", default)
+        return distributed.PrefixStore(self._prefix, default)
 
     def _again(self) -> None:
         (self._meet if self.rank else self._fetch)()
@@ -200,6 +202,8 @@ def _is_file(store: Any) -> bool:
 
 
 _exchanges: weakref.WeakSet[Exchange] = weakref.WeakSet()
+_opened: Counter[str] = Counter()
+"""Exchanges so far by name of the watch: what an earlier one left in the store is not taken for the present one's."""
 
 
 def _stop_all() -> None:
