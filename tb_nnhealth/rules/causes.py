@@ -23,7 +23,7 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
 
     A finding follows from another where the rules name the pair as causal and the cause did not
     begin later. Roots stand in the order of the severest finding in their chain, then of onset, then of
-    ``WITHIN_A_STEP``.
+    ``WITHIN_A_STEP``; the symptoms of a root the severest first.
     """
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     by_group = sorted(rules, key=lambda rule: WITHIN_A_STEP.index(rule.group))
@@ -49,8 +49,8 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
             place[findings[roots[i]].rule],
             roots[i],
             i != roots[i],
-            findings[i].first_step,
             -severity(i),
+            findings[i].first_step,
             place[findings[i].rule],
         ),
     )

@@ -95,7 +95,7 @@ def test_symptoms_stand_beneath_their_root_cause(run: Run):
         rule("root", [hit("layers.3", 6)], causes=("middle",)),
     ]
     findings = judge(run, rules=rules).findings
-    assert [finding.rule for finding in findings] == ["root", "middle", "symptom", "other"]
+    assert [finding.rule for finding in findings] == ["root", "symptom", "middle", "other"]
     assert [finding.caused_by and finding.caused_by.rule for finding in findings] == [None, "root", "root", None]
 
 
