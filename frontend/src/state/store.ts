@@ -1,7 +1,7 @@
 /** Everything the tab remembers, in one place. Views read these signals and nothing keeps state beside them. */
 
 import { computed, signal } from "@preact/signals";
-import type { Finding, RunReport, Verdict } from "../api/types";
+import type { Finding, RunReport, RunSummary, Verdict } from "../api/types";
 import { flatten, trees } from "../lib/findings";
 import { type RunSort, runFilter, sortRuns } from "../lib/runs";
 import { fetched, type Resource } from "./resources";
@@ -65,7 +65,9 @@ export const outlook = computed<"unknown" | "judging" | "empty" | "runs">(() => 
   const all = runs.value.data?.runs;
   if (!all) return "unknown";
   if (!all.length) return "empty";
-  if (scalarsAnyway.value || all.some((item) => item.has_records || item.preflight || item.worst)) return "runs";
+  const tells = (item: RunSummary) =>
+    item.has_records || item.preflight || (item.worst && item.worst.severity !== "info");
+  if (scalarsAnyway.value || all.some(tells)) return "runs";
   return all.some((item) => item.verdict === "pending") ? "judging" : "empty";
 });
 
