@@ -199,7 +199,9 @@ def two_losses_with_a_retained_graph(model: nn.Module, optimizer: Any, set_to_no
 def test_right_loops(loop: Callable[..., None], set_to_none: bool) -> None:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    assert carried(lambda: loop(model, optimizer, set_to_none), model, optimizer)[1:] == [0.0] * (STEPS - 1)
+    found = carried(lambda: loop(model, optimizer, set_to_none), model, optimizer)[1:]
+    assert len(found) >= STEPS - 1
+    assert set(found) == {0.0}
 
 
 @pytest.mark.parametrize("set_to_none", [True, False])

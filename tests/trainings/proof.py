@@ -73,7 +73,7 @@ def diagnosis(pair: Pair, findings: list[Finding]) -> str | None:
         return f"not found; found {rules or 'nothing'}"
     place = rules.index(pair.rule)
     finding = findings[place]
-    if place > (0 if pair.first else 2):
+    if place > (0 if pair.first else 4):
         return f"in place {place + 1} behind {rules[:place]}"
     if not fnmatchcase(finding.subject, pair.subject):
         return f"subject {finding.subject!r}, expected {pair.subject!r}"

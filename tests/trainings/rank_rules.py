@@ -43,7 +43,7 @@ def _wrapped(ill: bool, writer: SummaryWriter) -> None:
     )  # fmt: skip
 
 
-@pair("straggler", subject="rank 1", onset=(0, 20))
+@pair("straggler", subject="rank 1", onset=(0, 20), timed=True)
 def rank_with_a_slow_disk(writer: SummaryWriter, ill: bool) -> None:
     on_two_ranks(writer, partial(_slow, ill))
 

@@ -91,7 +91,8 @@ def check(case: Case) -> Outcome:
     worst = max(range(len(unplanned)), key=lambda i: unplanned[i].peak - unplanned[i].level)
     low = min(spike.level for spike in unplanned)
     high = start + ABOVE_UNTRAINED * (start - low)
-    harmful = len(unplanned) >= MANY or any(told) or unplanned[worst].peak > high
+    lasting = [spike for spike in unplanned if spike not in apart]  # a single wild batch is for information
+    harmful = len(lasting) >= MANY or any(told) or any(spike.peak > high for spike in lasting)
     return Ill([_hit(curve.subject, steps, unplanned, worst, told, search.limit, harmful, _usual(norms))])
 
 
