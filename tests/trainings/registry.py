@@ -21,9 +21,9 @@ class Pair:
     onset: tuple[int, int] = (0, 20)
     """Steps between which the finding must say that the fault began."""
     first: bool = True
-    """Whether this rule must be the first finding, the one to act on; else one of the first five, beneath its causes."""
+    """Whether this rule must be the first finding, the one to act on; else one of the first five."""
     timed: bool = False
-    """Whether the fault shows in how long things take: proved by ``make proof`` on a quiet machine, not by tests."""
+    """Whether the fault shows in how long things take: proved by ``make proof`` on a quiet machine alone."""
 
 
 PAIRS: list[Pair] = []
