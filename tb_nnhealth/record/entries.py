@@ -35,7 +35,7 @@ class Entry:
 
     def encode(self) -> bytes | None:
         """The serialized ``Event``, or None where there is none. Called again where the entry is tried again."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of entry has an encoding of its own
 
     def written(self) -> Sequence[Entry]:
         """Called once the event is in the file; returns what is to be written because of it."""

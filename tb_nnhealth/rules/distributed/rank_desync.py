@@ -49,10 +49,10 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.distributed.compared_ranks import EVERY_RANK, comparing
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent
 
-EVERY_RANK = "call SummaryWriter(...).watch(model, optimizer) on every rank"
 ADVICE = (
     "Call the DistributedDataParallel wrapper, and not the module inside of it.",
     "Clip gradients, change weights and skip steps on every rank alike.",
@@ -61,11 +61,9 @@ ADVICE = (
 
 
 def check(case: Case) -> Outcome:
-    history = case.history
-    if history is None or history.layout.ranks <= 1:
-        return NotApplicable("the job has one process")
-    if history.layout.rank:
-        return NotApplicable("the log of rank 0 compares the ranks")
+    history = comparing(case.history)
+    if isinstance(history, NotApplicable):
+        return history
     unlike = history.table(schema.RANK_WEIGHTS, schema.MEAN)
     if not len(unlike):
         return CouldNotCheck(EVERY_RANK)

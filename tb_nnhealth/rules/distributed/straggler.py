@@ -50,7 +50,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.distributed.rank_desync import EVERY_RANK
+from tb_nnhealth.rules.distributed.compared_ranks import EVERY_RANK, comparing
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -68,11 +68,9 @@ ADVICE = (
 
 
 def check(case: Case) -> Outcome:
-    history = case.history
-    if history is None or history.layout.ranks <= 1:
-        return NotApplicable("the job has one process")
-    if history.layout.rank:
-        return NotApplicable("the log of rank 0 compares the ranks")
+    history = comparing(case.history)
+    if isinstance(history, NotApplicable):
+        return history
     table = history.table(schema.RANK_SECONDS, schema.MEAN)
     if not len(table):
         return CouldNotCheck(EVERY_RANK)
