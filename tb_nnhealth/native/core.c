@@ -1,0 +1,16 @@
+/* The module: its functions lie in tensors.c and events.c. */
+#include "core.h"
+
+static int execute(PyObject *module) {
+    if (PyModule_AddFunctions(module, tensor_methods) < 0) return -1;
+    return PyModule_AddFunctions(module, event_methods);
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "tb_nnhealth.native._core", "Reductions of tensors, and event files.", 0, NULL, slots,
+    NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&definition); }

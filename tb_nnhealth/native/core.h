@@ -1,0 +1,12 @@
+/* What the files of the native core share. */
+#ifndef TB_NNHEALTH_CORE_H
+#define TB_NNHEALTH_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* Each ends with an entry of nulls. */
+extern PyMethodDef tensor_methods[];
+extern PyMethodDef event_methods[];
+
+#endif
