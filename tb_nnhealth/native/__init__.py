@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from importlib import import_module
 from typing import Any
 
 core: Any = None
 if os.environ.get("TB_NNHEALTH_NATIVE") != "0":
-    try:
-        from tb_nnhealth.native import _core as core
-    except ImportError:
-        core = None
+    with contextlib.suppress(ImportError):
+        core = import_module("tb_nnhealth.native._core")
