@@ -1,20 +1,16 @@
-"""Set aside: ill for their tensors, from the first weights to activations that no longer move."""
+"""Ill for their tensors, from the first weights to activations that no longer move."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.faulty.loop import at, descend, train
 from tests.zoo.faulty.networks import HandWritten, Recurrent, Transformer, cnn, initialize, mlp, normal
 from tests.zoo.faulty.problems import Problem, diabetes, images, ink, pixels, rows
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 POSITIVE = "Forum: weights drawn by np.random.rand; DeepCrime (ISSTA 2021), WCI"
 PLAIN = "He et al. (2015); forum: a deep plain network in the default initialization does not train"

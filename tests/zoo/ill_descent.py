@@ -1,10 +1,9 @@
-"""Set aside: ill for how they descend, and for what the optimizer is given."""
+"""Ill for how they descend, and for what the optimizer is given."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +11,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.faulty.loop import descend_scaled, scheduled, train
 from tests.zoo.faulty.networks import Half, Recurrent, Transformer, cnn, mlp
 from tests.zoo.faulty.problems import diabetes, images, pixels, rows, tumours
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 ASCENT = "Forum: loss with the wrong sign, maximize=True; TheDeepChecker (TOSEM 2023): divergence"
 MOMENTUM = "Goh, Why Momentum Really Works (2017): effective rate lr / (1 - momentum)"

@@ -66,9 +66,7 @@ def density(scale: float = 1.0) -> Task:
     return replace(moons(), criterion=criterion, score=likelihood, good=-2.45)
 
 
-flow = Family(
-    "flow", Flow, density, Recipe(lr=1e-2, steps=300, batch=128, told="nothing", schedule="cosine"), held_out=True
-)
+flow = Family("flow", Flow, density, Recipe(lr=1e-2, steps=300, batch=128, told="nothing", schedule="cosine"))
 flow.specimen("adam")
 flow.specimen("cosine-with-criterion", told="criterion", schedule="warm-up and cosine")
 flow.specimen("eight-layers-clipped", lambda: Flow(8), clip=1.0, optimizer="adamw", steps=250)
@@ -118,7 +116,7 @@ class Denoiser(nn.Module):
         return self.out(nn.functional.silu(h))
 
 
-denoising = Family("diffusion", Denoiser, noise, Recipe("adamw", 3e-3, steps=300, batch=128), held_out=True)
+denoising = Family("diffusion", Denoiser, noise, Recipe("adamw", 3e-3, steps=300, batch=128))
 denoising.specimen("adamw")
 denoising.specimen("layer-norm-zero-head", lambda: Denoiser(norm=True, zero=True), schedule="warm-up")
 denoising.specimen("averaged-tens", ema=0.98, logs="tens", schedule="linear to zero")
@@ -170,7 +168,7 @@ def picture(side: int = 32) -> Task:
     return Task(points[train], bright[train], points[val], bright[val], nn.MSELoss, explained, 0.7)
 
 
-field = Family("field", Fourier, picture, Recipe(lr=5e-3, steps=250, batch=0), held_out=True)
+field = Family("field", Fourier, picture, Recipe(lr=5e-3, steps=250, batch=0))
 field.specimen("fourier-full-batch")
 field.specimen("fourier-cosine", batch=256, schedule="cosine")
 field.specimen("sines", Waves, lr=2e-3, steps=300)

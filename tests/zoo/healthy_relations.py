@@ -47,7 +47,7 @@ class MessagePassing(nn.Module):
         return self.head(h.mean(1))
 
 
-graph = Family("graph", MessagePassing, graphs, Recipe(lr=5e-3, steps=300), held_out=True)
+graph = Family("graph", MessagePassing, graphs, Recipe(lr=5e-3, steps=300))
 graph.specimen("adam")
 graph.specimen("layer-norm-cosine", lambda: MessagePassing(norm=True), schedule="cosine", optimizer="adamw")
 graph.specimen("shared-rounds", lambda: MessagePassing(shared=True, rounds=3), told="observed", clip=1.0, lr=3e-3)
@@ -101,7 +101,7 @@ class Tower(nn.Module):
         return 3 + self.net(torch.cat([self.users(user), self.items(item)], 1)).squeeze(1)
 
 
-recommender = Family("recommender", Factors, ratings, Recipe("adam", 2e-2, steps=300, batch=256), held_out=True)
+recommender = Family("recommender", Factors, ratings, Recipe("adam", 2e-2, steps=300, batch=256))
 recommender.specimen("factors", optimizer="adamw", weight_decay=1.0, steps=200)
 recommender.specimen("adagrad", optimizer="adagrad", lr=0.1)
 recommender.specimen("sgd-large-rate", optimizer="momentum", lr=0.5, steps=500, good=0.3)
@@ -155,7 +155,7 @@ class CrossAttending(nn.Module):
         return self.head(self.net(read, written, tgt_mask=self.mask.to(read.dtype)))
 
 
-translation = Family("translation", Translator, reversals, Recipe(lr=5e-3, steps=350), held_out=True)
+translation = Family("translation", Translator, reversals, Recipe(lr=5e-3, steps=350))
 translation.specimen("attention-clipped", clip=1.0)
 translation.specimen("attention-cosine", schedule="cosine", lr=1e-2, optimizer="adamw", logs="tens")
 translation.specimen("transformer", CrossAttending, lr=3e-3, schedule="warm-up", optimizer="adamw", steps=300)

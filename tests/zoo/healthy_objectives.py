@@ -91,7 +91,7 @@ for name, train in (
     ("action-values", action_values),
     ("action-values-double", partial(action_values, double=True)),
 ):
-    healthy("rewards", f"rewards-{name}", train, held_out=True)
+    healthy("rewards", f"rewards-{name}", train)
 
 
 class Opinion(nn.Module):
@@ -119,7 +119,7 @@ def opinions() -> Task:
     return replace(task, train_y=told[0], val_y=told[1], criterion=Opinion, score=same_answer, good=0.9)
 
 
-student = Family("distillation", lambda: mlp(64, 32, 10), opinions, Recipe(lr=3e-3, steps=250), held_out=True)
+student = Family("distillation", lambda: mlp(64, 32, 10), opinions, Recipe(lr=3e-3, steps=250))
 student.specimen("adam")
 student.specimen("momentum-steps", optimizer="momentum", lr=0.1, schedule="steps", logs="epochs")
 student.specimen("deep-layer-norm", lambda: mlp(64, 24, 24, 24, 10, norm=nn.LayerNorm), optimizer="adamw")
@@ -159,7 +159,7 @@ def two_tasks() -> Task:
     return replace(task, train_y=told[0], val_y=told[1], criterion=TwoLosses, score=right_digit, good=0.9)
 
 
-both = Family("two-tasks", TwoHeads, two_tasks, Recipe(lr=2e-3, steps=250), held_out=True)
+both = Family("two-tasks", TwoHeads, two_tasks, Recipe(lr=2e-3, steps=250))
 both.specimen("adam")
 both.specimen("nesterov-cosine", optimizer="nesterov", lr=0.03, schedule="cosine", clip=1.0)
 both.specimen("loss-unknown-accumulated", told="nothing", accumulate=4, batch=16, logs="tens")

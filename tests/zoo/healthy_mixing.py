@@ -43,7 +43,7 @@ class Mixer(nn.Module):
         return self.head(self.norm(h).mean(1))
 
 
-mixer = Family("mixer", Mixer, images, Recipe("adamw", 3e-3, steps=200), held_out=True)
+mixer = Family("mixer", Mixer, images, Recipe("adamw", 3e-3, steps=200))
 mixer.specimen("adamw")
 mixer.specimen("layer-scale", lambda: Mixer(scale=1e-2), schedule="warm-up and cosine", lr=5e-3)
 mixer.specimen("averaged", ema=0.97, schedule="stable then decay", logs="epochs", good=0.9)
@@ -79,7 +79,7 @@ class Dilated(nn.Module):
         return self.head(F.relu(x).mean(2))
 
 
-signals = Family("signals", Dilated, waves, Recipe(lr=5e-3, steps=220), held_out=True)
+signals = Family("signals", Dilated, waves, Recipe(lr=5e-3, steps=220))
 signals.specimen("adam")
 signals.specimen("batch-norm-one-cycle", lambda: Dilated(norm=True), optimizer="momentum", lr=0.2, schedule="one-cycle")
 signals.specimen("dropout", lambda: Dilated(dropout=0.2), schedule="linear to zero", steps=300)
@@ -133,7 +133,7 @@ def overlap() -> Task:
     return replace(blots(), criterion=Overlap)
 
 
-segmentation = Family("segmentation", Unet, blots, Recipe(lr=5e-3, steps=150, batch=32), held_out=True)
+segmentation = Family("segmentation", Unet, blots, Recipe(lr=5e-3, steps=150, batch=32))
 segmentation.specimen("cross-entropy")
 segmentation.specimen("overlap", task=overlap, told="nothing")
 segmentation.specimen(

@@ -1,21 +1,18 @@
-"""Set aside: ill for a logarithm, a root or a softmax that has no answer."""
+"""Ill for a logarithm, a root or a softmax that has no answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.faulty.loop import Prepare, train
 from tests.zoo.faulty.networks import Attention, Encoded, mlp
 from tests.zoo.faulty.problems import Problem, images, pixels, rows
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 LOG = "37 Reasons, 37; forum: log of a probability of zero"
 MASKED = "Forum: softmax over a row that is masked throughout gives NaN"

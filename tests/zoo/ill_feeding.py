@@ -1,10 +1,9 @@
-"""Set aside: ill for what they are fed, and for a last layer that does not suit the criterion."""
+"""Ill for what they are fed, and for a last layer that does not suit the criterion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,12 +15,10 @@ from torch.optim import SGD, Adam, AdamW
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import cnn, mlp
 from tests.zoo.faulty.problems import Batches, Problem, diabetes, images, pixels, tumours
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 UNITS = "37 Reasons, 12: standardize the features; CS231n: data preprocessing"
 WORKERS = "TrainCheck (OSDI 2025): identical seeds in data workers; forum: duplicated batches of an IterableDataset"

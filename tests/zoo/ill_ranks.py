@@ -1,4 +1,4 @@
-"""Set aside: ill as a job of two ranks that do not treat their gradients alike."""
+"""Ill as a job of two ranks that do not treat their gradients alike."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.faulty.loop import descend, train
 from tests.zoo.faulty.networks import Recurrent, cnn, mlp
 from tests.zoo.faulty.problems import images, pixels, rows
 from tests.zoo.faulty.ranks import average_gradients, broadcast_weights, on_two_ranks, share
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 CLIP = "TrainCheck (OSDI 2025): gradients clipped on one rank only (BLOOM-176B)"
 NO_SYNC = "Forum: no_sync() never left, or left before the forward"
