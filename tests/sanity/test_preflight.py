@@ -162,6 +162,7 @@ def test_a_mapping_of_inputs_and_a_dataclass_of_outputs() -> None:
         lambda outputs, targets: F.cross_entropy(outputs.logits.flatten(0, 1), targets.flatten()),
         ({"input_ids": tokens}, following),
         checks=[*QUICK, "overfit-one-batch"],
+        seconds=120,
     )
     assert {check.status for check in report.checks} == {"pass"}
 
