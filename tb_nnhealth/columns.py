@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
+Chosen = Places | slice
 
 PINS_KEPT = 64
 """Pinned entries that are never thinned; later ones are entries like any other."""
@@ -20,6 +21,9 @@ class Numbers(array):  # type: ignore[type-arg]
 
     __slots__ = ()
 
+    def extend_from(self, values: NDArray[Any], chosen: Chosen) -> None:
+        self.frombytes(values[chosen].tobytes())
+
     def keep(self, kept: Places) -> None:
         self[:] = array(self.typecode, np.asarray(self)[kept].tobytes())
 
@@ -27,57 +31,89 @@ class Numbers(array):  # type: ignore[type-arg]
 class Counts(list[NDArray[np.int32]]):
     """A column of histogram records, which may differ in their number of rows."""
 
+    def extend_from(self, values: NDArray[np.int32], chosen: Chosen) -> None:
+        self.extend(counts.copy() for counts in values[chosen])  # a view would hold the memory of all
+
     def keep(self, kept: Places) -> None:
         self[:] = [self[i] for i in kept]
 
 
 class Tables:
-    """A column of records, stacked in one float32 buffer that grows; NaN where a record was smaller than others."""
+    """A column of records, stacked in one float32 buffer that grows; NaN where a record was smaller than others.
+
+    Many that came together wait as they are until they are looked at, so that a log read at once is stacked once.
+    """
 
     def __init__(self) -> None:
         self._buffer: Floats = np.empty((0, 0, 0), np.float32)
         self._length = 0
+        self._waiting: list[Floats] = []
 
     def append(self, values: Floats) -> None:
-        self.reserve(*values.shape)
-        if self._length == len(self._buffer):
-            self._move(2 * self._length + 16, *self._buffer.shape[1:])
-        place = self._buffer[self._length]
-        rows, columns = values.shape
-        place[rows:] = np.nan
-        place[:, columns:] = np.nan
-        place[:rows, :columns] = values
-        self._length += 1
+        self._stack(values[None])
+
+    def extend_from(self, values: Floats, chosen: Chosen) -> None:
+        self._waiting.append(values[chosen])
 
     def pop(self) -> None:
+        self._settle()
         self._length -= 1
 
     def keep(self, kept: Places) -> None:
+        self._settle()
         self._buffer, self._length = self._buffer[kept], len(kept)
 
     def reserve(self, rows: int, columns: int) -> None:
         """Sees to it that records are at least so large, with NaN where they were smaller."""
-        length, old_rows, old_columns = self._buffer.shape
-        if rows > old_rows or columns > old_columns:
-            self._move(length, max(rows, old_rows), max(columns, old_columns))
-
-    def _move(self, *shape: int) -> None:
-        old, n = self._buffer, self._length
-        self._buffer = np.empty(shape, np.float32)
-        if old.shape[1:] != shape[1:]:
-            self._buffer[:n] = np.nan
-        self._buffer[:n, : old.shape[1], : old.shape[2]] = old[:n]
+        self._settle()
+        self._grow(0, rows, columns)
 
     @property
     def stacked(self) -> Floats:
         """float32 (records, rows, columns): a view, valid until the next change."""
+        self._settle()
         return self._buffer[: self._length]
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) > 1:
+            rows, columns = (max(values.shape[axis] for values in waiting) for axis in (1, 2))
+            self._grow(sum(map(len, waiting)), rows, columns)
+        for values in waiting:
+            self._stack(values)
+
+    def _stack(self, values: Floats) -> None:
+        if self._waiting:
+            self._settle()
+        count, rows, columns = values.shape
+        self._grow(count, rows, columns)
+        places = self._buffer[self._length : self._length + count]
+        places[:, rows:] = np.nan
+        places[:, :, columns:] = np.nan
+        places[:, :rows, :columns] = values
+        self._length += count
+
+    def _grow(self, count: int, rows: int, columns: int) -> None:
+        """Makes room for ``count`` more records, and for records that large."""
+        old, n = self._buffer, self._length
+        room, old_rows, old_columns = old.shape
+        if n + count <= room and rows <= old_rows and columns <= old_columns:
+            return
+        if n + count > room:
+            room = max(n + count, 2 * n + 16)
+        self._buffer = np.empty((room, max(rows, old_rows), max(columns, old_columns)), np.float32)
+        if self._buffer.shape[1:] != old.shape[1:]:
+            self._buffer[:n] = np.nan
+        self._buffer[:n, :old_rows, :old_columns] = old[:n]
 
 
 class Column(Protocol):
     """Values of a log, one for each entry."""
 
     def append(self, value: Any, /) -> None: ...
+    def extend_from(self, values: Any, chosen: Chosen, /) -> None:
+        """Appends ``values[chosen]``."""
+
     def pop(self) -> Any: ...
     def keep(self, kept: Places) -> None:
         """Lets go of all entries but those at the places ``kept``, in increasing order."""
@@ -121,6 +157,64 @@ class Log:
         if len(steps) > self.capacity:
             self._thin()
 
+    def extend(
+        self,
+        steps: NDArray[np.int64],
+        walls: NDArray[np.float64],
+        values: NDArray[Any],
+        pinned: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Appends many entries, ``values`` along their first axis: the same as to append one after the other."""
+        falls = np.flatnonzero(steps[1:] <= steps[:-1]) + 1
+        begin = 0
+        for end in (*falls.tolist(), len(steps)):
+            if begin < end and len(self.steps) and steps[begin] <= self.steps[-1]:
+                self.rewind(int(steps[begin]))
+            while begin < end:
+                some = slice(begin, end)
+                begin += self._extend(steps[some], walls[some], values[some], None if pinned is None else pinned[some])
+
+    def _extend(
+        self,
+        steps: NDArray[np.int64],
+        walls: NDArray[np.float64],
+        values: NDArray[Any],
+        pinned: NDArray[np.bool_] | None,
+    ) -> int:
+        """Appends entries of increasing steps up to the first that makes it thin itself; returns their number."""
+        count, pins = len(steps), np.empty(0, np.int64)
+        chosen: Chosen = slice(None)
+        if pinned is not None:
+            pins = np.flatnonzero(pinned)[: PINS_KEPT - len(self._pins)]
+        full = len(self.steps) + count > self.capacity
+        if self.stride > 1 or full:
+            if self.stride > 1 and not self._kept(self._next - 1) and len(self.steps):
+                self._drop_last()
+            count, chosen, full = self._choose(count, pins)
+        for column, added in ((self.steps, steps), (self.walls, walls), (self.values, values)):
+            column.extend_from(added, chosen)
+        self._pins += (self._next + pins[pins < count]).tolist()
+        self._next += count
+        self.changes += count
+        if full:
+            self._thin()
+        return count
+
+    def _choose(self, count: int, pins: Places) -> tuple[int, Chosen, bool]:
+        """Of the next ``count`` entries, those up to the first that makes the log too long, and if there is one.
+
+        Returns how many these are, and the places of those to be kept: the newest, and those that stride and pins keep.
+        """
+        room = max(0, self.capacity - len(self.steps))
+        if self.stride == 1:
+            return min(count, room + 1), slice(room + 1), room < count
+        kept = _together(self._regular(self._next, self._next + count) - self._next, pins)
+        last = -1 if room == 0 else int(kept[room - 1]) if room <= len(kept) else count
+        full = last + 1 < count  # what comes behind the last that has room is too much, be it kept or only the newest
+        count = min(count, last + 2)
+        kept = kept[kept < count]
+        return count, _together(kept, np.array([count - 1])), full
+
     def _kept(self, ordinal: int) -> bool:
         return ordinal < self.opening or ordinal % self.stride == 0 or ordinal in self._pins
 
@@ -135,8 +229,13 @@ class Log:
 
     def _ordinals(self) -> Places:
         newest = self._next - 1
-        opening, strided = np.arange(min(self.opening, newest)), np.arange(0, newest, self.stride)
-        return np.unique(np.concatenate([opening, strided, np.array([*self._pins, newest], np.int64)]))
+        return _together(_together(self._regular(0, newest), np.array(self._pins, np.int64)), np.array([newest]))
+
+    def _regular(self, begin: int, end: int) -> Places:
+        """The ordinals from ``begin`` to ``end`` that the opening and the stride keep."""
+        later = max(begin, self.opening)
+        strided = np.arange(later + -later % self.stride, end, self.stride)
+        return np.concatenate([np.arange(begin, min(end, self.opening)), strided])
 
     def _drop_last(self) -> None:
         for column in (self.steps, self.walls, self.values):
@@ -155,3 +254,10 @@ class Log:
         if ordinal <= self.opening:
             return ordinal - 1
         return max((ordinal - 1) // self.stride * self.stride, self.opening - 1, *self._pins[-1:])
+
+
+def _together(some: Places, more: Places) -> Places:
+    """The numbers of both, each increasing, in increasing order."""
+    if len(some) and len(more) and some[-1] >= more[0]:
+        return np.unique(np.concatenate([some, more]))
+    return np.concatenate([some, more]) if len(more) else some

@@ -74,13 +74,33 @@ class History:
         self._records.capacity = max(512, min(RECORDS_KEPT, RECORD_BYTES_KEPT // max(1, values.nbytes)))
         if len(self) and step <= self._records.steps[-1]:
             self._rewind_records(step)
-        bad = self._bad(values)
+        bad = bool(self._bad(values))
         self._records.append(step, wall, values, pinned=bad and not self._non_finite_before)
         self._non_finite_before = bad
+
+    def extend(self, steps: Steps, walls: NDArray[np.float64], values: Floats) -> None:
+        """Adds many records of one shape, ``values`` float32 (records, rows, columns), as ``append`` does each."""
+        if not len(steps):
+            return
+        self._records.capacity = max(512, min(RECORDS_KEPT, RECORD_BYTES_KEPT // max(1, values[0].nbytes)))
+        bad = self._bad(values)
+        begin = 0
+        for end in (*(np.flatnonzero(steps[1:] <= steps[:-1]) + 1).tolist(), len(steps)):
+            if len(self) and steps[begin] <= self._records.steps[-1]:
+                self._rewind_records(int(steps[begin]))
+            some = slice(begin, end)
+            pinned = bad[some] & ~np.append(self._non_finite_before, bad[some][:-1])
+            self._records.extend(steps[some], walls[some], values[some], pinned)
+            self._non_finite_before = bool(bad[end - 1])
+            begin = end
 
     def append_histogram(self, step: int, wall: float, counts: NDArray[np.int32]) -> None:
         """Adds a histogram record: ``counts`` int32 of shape (rows, ``schema.HISTOGRAM_BINS``)."""
         self._histograms.append(step, wall, counts)
+
+    def extend_histograms(self, steps: Steps, walls: NDArray[np.float64], counts: NDArray[np.int32]) -> None:
+        """Adds many histogram records of one shape, int32 (records, rows, ``schema.HISTOGRAM_BINS``)."""
+        self._histograms.extend(steps, walls, counts)
 
     @property
     def changes(self) -> int:
@@ -94,12 +114,16 @@ class History:
 
     def _rewind_records(self, step: int) -> None:
         self._records.rewind(step)
-        self._non_finite_before = bool(len(self)) and self._bad(self._tables.stacked[-1])
+        self._non_finite_before = bool(len(self)) and bool(self._bad(self._tables.stacked[-1]))
 
-    def _bad(self, values: Floats) -> bool:
-        columns = (self._columns.get(name, values.shape[1]) for name in (schema.NAN_COUNT, schema.INF_COUNT))
-        # an older record may have fewer columns than the layout
-        return any(column < values.shape[1] and bool((values[:, column] > 0).any()) for column in columns)
+    def _bad(self, values: Floats) -> Any:
+        """Whether a record holds a NaN or Inf; of many records, for each."""
+        bad = np.zeros(values.shape[:-2], np.bool_)
+        for name in (schema.NAN_COUNT, schema.INF_COUNT):
+            column = self._columns.get(name, values.shape[-1])
+            if column < values.shape[-1]:  # an older record may have fewer columns than the layout
+                bad |= (values[..., column] > 0).any(axis=-1)
+        return bad
 
     def __len__(self) -> int:
         return len(self._records.steps)
@@ -153,6 +177,10 @@ class Series:
 
     def append(self, step: int, wall: float, value: float) -> None:
         self._log.append(step, wall, value)
+
+    def extend(self, steps: Steps, walls: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+        """Adds many points, as ``append`` does each."""
+        self._log.extend(steps, walls, values)
 
     @property
     def changes(self) -> int:

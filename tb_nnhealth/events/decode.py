@@ -177,6 +177,18 @@ class Decoder:
     def problems(self) -> list[Problem]:
         return [Problem(path, f"tag '{tag}': {why}") for (path, tag), why in self._refused.items()]
 
+    def owner(self, tag: str) -> str | None:
+        """The plugin whose the tag is; None for a tag not met yet."""
+        return self._plugin_of.get(tag)
+
+    def ours(self, tag: str) -> Tag | None:
+        """A tag of ours taken apart; None for one that is not read."""
+        return self._ours.get(tag)
+
+    def met_scalar(self, tag: str) -> None:
+        """Notes a tag of scalars, whose first values were read elsewhere."""
+        self._plugin_of.setdefault(tag, SCALARS_PLUGIN)
+
     def values(self, event: Any, path: str) -> Iterator[Value]:
         """The values of one ``event_pb2.Event``; ``path`` is the file it stands in."""
         kind = event.WhichOneof("what")

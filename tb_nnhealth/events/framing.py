@@ -8,8 +8,11 @@ inside checksummed data stays strong (TensorFlow, ``core/lib/hash/crc32c.h``).
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import google_crc32c
+
+from tb_nnhealth.native import core
 
 HEADER_BYTES = 12
 FOOTER_BYTES = 4
@@ -22,7 +25,11 @@ def masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def frame(data: bytes) -> bytes:
-    """``data`` as one record, ready to be appended to an event file."""
+def frame_in_python(data: bytes) -> bytes:
+    """``frame`` without the native core; the same bytes."""
     length = _LENGTH.pack(len(data))
     return b"".join((length, _CRC.pack(masked_crc(length)), data, _CRC.pack(masked_crc(data))))
+
+
+frame: Callable[[bytes], bytes] = frame_in_python if core is None else core.frame
+"""``data`` as one record, ready to be appended to an event file."""

@@ -7,24 +7,30 @@ files. Whatever it holds, nothing is raised, everything before the damage is rea
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2
 
-from tb_nnhealth.events.framing import FOOTER_BYTES, HEADER_BYTES, masked_crc
+from tb_nnhealth.events.framing import FOOTER_BYTES, HEADER_BYTES
+from tb_nnhealth.events.scan import Outcome, Scanned, scan
 from tb_nnhealth.events.storage import LOCAL, Storage
 from tb_nnhealth.history import Problem
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 8 << 20
 RECORD_BYTES_READ = 64 << 20
 """A longer record is passed over: neither a scalar nor a record of ours is that long."""
-_HEADER = struct.Struct("<QI")
-_CRC = struct.Struct("<I")
 _DAMAGED = "no valid event"
 _TOO_LONG = f"longer than the {RECORD_BYTES_READ >> 20} MB read at once"
+
+
+class Read(NamedTuple):
+    """An event (``event_pb2.Event``), or None at the end of a chunk; and how far the scan of the chunk has come."""
+
+    event: Any
+    chunk: bytes
+    scanned: Scanned
 
 
 class EventFile:
@@ -53,6 +59,10 @@ class EventFile:
 
     def read(self) -> Iterator[Any]:
         """The events (``event_pb2.Event``) written since the last call, in the order of the file."""
+        return (read.event for read in self.pieces() if read.event is not None)
+
+    def pieces(self, columns: Any = None) -> Iterator[Read]:
+        """``read()``, but for the plain events, which go into the native ``columns``."""
         try:
             size = self._storage.size(self.path)
             if size == self._done_with:
@@ -60,61 +70,58 @@ class EventFile:
             self._size, self._stopped = size, ""
             if size < self.offset:
                 self._stopped = f"has shrunk to {size} bytes after {self.offset} were read; not read again"
-            yield from self._events()
+            yield from self._chunks(columns)
             self._done_with = size
         except OSError as error:
             self._done_with = -1
             self._stopped = f"cannot be read: {error.strerror or error}"
 
-    def _events(self) -> Iterator[Any]:
-        unused, missing = b"", HEADER_BYTES
-        while missing and (position := self.offset + len(unused)) < self._size:
-            count = min(max(missing, CHUNK_BYTES), self._size - position)
-            read = self._storage.read(self.path, position, count)
-            if not read:
+    def _chunks(self, columns: Any) -> Iterator[Read]:
+        missing = HEADER_BYTES
+        while missing and self.offset < self._size:
+            chunk = self._storage.read(self.path, self.offset, min(max(missing, CHUNK_BYTES), self._size - self.offset))
+            if len(chunk) < missing:
                 break
-            chunk, start = unused + read, self.offset
-            missing = yield from self._events_of(chunk)
-            unused = chunk[self.offset - start :]
+            missing = yield from self._events_of(chunk, columns)
         if self.offset < self._size and not self._stopped:
             self._stop("the record there is incomplete: the file was cut off, or is still being written")
 
-    def _events_of(self, chunk: bytes) -> Generator[Any, None, int]:
+    def _events_of(self, chunk: bytes, columns: Any) -> Generator[Read, None, int]:
         """The events of the whole records in ``chunk``; returns the bytes needed for one more, 0 to stop."""
-        at, end = 0, len(chunk)
-        while end - at >= HEADER_BYTES:
-            length, length_crc = _HEADER.unpack_from(chunk, at)
-            if masked_crc(chunk[at : at + 8]) != length_crc:
-                self._stop("the checksum of the length there is wrong" if self.offset else "it is no event file")
-                return 0
-            record: int = HEADER_BYTES + length + FOOTER_BYTES
-            if self.offset + record > self._size:
-                if length > RECORD_BYTES_READ:
-                    self._stop(f"the record there claims {length} bytes, more than the file has")
-                return 0
-            if length > RECORD_BYTES_READ:
-                self._pass_over(_TOO_LONG)
-            elif end - at < record:
-                return record - (end - at)
+        begin, at = self.offset, 0
+        while at <= len(chunk):
+            scanned = scan(columns, chunk, at, self._size - begin, RECORD_BYTES_READ)
+            at = scanned.at
+            self.offset = begin + at
+            if scanned.outcome == Outcome.RECORD:
+                try:
+                    event = event_pb2.Event.FromString(chunk[scanned.start : scanned.start + scanned.length])
+                except (DecodeError, ValueError):  # ValueError: the pure Python runtime's, for text that is not UTF-8
+                    self._pass_over(_DAMAGED, scanned.length)
+                else:
+                    yield Read(event, chunk, scanned)
+            elif scanned.outcome == Outcome.TOO_LONG:
+                self._pass_over(_TOO_LONG, scanned.length)
             else:
-                data = chunk[at + HEADER_BYTES : at + HEADER_BYTES + length]
-                if masked_crc(data) != _CRC.unpack_from(chunk, at + HEADER_BYTES + length)[0]:
-                    self._stop("the checksum of the record there is wrong")
-                    return 0
-            at += record
-            self.offset += record
-            if length > RECORD_BYTES_READ:
-                continue
-            try:
-                event = event_pb2.Event.FromString(data)
-            except (DecodeError, ValueError):  # ValueError: the pure Python runtime's, for text that is not UTF-8
-                self._pass_over(_DAMAGED, record)
-                continue
-            yield event
-        return HEADER_BYTES
+                break
+        yield Read(None, chunk, scanned)
+        return self._ended(scanned)
 
-    def _pass_over(self, reason: str, behind: int = 0) -> None:
-        count, first = self._passed_over.get(reason, (0, self.offset - behind))
+    def _ended(self, scanned: Scanned) -> int:
+        """Notes what has stopped the reading, if it has; returns the bytes needed to go on, else 0."""
+        if scanned.outcome == Outcome.BAD_LENGTH:
+            self._stop("the checksum of the length there is wrong" if self.offset else "it is no event file")
+        elif scanned.outcome == Outcome.BAD_DATA:
+            self._stop("the checksum of the record there is wrong")
+        elif scanned.outcome == Outcome.BEYOND:
+            self._stop(f"the record there claims {scanned.length} bytes, more than the file has")
+        elif scanned.outcome != Outcome.INCOMPLETE:
+            return scanned.length if scanned.outcome == Outcome.MORE else HEADER_BYTES
+        return 0
+
+    def _pass_over(self, reason: str, length: int) -> None:
+        """Counts the record of ``length`` bytes that ends at ``offset``."""
+        count, first = self._passed_over.get(reason, (0, self.offset - HEADER_BYTES - length - FOOTER_BYTES))
         self._passed_over[reason] = count + 1, first
 
     def _stop(self, why: str) -> None:

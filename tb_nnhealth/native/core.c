@@ -1,7 +1,10 @@
 /* The module: its functions lie in tensors.c and events.c. */
 #include "core.h"
 
+#include "crc32c.h"
+
 static int execute(PyObject *module) {
+    crc32c_prepare();
     if (PyModule_AddFunctions(module, tensor_methods) < 0) return -1;
     return PyModule_AddFunctions(module, event_methods);
 }

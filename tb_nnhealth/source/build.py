@@ -15,6 +15,7 @@ from tb_nnhealth.events.decode import (
     SessionStart,
     Value,
 )
+from tb_nnhealth.events.run_values import HistogramRecords, Many, Points, Records
 from tb_nnhealth.history import Floats, History, Run, Series
 from tb_nnhealth.source.layouts import Layouts
 
@@ -55,6 +56,18 @@ class WatchBuilder:
         if self.history is not None:
             self.history.append_histogram(step, wall, self._layouts.place_rows(counts))
 
+    def records(self, many: Records) -> None:
+        """The same as ``record`` for each."""
+        if self.history is None or not self._layouts.fits(many.values.shape):
+            self._undescribed += len(many.steps)
+        if self.history is not None:
+            self.history.extend(many.steps, many.walls, self._layouts.place(many.values))
+
+    def histogram_records(self, many: HistogramRecords) -> None:
+        """The same as ``histograms`` for each."""
+        if self.history is not None:
+            self.history.extend_histograms(many.steps, many.walls, self._layouts.place_rows(many.counts))
+
     def rewind(self, step: int) -> None:
         if self.history is None:
             return
@@ -75,13 +88,16 @@ class RunBuilder:
     def problems(self) -> list[str]:
         return [f"watch '{name}': {watch.problem}" for name, watch in self._watches.items() if watch.problem]
 
-    def add(self, value: Value) -> None:
-        """Takes the next value; a ``SessionStart`` here is a restart."""
-        if isinstance(value, Scalar):
-            series = self.run.scalars.get(value.tag)
-            if series is None:
-                series = self.run.scalars[value.tag] = Series()
-            series.append(value.step, value.wall, value.value)
+    def add(self, value: Value | Many) -> None:
+        """Takes the next value, or the next values of one kind; a ``SessionStart`` here is a restart."""
+        if isinstance(value, Points):
+            self._series(value.tag).extend(value.steps, value.walls, value.values)
+        elif isinstance(value, Scalar):
+            self._series(value.tag).append(value.step, value.wall, value.value)
+        elif isinstance(value, Records):
+            self._watch(value.watch).records(value)
+        elif isinstance(value, HistogramRecords):
+            self._watch(value.watch).histogram_records(value)
         elif isinstance(value, Record):
             if value.level == 0:  # coarser ones are for readers who were given a sample
                 self._watch(value.watch).record(value.step, value.wall, value.values)
@@ -102,6 +118,12 @@ class RunBuilder:
         self.run.scalars = dict(sorted(self.run.scalars.items()))
         self.run.preflight = self._preflights[-1].report if self._preflights else None
         return self.run
+
+    def _series(self, tag: str) -> Series:
+        series = self.run.scalars.get(tag)
+        if series is None:
+            series = self.run.scalars[tag] = Series()
+        return series
 
     def _watch(self, name: str) -> WatchBuilder:
         return self._watches.setdefault(name, WatchBuilder())

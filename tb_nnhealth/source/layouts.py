@@ -45,28 +45,29 @@ class Layouts:
             self._merge(layout)
         return True
 
-    def fits(self, shape: tuple[int, int]) -> bool:
-        """Whether the newest layout describes all rows and columns of a record of this shape."""
-        return shape[0] <= len(self._rows) and shape[1] <= len(self._columns)
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether the newest layout describes all rows and columns of a record, or of records, of this shape."""
+        return shape[-2] <= len(self._rows) and shape[-1] <= len(self._columns)
 
     def place(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A record of the newest session as ``merged`` has it; what no layout describes is left out."""
-        rows, columns = self._rows[: values.shape[0]], self._columns[: values.shape[1]]
-        values = values[: len(rows), : len(columns)]
+        """Records (..., rows, columns) of the newest session as ``merged`` has them; what it lacks is left out."""
+        rows, columns = self._rows[: values.shape[-2]], self._columns[: values.shape[-1]]
+        values = values[..., : len(rows), : len(columns)]
         if _unmoved(rows) and _unmoved(columns):
             return values
-        placed = np.full((int(rows.max(initial=-1)) + 1, int(columns.max(initial=-1)) + 1), np.nan, np.float32)
-        placed[np.ix_(rows, columns)] = values
+        shape = (*values.shape[:-2], int(rows.max(initial=-1)) + 1, int(columns.max(initial=-1)) + 1)
+        placed = np.full(shape, np.nan, np.float32)
+        placed[..., rows[:, None], columns] = values
         return placed
 
     def place_rows(self, counts: NDArray[np.int32]) -> NDArray[np.int32]:
-        """A histogram record of the newest session, its rows as ``merged`` has them."""
-        rows = self._rows[: counts.shape[0]]
-        counts = counts[: len(rows)]
+        """Histogram records (..., rows, bins) of the newest session, their rows as ``merged`` has them."""
+        rows = self._rows[: counts.shape[-2]]
+        counts = counts[..., : len(rows), :]
         if _unmoved(rows):
             return counts
-        placed = np.zeros((int(rows.max(initial=-1)) + 1, counts.shape[1]), np.int32)
-        placed[rows] = counts
+        placed = np.zeros((*counts.shape[:-2], int(rows.max(initial=-1)) + 1, counts.shape[-1]), np.int32)
+        placed[..., rows, :] = counts
         return placed
 
     def _merge(self, layout: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tb_nnhealth.events.decode import Decoder, SessionStart
+from tb_nnhealth.events.decode import SessionStart
 from tb_nnhealth.events.reader import EventFile
+from tb_nnhealth.events.run_values import RunValues
 from tb_nnhealth.events.storage import LOCAL, Storage
 from tb_nnhealth.history import Problem, Run
 from tb_nnhealth.source.build import RunBuilder
@@ -22,7 +23,7 @@ class RunFiles:
     def __init__(self, name: str, storage: Storage = LOCAL) -> None:
         self._storage = storage
         self._builder = RunBuilder(name)
-        self._decoder = Decoder()
+        self._values = RunValues()
         self._files: dict[str, EventFile] = {}
         self._started = False
 
@@ -40,14 +41,13 @@ class RunFiles:
             self._read(self._files[path])
         run = self._builder.finish()
         run.problems = [problem for path in paths for problem in self._files[path].problems]
-        run.problems += self._decoder.problems
+        run.problems += self._values.problems
         run.problems += [Problem(f"run '{run.name}'", message) for message in self._builder.problems]
         return run
 
     def _read(self, file: EventFile) -> None:
-        for event in file.read():
-            for value in self._decoder.values(event, file.path):
-                if isinstance(value, SessionStart) and not self._started:
-                    self._started = True
-                else:
-                    self._builder.add(value)
+        for value in self._values.read(file):
+            if isinstance(value, SessionStart) and not self._started:
+                self._started = True
+            else:
+                self._builder.add(value)
