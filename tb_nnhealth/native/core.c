@@ -5,6 +5,7 @@
 
 static int execute(PyObject *module) {
     crc32c_prepare();
+    choose_kernels();
     if (PyModule_AddFunctions(module, tensor_methods) < 0) return -1;
     return PyModule_AddFunctions(module, event_methods);
 }

@@ -9,4 +9,7 @@
 extern PyMethodDef tensor_methods[];
 extern PyMethodDef event_methods[];
 
+/* Takes the best instruction set of this processor. */
+void choose_kernels(void);
+
 #endif

@@ -1,4 +1,175 @@
-/* Reductions of tensors. */
-#include "core.h"
+/* Reductions of tensors, called from Python. Tensors are given by the addresses of their elements. */
+#include <string.h>
 
-PyMethodDef tensor_methods[] = {{NULL, NULL, 0, NULL}};
+#include "core.h"
+#include "tensors.h"
+#include "tensors_units.h"
+
+#define ALONE 65536 /* elements from which other threads may have the interpreter meanwhile */
+
+const struct kernels *kernels = &kernels_scalar;
+
+static const struct kernels *available[4];
+
+static int of_this_processor(void) {
+    int count = 0;
+    available[count++] = &kernels_scalar;
+#ifdef VECTORS
+    available[count++] = &kernels_128;
+#endif
+#ifdef VECTORS_OF_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+        available[count++] = &kernels_avx2;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+            available[count++] = &kernels_avx512;
+    }
+#endif
+    return count;
+}
+
+void choose_kernels(void) { kernels = available[of_this_processor() - 1]; }
+
+static PyObject *instruction_sets(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    PyObject *names = PyList_New(0);
+    int count = of_this_processor();
+    for (int i = 0; names && i < count; i++) {
+        PyObject *name = PyUnicode_FromString(available[i]->name);
+        if (!name || PyList_Append(names, name) < 0) Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names;
+}
+
+static PyObject *use(PyObject *module, PyObject *name) {
+    (void)module;
+    int count = of_this_processor();
+    for (int i = 0; i < count; i++)
+        if (PyUnicode_CompareWithASCIIString(name, available[i]->name) == 0) {
+            kernels = available[i];
+            Py_RETURN_NONE;
+        }
+    return PyErr_Format(PyExc_ValueError, "expected one of instruction_sets(), found %R", name);
+}
+
+static int integers(PyObject *const *args, Py_ssize_t given, Py_ssize_t expected, int64_t *out) {
+    if (given != expected) {
+        PyErr_Format(PyExc_TypeError, "expected %zd integers, found %zd", expected, given);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < expected; i++) {
+        out[i] = PyLong_AsLongLong(args[i]);
+        if (out[i] == -1 && PyErr_Occurred()) return -1;
+    }
+    return 0;
+}
+
+static int sound(const struct job *job) {
+    if (job_is_sound(job)) return 1;
+    PyErr_Format(PyExc_ValueError,
+                 "expected elements of a known dtype at an address that suits it, found %lld of dtype %lld at %lld (%lld)",
+                 (long long)job->numel, (long long)job->dtype, (long long)job->address, (long long)job->other);
+    return 0;
+}
+
+static PyObject *statistics(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[4];
+    if (integers(args, given, 4, in) < 0) return NULL;
+    struct job job = {in[0], in[1], in[2], READ, 0, in[3]};
+    double out[FIELDS];
+    if (!sound(&job)) return NULL;
+    if (job.numel < ALONE) {
+        reduce(&job, out);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        reduce(&job, out);
+        Py_END_ALLOW_THREADS
+    }
+    PyObject *result = PyTuple_New(FIELDS);
+    for (int i = 0; result && i < FIELDS; i++) {
+        PyObject *number = PyFloat_FromDouble(out[i]);
+        if (!number || PyTuple_SetItem(result, i, number) < 0) Py_CLEAR(result);
+    }
+    return result;
+}
+
+static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[3], elements = 0;
+    if (integers(args, given, 3, in) < 0) return NULL;
+    const struct job *jobs = (const struct job *)(intptr_t)in[0];
+    double(*out)[FIELDS] = (double(*)[FIELDS])(intptr_t)in[2];
+    for (int64_t i = 0; i < in[1]; i++) {
+        if (!sound(&jobs[i])) return NULL;
+        elements += jobs[i].numel;
+    }
+    if (elements < ALONE) {
+        for (int64_t i = 0; i < in[1]; i++) reduce(&jobs[i], out[i]);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        for (int64_t i = 0; i < in[1]; i++) reduce(&jobs[i], out[i]);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *alive(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[6];
+    if (integers(args, given, 6, in) < 0) return NULL;
+    struct job job = {in[0], in[2] * in[3] * in[4], in[1], READ, 0, 0};
+    if (!sound(&job)) return NULL;
+    uint8_t *out = (uint8_t *)(intptr_t)in[5];
+    const void *x = (const void *)(intptr_t)in[0];
+    Py_BEGIN_ALLOW_THREADS
+    alive_units(x, size_of(in[1]), (size_t)in[2], (size_t)in[3], (size_t)in[4], out);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *count_outside(PyObject *module, PyObject *args) {
+    (void)module;
+    long long address, numel, dtype;
+    double low, high;
+    int64_t count;
+    if (!PyArg_ParseTuple(args, "LLLdd", &address, &numel, &dtype, &low, &high)) return NULL;
+    struct job job = {address, numel, dtype, READ, 0, 0};
+    if (!sound(&job)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    count = outside(&job, low, high);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromLongLong(count);
+}
+
+static PyObject *copies(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[4], count;
+    if (integers(args, given, 4, in) < 0) return NULL;
+    struct job job = {in[0], in[2] * in[3], in[1], READ, 0, 0};
+    if (!sound(&job)) return NULL;
+    const void *x = (const void *)(intptr_t)in[0];
+    Py_BEGIN_ALLOW_THREADS
+    count = copied_rows(x, size_of(in[1]), (size_t)in[2], (size_t)in[3]);
+    Py_END_ALLOW_THREADS
+    return count < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(count);
+}
+
+#define FAST(function) ((PyCFunction)(void (*)(void))function)
+
+PyMethodDef tensor_methods[] = {
+    {"instruction_sets", instruction_sets, METH_NOARGS, "Those of this processor, the best last."},
+    {"use", use, METH_O, "use(name): takes one of instruction_sets() instead of the best."},
+    {"statistics", FAST(statistics), METH_FASTCALL,
+     "statistics(address, numel, dtype, histogram): the eight FIELDS; adds to int64 counts at histogram unless 0."},
+    {"run", FAST(run), METH_FASTCALL,
+     "run(jobs, count, results): rows of six int64 (address, numel, dtype, operation, other, histogram) give rows of "
+     "eight float64."},
+    {"alive", FAST(alive), METH_FASTCALL,
+     "alive(address, dtype, outer, units, inner, result): for each unit 1 where an element is not zero, else 0."},
+    {"outside", count_outside, METH_VARARGS, "outside(address, numel, dtype, low, high): elements beyond the two."},
+    {"copies", FAST(copies), METH_FASTCALL, "copies(address, dtype, rows, columns): rows that equal an earlier one."},
+    {NULL, NULL, 0, NULL},
+};

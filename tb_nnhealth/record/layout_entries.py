@@ -61,6 +61,8 @@ class WatchedParameter:
     optimizer: int = -1
     group: int = -1
     initial_rms: float = math.nan
+    rows: tuple[int, int, int] | None = None
+    """Of weight, gradient and update, once they have places."""
 
 
 def is_leaf(module: Any) -> bool:

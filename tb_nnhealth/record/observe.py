@@ -16,6 +16,7 @@ from tb_nnhealth.record.observe_predictions import class_dimension, probability_
 from tb_nnhealth.record.observe_probe import Probe
 from tb_nnhealth.record.reduce import LOW
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, named_tensors, tensors_in
+from tb_nnhealth.record.reduce_readable import widened
 from tb_nnhealth.record.reduce_table import Record
 
 Key = tuple[str, str]
@@ -174,7 +175,7 @@ class Batch:
         dimension = class_dimension(values.tensor)
         if values.tensor.shape[dimension] > 1:
             negative = reading.on_host and reading.values[LOW] < 0
-            share = 0.0 if negative else probability_share(values.tensor, dimension)
+            share = 0.0 if negative else probability_share(widened(values.tensor), dimension)
             samples = values.tensor.numel() // values.tensor.shape[dimension]
             gathered.shares.append((schema.PROBABILITY_SHARE, share, samples))
 

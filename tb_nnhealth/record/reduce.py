@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from tb_nnhealth.record.reduce_readable import Values
+from tb_nnhealth.record import reduce_native
+from tb_nnhealth.record.reduce_readable import Values, widened
 
 FIELDS = ("mean", "std", "rms", "min", "max", "zeros", "nan", "inf")
 """Of the finite elements, except for the last two; ``zeros``, ``nan`` and ``inf`` are counts."""
@@ -37,13 +39,15 @@ class Reading(NamedTuple):
         return isinstance(self.values, tuple)
 
 
-def read(values: Values) -> list[Reading]:
-    """The statistics of a tensor; a sparse one gives its stored and its implicit elements separately."""
+def read(values: Values, counts: NDArray[np.int64] | None = None) -> list[Reading]:
+    """The statistics of a tensor; a sparse one gives its stored and its implicit elements separately.
+
+    Where the native core reads it, ``counts`` (a histogram) is filled in the same pass; elsewhere it stays as it is.
+    """
     tensor = values.tensor
     readings = []
     if tensor.numel():
-        flat = flatten(tensor)
-        readings.append(Reading(flat.numel(), _on_host(flat) if tensor.is_cpu else careful(flat)))
+        readings.append(Reading(tensor.numel(), _statistics(tensor, counts)))
     if values.implicit_zeros:
         readings.append(
             Reading(values.implicit_zeros, (0.0, 0.0, 0.0, 0.0, 0.0, float(values.implicit_zeros), 0.0, 0.0))
@@ -69,16 +73,29 @@ def scaled(reading: Reading, divisor: Any) -> Reading:
 
 
 def flatten(tensor: Any) -> Any:
-    """The elements in memory order, without a copy wherever they lie densely."""
+    """The elements end to end in memory order, without a copy wherever they lie densely."""
     if tensor.is_contiguous():
         return tensor.view(-1)
     ordered = tensor.permute(sorted(range(tensor.dim()), key=lambda d: -tensor.stride(d)))
-    return ordered.view(-1) if ordered.is_contiguous() else tensor.reshape(-1)
+    return ordered.contiguous().view(-1)
+
+
+def _statistics(tensor: Any, counts: NDArray[np.int64] | None) -> Any:
+    found = reduce_native.statistics(tensor, counts)
+    if found is not None:
+        return found
+    flat = flatten(tensor)
+    if not tensor.is_cpu:
+        return careful(flat)
+    return reduce_native.statistics(flat, counts) or _on_host(widened(flat))
 
 
 def _on_host(flat: Any) -> tuple[float, ...]:
     array = flat.numpy()
     n = len(array)
+    if n < SMALL:
+        array = array.astype(np.float64)
+        flat = torch.from_numpy(array)
     low, high = _bounds(flat, array)
     if low == high and math.isfinite(low):
         return low, 0.0, abs(low), low, high, float(n * (low == 0)), 0.0, 0.0

@@ -6,6 +6,9 @@ from typing import Any
 
 import torch
 
+from tb_nnhealth.record.reduce_native import copies
+from tb_nnhealth.record.reduce_readable import widened
+
 _SAMPLED_COLUMNS = 32
 _CHUNK = 1 << 20
 _MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, from the golden ratio; wraps as int64 does
@@ -14,11 +17,15 @@ _MULTIPLIER = 0x9E3779B97F4A7C15 - (1 << 64)  # odd, from the golden ratio; wrap
 def copied_share(weight: Any) -> Any:
     """Share of the rows of dimension 0 that equal an earlier row bit for bit; None for fewer than two rows.
 
-    ``weight`` is float32 or float64, dense. A number on the CPU, a 0-d tensor on a device. Rows are compared by a
+    ``weight`` is dense, of floating point. A number on the CPU, a 0-d tensor on a device. Rows are compared by a
     64-bit hash of their bits, so the chance of taking two rows wrongly for copies is about 2⁻³².
     """
     if weight.dim() < 2 or weight.shape[0] < 2 or weight.numel() == 0:
         return None
+    found = copies(weight)
+    if found is not None:
+        return found / weight.shape[0]
+    weight = widened(weight)
     rows = weight.reshape(weight.shape[0], -1)
     if not weight.is_cpu:
         return _copies(_hashes(rows)).to(torch.float32) / rows.shape[0]

@@ -10,7 +10,8 @@ import torch
 
 from tb_nnhealth.record.reduce import ZEROS, Reading, flatten, read, scaled
 from tb_nnhealth.record.reduce_histogram import histogram
-from tb_nnhealth.record.reduce_readable import Values, readable
+from tb_nnhealth.record.reduce_native import new_histogram
+from tb_nnhealth.record.reduce_readable import Values, readable, widened
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import alive_units
 
@@ -77,19 +78,22 @@ class Gathered:
 
     def take(self, tensor: Any, *, integers: bool = False, counted: bool = False) -> tuple[Values, Reading] | None:
         """Reduces ``tensor`` at once; None where it cannot be read. ``counted`` adds its histogram."""
-        values = readable(tensor, integers=integers)
+        values = readable(tensor, integers=integers, narrow=True)
         if values is None:
             return None
-        readings = read(values)
+        counts = new_histogram() if counted and values.tensor.numel() else None
+        readings = read(values, counts)
         self.readings += readings
         if not self.dtype:
             self.shape, self.dtype = values.shape, values.dtype
-        if counted and values.tensor.numel():
-            self.count(values, readings)
+        if counts is not None:
+            self._count(values, readings, counts)
         return values, readings[0]
 
-    def count(self, values: Values, readings: list[Reading]) -> None:
-        counts = histogram(flatten(values.tensor), readings[0].values[ZEROS])
+    def _count(self, values: Values, readings: list[Reading], counts: Any) -> None:
+        if not counts.any():
+            counts = histogram(widened(flatten(values.tensor)), readings[0].values[ZEROS])
+            counts = counts.numpy() if counts.is_cpu else counts
         if values.implicit_zeros:
             counts[0] += values.implicit_zeros
         self.counts = counts if self.counts is None else self.counts + counts

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from tb_nnhealth import native
+from tb_nnhealth.record.reduce_native import CODES, is_ordinary
+
 _WIDE = (torch.float32, torch.float64)
 _SPARSE_COMPRESSED = tuple(
     getattr(torch, name) for name in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc") if hasattr(torch, name)
@@ -17,8 +20,13 @@ _ORDINARY = (torch.Tensor, torch.nn.Parameter)
 _NO_PYTHON_DISPATCH = torch.Tensor.__torch_dispatch__
 
 
+_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in CODES}
+
+
 class Values(NamedTuple):
-    """``tensor``: detached, dense, float32 or float64; ``implicit_zeros``: what a sparse layout leaves out.
+    """``tensor``: detached, dense; ``implicit_zeros``: what a sparse layout leaves out.
+
+    Its dtype is float32 or float64, or any that the native core reads where ``readable`` was told so.
 
     ``dtype`` is that of the tensor as it was stored, with "(shard)" where it is this rank's part of one.
     """
@@ -54,6 +62,11 @@ def plain(tensor: Any) -> Any:
         return tensor.detach()
 
 
+def widened(tensor: Any) -> Any:
+    """``tensor`` itself, or as float32 where it is of lower precision."""
+    return tensor if tensor.dtype in _WIDE else tensor.to(torch.float32)
+
+
 def is_shard(tensor: Any) -> bool:
     return type(tensor) not in _ORDINARY and hasattr(tensor, "to_local") and hasattr(tensor, "device_mesh")
 
@@ -65,11 +78,14 @@ def _local_shard(tensor: Any) -> Any:
     return local.wait() if hasattr(local, "wait") else local
 
 
-def readable(tensor: Any, *, integers: bool = False) -> Values | None:
+def readable(tensor: Any, *, integers: bool = False, narrow: bool = False) -> Values | None:
     """``tensor`` as Values; None where it is empty or cannot be read, and for integers and bools unless asked for.
 
-    Low-precision floats are widened to float32, complex numbers become their magnitude.
+    Low-precision floats are widened to float32, unless ``narrow`` ones are welcome and the native core reads them.
+    Complex numbers become their magnitude.
     """
+    if (narrow or tensor.dtype in _WIDE) and native.core is not None and is_ordinary(tensor):
+        return Values(tensor.detach(), 0, _NAMES[tensor.dtype], tuple(tensor.shape)) if tensor.numel() else None
     data = plain(tensor)
     if data is None or data.numel() == 0:
         return None

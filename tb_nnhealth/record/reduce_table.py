@@ -56,6 +56,10 @@ class Record:
     def histogram(self, row: int, counts: Any) -> None:
         self._histograms[row] = counts if row not in self._histograms else self._histograms[row] + counts
 
+    def histogram_many(self, rows: list[int], counts: NDArray[np.int64]) -> None:
+        """Histograms of several rows at once, shape (rows, ``schema.HISTOGRAM_BINS``), which are not pooled."""
+        self._histograms.update(zip(rows, counts, strict=True))
+
     def skip_if(self, flag: Any, rows: list[int]) -> None:
         """Leaves ``rows`` unmeasured where the 0-d tensor ``flag`` turns out to be non-zero."""
         self._gates.append((flag, rows))

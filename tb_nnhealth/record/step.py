@@ -24,6 +24,7 @@ from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.rank_exchange import Exchange
 from tb_nnhealth.record.ranks import Ranks
 from tb_nnhealth.record.reduce import scalar
+from tb_nnhealth.record.reduce_native import note
 from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.step_parameters import Parameters
@@ -287,7 +288,7 @@ class Capture:
         of_ranks = 0.0 if self._ranks is None else self._ranks.background_seconds
         cadence.background(self._stream.background_seconds + of_ranks)
         capture.every, capture.histogram_every = cadence.every, cadence.histogram_every
-        capture.overhead, capture.reason = cadence.overhead, cadence.reason
+        capture.overhead, capture.reason = cadence.overhead, f"{cadence.reason} {note()}".rstrip()
 
     def _step_number(self) -> int:
         if self._step is None:

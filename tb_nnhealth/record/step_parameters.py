@@ -9,19 +9,21 @@ from typing import Any
 
 import torch
 
-from tb_nnhealth import schema
+from tb_nnhealth import native, schema
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedParameter
-from tb_nnhealth.record.reduce import Reading, scalar
+from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_copies import copied_share
 from tb_nnhealth.record.reduce_gather import Gathered
 from tb_nnhealth.record.reduce_readable import is_shard, plain, readable
 from tb_nnhealth.record.reduce_segments import as_segment
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.step_small import SmallParameters
+from tb_nnhealth.record.step_table import ParameterTable
 
 _COPIES_LOOKED_FOR = 3
 """First records in which copied units are looked for; later only with the histograms."""
+_TABLE = "table of parameters"
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Parameters:
         self._catalog, self._fail = catalog, fail
         self._snapshots: dict[int, list[_Snapshot]] = {}
         self._small: dict[int, SmallParameters] = {}
+        self._tables: dict[int, ParameterTable] = {}
         self._measured: set[str] = set()
         self._records = 0
         self._resting: dict[str, tuple[Any, Gathered]] = {}
@@ -50,21 +53,23 @@ class Parameters:
 
     def open(self, *, counted: bool) -> None:
         self._counted = counted
-        self._snapshots.clear()
-        self._small.clear()
+        self.close()
         self._measured.clear()
         self._records += 1
 
     def close(self) -> None:
         self._snapshots.clear()
         self._small.clear()
+        self._tables.clear()
 
     def before(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
         """Reads what the optimizer is about to change. With a ``closure`` the gradients are not there yet."""
         snapshots = self._snapshots[index] = []
         small = self._small[index] = SmallParameters()
+        table = self._tables[index] = ParameterTable(counted=self._counted, closure=closure)
         scale = getattr(optimizer, "grad_scale", None)
-        plainly = scale is None and not closure and not self._counted and self._records > _COPIES_LOOKED_FOR
+        natively = scale is None and native.core is not None and _TABLE not in self._disabled
+        plainly = scale is None and not closure and not self._looks_for_copies and not natively
         for g, group in enumerate(optimizer.param_groups):
             self._learning_rate(record, f"{index}.{g}", group)
             for parameter in group["params"]:
@@ -72,6 +77,9 @@ class Parameters:
                 if entry is None or entry.name in self._disabled:
                     continue
                 try:
+                    if natively and parameter.requires_grad and table.add(entry, parameter, self._rows):
+                        self._measured.add(entry.name)
+                        continue
                     if plainly and parameter.requires_grad and self._added(small, entry, parameter):
                         continue
                     self._weight(record, entry, parameter)
@@ -86,6 +94,37 @@ class Parameters:
                 except Exception as error:
                     self._failed(entry, error)
         small.before()
+        self._table_before(index, record)
+
+    def _table_before(self, index: int, record: Record) -> None:
+        table = self._tables[index]
+        try:
+            for entry, parameter, rms in table.before(record):
+                self._initial(entry, rms)
+                if self._looks_for_copies:
+                    copied = copied_share(parameter.detach())
+                    if copied is not None:
+                        record.share(self._rows(entry)[0], schema.COPIED_SHARE, copied)
+        except Exception as error:
+            del self._tables[index]
+            self._table_failed(error)
+
+    def _table_after(self, index: int, record: Record) -> list[int]:
+        table = self._tables.pop(index, None)
+        try:
+            if table is not None:
+                return table.after(record, lambda *unread: self._gradient(record, *unread, None))
+        except Exception as error:
+            self._table_failed(error)
+        return []
+
+    def _table_failed(self, error: Exception) -> None:
+        if self._fail(_TABLE, error):
+            self._disabled.add(_TABLE)
+
+    @property
+    def _looks_for_copies(self) -> bool:
+        return self._counted or self._records <= _COPIES_LOOKED_FOR
 
     def _added(self, small: SmallParameters, entry: WatchedParameter, parameter: Any) -> bool:
         """Leaves the parameter to ``small`` where that can take it."""
@@ -95,14 +134,14 @@ class Parameters:
         if weight is None or gradient is None:
             return False
         self._measured.add(entry.name)
-        weight_row, gradient_row, update_row = (self._row(kind, entry) for kind in schema.PARAMETER_KINDS)
-        small.add(parameter, weight, gradient, (weight_row, gradient_row, update_row))
+        small.add(parameter, weight, gradient, self._rows(entry))
         return True
 
     def after(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
         """Reads what the optimizer has changed."""
         found_inf = getattr(optimizer, "found_inf", None)
         rows = self._small[index].after() if index in self._small else []
+        rows += self._table_after(index, record)
         for snapshot in self._snapshots.pop(index, []):
             entry, parameter = snapshot.entry, snapshot.parameter
             try:
@@ -139,6 +178,13 @@ class Parameters:
     def _row(self, kind: str, entry: WatchedParameter) -> int:
         return self._catalog.row(kind, entry.name, entry.shape, entry.dtype)
 
+    def _rows(self, entry: WatchedParameter) -> tuple[int, int, int]:
+        """Of weight, gradient and update."""
+        if entry.rows is None:
+            weight, gradient, update = (self._row(kind, entry) for kind in schema.PARAMETER_KINDS)
+            entry.rows = weight, gradient, update
+        return entry.rows
+
     def _weight(self, record: Record, entry: WatchedParameter, parameter: Any) -> None:
         self._measured.add(entry.name)
         state = _state(parameter)
@@ -150,22 +196,22 @@ class Parameters:
             taken = gathered.take(parameter, counted=self._counted)
             if taken is None:
                 return
-            if self._counted or self._records <= _COPIES_LOOKED_FOR:
+            if self._looks_for_copies:
                 copied = copied_share(taken[0].tensor) if not taken[0].implicit_zeros else None
                 if copied is not None:
                     gathered.shares.append((schema.COPIED_SHARE, copied, 1.0))
             if not parameter.requires_grad:
                 self._resting[entry.name] = state, gathered
-            self._initial(entry, taken[1])
+            self._initial(entry, taken[1].values[2])
         if is_shard(parameter) and "(shard)" not in entry.dtype:
             entry.dtype += " (shard)"
         gathered.write(record, self._row(schema.WEIGHT, entry))
 
-    def _initial(self, entry: WatchedParameter, reading: Reading) -> None:
+    def _initial(self, entry: WatchedParameter, rms: Any) -> None:
         if entry.name in self._known:
             return
         self._known.add(entry.name)
-        entry.initial_rms = float(reading.values[2])  # waits for the device, once
+        entry.initial_rms = float(rms)  # waits for the device, once
         self._catalog.changed = True
 
     def _gradient(self, record: Record, entry: WatchedParameter, parameter: Any, scale: Any) -> None:

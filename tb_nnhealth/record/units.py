@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from tb_nnhealth import schema
+from tb_nnhealth.record import reduce_native
 from tb_nnhealth.record.reduce import HIGH, LOW, SMALL, ZEROS, Reading
+from tb_nnhealth.record.reduce_readable import widened
 
 _CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
 _FEATURES_LAST = (nn.Linear, nn.Bilinear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -62,6 +64,10 @@ def alive_units(tensor: Any, dimension: int, reading: Reading) -> Any:
     units = tensor.shape[dimension]
     if reading.on_host and reading.values[ZEROS] < tensor.numel() // units:
         return None
+    found = reduce_native.alive(tensor, dimension)
+    if found is not None:
+        return found
+    tensor = widened(tensor)
     others = [d for d in range(tensor.dim()) if d != dimension]
     if tensor.is_cpu and tensor.numel() < SMALL:
         return (tensor.numpy() != 0).any(tuple(others))
@@ -127,6 +133,10 @@ def saturation(module: Any, feeds: str, tensor: Any, reading: Reading) -> tuple[
     numel = tensor.numel()
     if reading.on_host and reading.values[LOW] >= bounds[0] and reading.values[HIGH] <= bounds[1]:
         return 0.0, numel
+    beyond = reduce_native.outside(tensor, *bounds)
+    if beyond is not None:
+        return beyond / numel, numel
+    tensor = widened(tensor)
     middle, reach = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
     outside = (tensor - middle).abs_() if middle else tensor.abs()
     far = outside > reach

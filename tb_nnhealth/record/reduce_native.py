@@ -1,0 +1,115 @@
+"""Reductions by the native core, for dense floating-point tensors on the CPU."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tb_nnhealth import native, schema
+
+CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
+"""The core's numbers for the dtypes that it reads."""
+MISSING = "The native core is not in use, so PyTorch's own operations measure, at some times the cost."
+
+_ORDINARY = (torch.Tensor, torch.nn.Parameter)
+_is_functorch_wrapped = getattr(
+    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
+)
+
+
+def is_ordinary(tensor: Any) -> bool:
+    """Whether ``tensor`` has plain elements on the CPU of a dtype that the core reads, whatever their strides."""
+    return (
+        type(tensor) in _ORDINARY
+        and tensor.is_cpu
+        and tensor.dtype in CODES
+        and tensor.layout is torch.strided
+        and not (tensor.is_nested or tensor.is_neg() or _is_functorch_wrapped(tensor))
+    )
+
+
+def address(tensor: Any) -> int:
+    """Where the elements of an ordinary tensor begin, if they lie together; else 0, as where it has none."""
+    if tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)):
+        start: int = tensor.data_ptr()
+        return start if start % tensor.element_size() == 0 else 0
+    return 0
+
+
+def statistics(flat: Any, counts: NDArray[np.int64] | None = None) -> tuple[float, ...] | None:
+    """The FIELDS of a tensor, in one pass; its elements are added to ``counts``, a histogram, in the same.
+
+    None where the core is not there or cannot read the tensor, which is detached.
+    """
+    core = native.core
+    if core is None or not flat.is_cpu or flat.dtype not in CODES:
+        return None
+    start = address(flat)
+    if not start:
+        return None
+    where = 0 if counts is None else counts.ctypes.data
+    return core.statistics(start, flat.numel(), CODES[flat.dtype], where)  # type: ignore[no-any-return]
+
+
+def new_histogram() -> NDArray[np.int64]:
+    return np.zeros(schema.HISTOGRAM_BINS, np.int64)
+
+
+def alive(tensor: Any, dimension: int) -> NDArray[np.bool_] | None:
+    """bool (units,): whether any element of a unit along ``dimension`` is not zero; None as for ``statistics``."""
+    core = native.core
+    if core is None or not tensor.is_cpu or tensor.dtype not in CODES:
+        return None
+    shape = tensor.shape
+    units = shape[dimension]
+    if tensor.is_contiguous():
+        outer, inner = _product(shape[:dimension]), _product(shape[dimension + 1 :])
+    elif tensor.dim() == 4 and dimension == 1 and tensor.is_contiguous(memory_format=torch.channels_last):
+        outer, inner = tensor.numel() // units, 1
+    else:
+        return None
+    start = address(tensor)
+    if not start:
+        return None
+    result = np.empty(units, np.bool_)
+    core.alive(start, CODES[tensor.dtype], outer, units, inner, result.ctypes.data)
+    return result
+
+
+def outside(tensor: Any, low: float, high: float) -> int | None:
+    """How many elements lie below ``low`` or above ``high``; None as for ``statistics``."""
+    core = native.core
+    if core is None or not tensor.is_cpu or tensor.dtype not in CODES:
+        return None
+    start = address(tensor)
+    return core.outside(start, tensor.numel(), CODES[tensor.dtype], low, high) if start else None
+
+
+def copies(weight: Any) -> int | None:
+    """Rows of a contiguous weight that equal an earlier row bit for bit; None as for ``statistics``."""
+    core = native.core
+    if core is None or not weight.is_cpu or weight.dtype not in CODES or not weight.is_contiguous():
+        return None
+    start = address(weight)
+    return core.copies(start, CODES[weight.dtype], len(weight), weight.numel() // len(weight)) if start else None
+
+
+def _product(sizes: Any) -> int:
+    result = 1
+    for size in sizes:
+        result *= size
+    return result
+
+
+@cache
+def note() -> str:
+    """``MISSING`` where the core is not in use, told to the log of the program once; else empty."""
+    if native.core is not None:
+        return ""
+    logging.getLogger("tb_nnhealth").info(MISSING)
+    return MISSING
