@@ -103,7 +103,9 @@ class StateSpace(nn.Module):
 recurrence = Family("linear-recurrence", StateSpace, waves, Recipe("adamw", 1e-2, steps=200, batch=48), held_out=True)
 recurrence.specimen("adamw")
 recurrence.specimen("warm-up-and-cosine", schedule="warm-up and cosine", lr=2e-2)
-recurrence.specimen("three-layers-clipped", lambda: StateSpace(12, 3), clip=1.0, logs="trainer", steps=280)
+recurrence.specimen(
+    "three-layers-clipped", lambda: StateSpace(12, 3), clip=1.0, logs="trainer", schedule="linear to zero"
+)
 recurrence.specimen("adam-observed", optimizer="adam", told="observed", logs="tens")
 recurrence.specimen("averaged-restarts", ema=0.95, schedule="restarts", good=0.85)
 recurrence.specimen("nesterov", optimizer="nesterov", lr=0.1, clip=1.0, steps=250, good=0.85)

@@ -154,28 +154,11 @@ class Deep(nn.Module):
         return (h if self.wide is None else h + self.wide(categories)).squeeze(1)  # type: ignore[no-any-return]
 
 
-class Fields(nn.Module):
-    """Each column becomes a token; they attend to each other."""
-
-    def __init__(self, width: int = 16) -> None:
-        super().__init__()
-        self.table, self.scale = nn.Embedding(285, width), nn.Parameter(0.3 * torch.randn(5, width))
-        self.shift, self.block = nn.Parameter(torch.zeros(5, width)), Block(width, 2, causal=False, dropout=0.0,
-                                                                             norm_first=True)  # fmt: skip
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 1)
-        nn.init.normal_(self.table.weight, std=0.3)
-
-    def forward(self, row: tuple[Tensor, Tensor]) -> Tensor:
-        categories, numbers = row
-        tokens = torch.cat([self.table(categories), numbers[..., None] * self.scale + self.shift], 1)
-        return self.head(self.norm(self.block(tokens)).mean(1)).squeeze(1)  # type: ignore[no-any-return]
-
-
 table = Family("categories", Deep, clicks, Recipe(lr=5e-3, steps=250, batch=128), held_out=True)
 table.specimen("deep")
 table.specimen("wide-and-deep", lambda: Deep(wide=True), optimizer="adamw", weight_decay=0.05)
 table.specimen("wide-and-deep-adagrad", lambda: Deep(wide=True), optimizer="adagrad", lr=0.05, logs="steps")
 table.specimen("dropout-small-batches", lambda: Deep(dropout=0.1), batch=32, lr=5e-3, steps=300, logs="tens")
-table.specimen("attending-fields", Fields, lr=8e-3, schedule="warm-up and cosine", logs="trainer", steps=350)
+table.specimen("deep-trainer-warm-up", schedule="warm-up", logs="trainer")
 table.specimen("deep-loss-unknown-rmsprop", told="nothing", optimizer="rmsprop", lr=2e-3, steps=200)
-table.specimen("attending-fields-averaged", Fields, lr=8e-3, ema=0.97, logs="epochs", steps=350)
+table.specimen("deep-averaged-observed", told="observed", ema=0.97, logs="epochs")

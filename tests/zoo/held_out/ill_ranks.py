@@ -30,7 +30,7 @@ def rate_multiplied_by_the_rank(writer: SummaryWriter, fault: bool = True) -> No
 def _multiplied(fault: bool, writer: SummaryWriter) -> None:
     torch.manual_seed(0)
     model = DistributedDataParallel(mlp(64, 64, 48, 10))
-    optimizer = SGD(model.parameters(), lr=0.1 * (1 + (15 * dist.get_rank() if fault else 0)))
+    optimizer = SGD(model.parameters(), lr=0.1 * (1 + (5 * dist.get_rank() if fault else 0)))
     batches = share(pixels(), 32, dist.get_rank())
     train(writer, model, optimizer, pixels(), batches=batches, steps=120)
 

@@ -45,7 +45,7 @@ def outliers_clipped_too_late(writer: SummaryWriter, fault: bool = True) -> None
     writer.watch(model, optimizer, criterion=criterion)
     for step in range(300):
         x, y = next(batches)
-        y = torch.where(torch.rand(y.shape) < 0.002, 60.0, y)
+        y = torch.where(torch.rand(y.shape) < 0.003, 250.0, y)
         optimizer.zero_grad()
         loss = criterion(model(x), y)
         loss.backward()
