@@ -9,7 +9,7 @@ from torch import nn
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.layout import Catalog
-from tb_nnhealth.record.reduce_readable import is_shard, plain
+from tb_nnhealth.record.reduce_readable import held, plain
 from tb_nnhealth.record.reduce_table import Record
 
 _LARGEST = 1 << 20
@@ -23,7 +23,7 @@ def write_smoothness(catalog: Catalog, record: Record) -> None:
         if isinstance(module, nn.Conv2d) and min(module.kernel_size) >= 3:
             parameter = module._parameters.get("weight")
             known = None if parameter is None else catalog.known_parameter(parameter)
-            weight = None if known is None or is_shard(parameter) else plain(parameter)
+            weight = None if known is None or held(parameter) else plain(parameter)
             if known is not None and weight is not None and weight.numel() <= _LARGEST:
                 record.share(catalog.row(schema.SMOOTHNESS, known.name), schema.MEAN, smoothness(weight))
             return

@@ -38,6 +38,12 @@ def in_backward() -> bool:
     return bool(_graph_task() != -1)
 
 
+def _at_the_end(function: Callable[[], None]) -> None:
+    """Has ``function`` called when the backward pass has ended, after those who asked for that before it has."""
+    queue = torch.autograd.Variable._execution_engine.queue_callback
+    queue(lambda: queue(function))  # FSDP reduces the gradients in such a call
+
+
 class Listener(Protocol):
     """Hears of the leaves in a measured step: calls in forward passes with gradients, and outputs' gradients."""
 
@@ -216,7 +222,7 @@ class Activations:
             if not self._backward_seen:
                 self._backward_seen = True
                 if self.on_backward is not None:
-                    torch.autograd.Variable._execution_engine.queue_callback(self.on_backward)
+                    _at_the_end(self.on_backward)
             if not self._training():
                 self.evaluated_backward = True
             self._tell(lambda listener: listener.gradient_came(gathered.entry, gradient))

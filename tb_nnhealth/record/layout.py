@@ -18,6 +18,7 @@ from tb_nnhealth.record.layout_entries import (
     watched_modules,
     watched_parameters,
 )
+from tb_nnhealth.record.reduce_readable import is_distributed
 
 _REPLACEMENTS = 100
 """Scans for replaced parameters, after which a model is one that replaces them as it trains."""
@@ -69,9 +70,13 @@ class Catalog:
         for parameter in parameters.values():
             before = by_name.get(parameter.name)
             if before is not None:
-                parameter.initial_rms = before.initial_rms
+                parameter.initial_rms, parameter.label = before.initial_rms, before.label
                 parameter.optimizer, parameter.group = before.optimizer, before.group
                 self._reshape(before, parameter)
+            if before is not None and _gathered(before.reference(), parameter.reference()):
+                parameter.reference = before.reference
+                parameter.dtype = before.dtype
+        parameters = {id(entry.reference()): entry for entry in parameters.values()}
         self._lazy = any(map(is_lazy, model.parameters()))
         self._modules, self._parameters = modules, parameters
         self._membership = []
@@ -88,15 +93,24 @@ class Catalog:
 
         At an optimizer's step only: in a forward or backward pass FSDP's modules hold other ones.
         """
-        if self._replacements and any(
-            getattr(module(), "_parameters", {}).get(name) is not entry.reference()
-            for entry in self._parameters.values()
-            for module, name in entry.places
-        ):
+        if self._replacements and any(True for _ in self._replaced()):
             self._replacements -= 1
             self.scan()
         if not self._membership:
             self.assign(optimizers)
+
+    def look_for_sharded(self) -> None:
+        """The same at the end of a backward pass, for parameters alone that were sharded since."""
+        if any(is_distributed(parameter) for parameter in self._replaced()):
+            self.scan()
+
+    def _replaced(self) -> Iterator[Any]:
+        """What stands in the model now where a watched parameter stood."""
+        for entry in self._parameters.values():
+            for module, name in entry.places:
+                found, known = getattr(module(), "_parameters", {}).get(name), entry.reference()
+                if found is not known and not _gathered(known, found):
+                    yield found
 
     def renew(self) -> None:
         """At the start of a measured step: things not known yet may be looked for again."""
@@ -169,6 +183,19 @@ class Catalog:
             )
             self.changed = True
         return place
+
+    def place(self, kind: str, subject: str) -> int:
+        """The place of a row; -1 where it has none yet."""
+        return self._rows.get((kind, subject), -1)
+
+    def label(self, kind: str, entry: WatchedParameter, label: str) -> None:
+        """Says in a row's dtype what part of its tensor it is of, "" for the whole."""
+        dtype = f"{entry.dtype} ({label})" if label else entry.dtype
+        if kind == schema.WEIGHT and entry.label != label:
+            entry.label, self.changed = label, True
+        place = self.place(kind, entry.name)
+        if place >= 0 and self._row_messages[place].dtype != dtype:
+            self._row_messages[place].dtype, self.changed = dtype, True
 
     @property
     def row_messages(self) -> Sequence[Any]:
@@ -250,7 +277,7 @@ class Catalog:
                     name=entry.name,
                     module=entry.module,
                     shape=entry.shape,
-                    dtype=entry.dtype,
+                    dtype=f"{entry.dtype} ({entry.label})" if entry.label else entry.dtype,
                     trainable=entry.trainable,
                     optimizer=entry.optimizer,
                     group=entry.group,
@@ -272,6 +299,17 @@ class Catalog:
     def _leaf(entry: WatchedModule) -> bool:
         module = entry.reference()
         return module is not None and is_leaf(module)
+
+
+def _gathered(known: Any, found: Any) -> bool:
+    """Whether ``found`` is what FSDP puts in place of the shard ``known`` for a while; its storage is to be let be."""
+    return (
+        known is not None
+        and found is not None
+        and is_distributed(known)
+        and not is_distributed(found)
+        and known.shape == found.shape
+    )
 
 
 def _number(value: Any) -> float:

@@ -63,6 +63,8 @@ class WatchedParameter:
     initial_rms: float = math.nan
     rows: tuple[int, int, int] | None = None
     """Of weight, gradient and update, once they have places."""
+    label: str = ""
+    """What part of it the records are of, "" where they are of the whole."""
 
 
 def is_leaf(module: Any) -> bool:

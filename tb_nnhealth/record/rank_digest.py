@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ _STATISTICS = [schema.STATISTICS.index(name) for name in (schema.MIN, schema.MAX
 _MEAN = schema.STATISTICS.index(schema.MEAN)
 _TOLERANCE = 1e-5
 """Of the RMS: how far means may lie apart that were summed up in another order."""
-_HEADER = struct.Struct("<qqffI?")
+_HEADER = struct.Struct("<qqqffI?")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class Digest:
     """``index`` counts optimizer steps; ``weights`` is float32 (parameters, 4): minimum, maximum, mean and RMS.
 
     ``signature`` stands for the parameters' names and shapes; ``batch`` for the inputs, where ``batch_known``.
+    ``every``: steps from one measured one to the next, as this rank would choose them.
     """
 
     index: int
     batch: int
+    every: int
     loss: float
     seconds: float
     signature: int
@@ -39,14 +41,14 @@ class Digest:
     weights: NDArray[np.float32]
 
     def pack(self) -> bytes:
-        head = self.index, self.batch, self.loss, self.seconds, self.signature, self.batch_known
+        head = self.index, self.batch, self.every, self.loss, self.seconds, self.signature, self.batch_known
         return _HEADER.pack(*head) + self.weights.astype("<f4").tobytes()
 
     @classmethod
     def unpack(cls, data: bytes) -> Digest:
         weights = np.frombuffer(data, "<f4", offset=_HEADER.size).reshape(-1, len(_STATISTICS))
-        index, batch, loss, seconds, signature, known = _HEADER.unpack_from(data)
-        return cls(index, batch, loss, seconds, signature, known, weights)
+        index, batch, every, loss, seconds, signature, known = _HEADER.unpack_from(data)
+        return cls(index, batch, every, loss, seconds, signature, known, weights)
 
 
 def unlike(own: Digest, other: Digest) -> NDArray[np.intp] | None:
@@ -66,14 +68,14 @@ def unlike(own: Digest, other: Digest) -> NDArray[np.intp] | None:
 class Reader:
     """Makes digests from a watch's records, whose rows are only ever appended."""
 
-    def __init__(self, rows: Sequence[Any], own: str) -> None:
-        """``rows``: the layout's, a list that grows; ``own``: the subject of this rank's rows."""
-        self._rows, self._own = rows, own
+    def __init__(self, rows: Sequence[Any], own: str, split: Container[str]) -> None:
+        """``rows``: the layout's, which grow; ``own``: the subject of this rank's; ``split``: parameters in parts."""
+        self._rows, self._own, self._split = rows, own, split
         self._read = 0
         self._weights: list[int] = []
         self._places: dict[str, int] = {}
 
-    def digest(self, index: int, table: NDArray[np.float32], batch: Any) -> Digest:
+    def digest(self, index: int, table: NDArray[np.float32], batch: Any, every: int) -> Digest:
         """``batch``: the inputs' fingerprint, an int, a 0-d tensor or None; waits for its device."""
         self._read_rows(len(table))
         weights = self._compared()
@@ -81,6 +83,7 @@ class Reader:
         return Digest(
             index=index,
             batch=0 if batch is None else int(batch),
+            every=every,
             loss=self._number(table, schema.LOSS),
             seconds=self._number(table, schema.RANK_SECONDS),
             signature=signature,
@@ -98,7 +101,7 @@ class Reader:
     def _read_rows(self, count: int) -> None:
         for i in range(self._read, count):
             row = self._rows[i]
-            if row.kind == schema.WEIGHT and "(shard)" not in row.dtype:
+            if row.kind == schema.WEIGHT and row.subject not in self._split:
                 self._weights.append(i)
             elif (row.kind, row.subject) in ((schema.LOSS, ""), (schema.RANK_SECONDS, self._own)):
                 self._places[row.kind] = i

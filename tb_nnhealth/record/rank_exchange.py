@@ -1,47 +1,44 @@
-"""Digests of measured steps, carried between the ranks of a job by the key-value store that the job has anyway.
+"""What the ranks of a job tell each other of the steps that they measure, on a thread of its own.
 
-No collective is used: a rank that dies, lags or does not watch at all holds nobody up. All traffic is on a thread of
-its own.
+It goes through the job's key-value store. No collective is used: a rank that dies, lags or does not watch at all
+holds nobody up.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import sys
+import struct
 import threading
 import time
 import weakref
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 from tb_nnhealth.record.faults import describe
 from tb_nnhealth.record.rank_digest import Digest
+from tb_nnhealth.record.rank_store import Mailbox
 
-RING = 16
-"""Digests of each rank that the store keeps."""
 RANKS_COMPARED = 64
 """Ranks that are compared with rank 0; of more, as many evenly spread."""
+PATIENCE, FIRST_PATIENCE = 1.0, 5.0
+"""Seconds for which the writer's thread waits for what other ranks tell of a step; FIRST of those never heard of."""
 _POLL_SECONDS, _POLLS = 0.25, 40
+_QUICKEST_POLL = 0.002
 _WAITING = 64
-"""Digests that wait for the thread; of more the oldest are dropped."""
+"""Messages that wait for the thread, and steps whose messages wait to be read; of more the oldest are dropped."""
 _EXIT_SECONDS = 2.0
-_FILE_BYTES = 1 << 24
-"""What a store that is a file, which only ever grows, is given."""
-
-
-def job() -> tuple[int, int]:
-    """Rank and number of ranks of the distributed job that this process is in; (0, 1) outside of any."""
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()
+_HEADER = struct.Struct("<Bq")
+_DIGEST = 0
 
 
 class Exchange:
-    """One rank's end. ``tell`` reports a fault, once; after it nothing is sent or fetched any more."""
+    """One rank's end. ``tell`` reports a fault, once; after it nothing is sent or fetched any more.
+
+    A message is of a kind, a number from 1 to 255 (0 is a digest's), and of a step, counted by the optimizer's.
+    """
 
     def __init__(self, watch: str, rank: int, ranks: int, directory: str, tell: Callable[[str], None]) -> None:
         self.rank, self.ranks = rank, ranks
@@ -49,23 +46,30 @@ class Exchange:
         """Ranks whose digests are exchanged."""
         self.first_directory: str | None = None
         """The log directory of rank 0, once it is known."""
+        self.schedule = ""
+        """What rank 0 last published of the steps that are measured."""
         self.seconds = 0.0
         """What the thread has worked."""
-        self._watch, self._directory, self._tell = watch, directory, tell
-        _opened[watch] += 1
-        self._prefix = f"nnhealth/{watch}/{_opened[watch]}"
+        self.mailbox = Mailbox(watch, rank)
+        self._watch, self._directory, self.tell = watch, directory, tell
         self._pid = os.getpid()
         self._jobs: deque[Callable[[], Any]] = deque(maxlen=_WAITING)
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stopping = self._working = False
+        self._awaiting = 0
         self._thread: threading.Thread | None = None
-        self._posted = self._bytes = 0
-        self._seen: dict[int, int] = {}
+        self._heard = {other for other in self.compared if other != rank}
+        self._expected = -1
         self._latest: dict[int, int] = {}
+        self._late: set[int] = set()
+        self._every: dict[int, int] = {}
         self._own: dict[int, Digest] = {}
-        self._arrived: dict[int, dict[int, Digest]] = {rank: {} for rank in self.compared if rank}
+        self._digests: dict[int, dict[int, Digest]] = {}
+        self._messages: dict[tuple[int, int], dict[int, bytes]] = {}
         _exchanges.add(self)
         self.submit(self._meet)
+
+    # --- from any thread --------------------------------------------------------------------------------------------
 
     def submit(self, work: Callable[[], Any]) -> None:
         """Has ``work`` done on the thread; returns at once."""
@@ -76,72 +80,133 @@ class Exchange:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=f"tb_nnhealth:ranks:{self._watch}", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            self._changed.notify_all()
+
+    def post(self, kind: int, index: int, payload: bytes) -> None:
+        """Sends a message on the step ``index`` to rank 0; from rank 0 to nobody."""
+        if self.rank:
+            self.submit(lambda: self.mailbox.post(_HEADER.pack(kind, index) + payload))
 
     def give(self, digest: Digest) -> None:
         """Takes this rank's digest of a step: sends it, or on rank 0 keeps it to compare others with."""
         if self.rank:
             if self.rank in self.compared:
-                self.submit(lambda: self._post(digest))
+                self.post(_DIGEST, digest.index, digest.pack())
             return
         with self._changed:
             self._own[digest.index] = digest
             while len(self._own) > _WAITING:
                 del self._own[next(iter(self._own))]
-        self.submit(self._fetch)
+
+    def expect(self, index: int, ranks: Collection[int] = ()) -> None:
+        """On rank 0: this step was measured, so messages of it are to be looked for, from ``ranks`` too."""
+        with self._changed:
+            self._heard.update(ranks)
+            self._heard.discard(self.rank)
+            self._expected = index
+            looking = self._fetch in self._jobs
+        if not looking:
+            self.submit(self._fetch)
+
+    def await_digests(self, index: int) -> None:
+        """Waits until the digests of a step have come from all ranks compared, as long as there is hope."""
+        self._await(lambda: [r for r in self.compared if r != self.rank and self._newest_of(r) < index])
+
+    def collect(self, kind: int, index: int, ranks: Collection[int]) -> dict[int, bytes] | None:
+        """The messages of a kind and a step from ``ranks``, by rank; None where one has not come. Waits for them."""
+        key = kind, index
+        self._await(
+            lambda: [r for r in ranks if r not in self._messages.get(key, ()) and self._newest_of(r) <= index],
+            lambda: any(r not in self._messages.get(key, ()) and self._newest_of(r) > index for r in ranks),
+        )
+        with self._changed:
+            found = self._messages.pop(key, {})
+            return {r: found[r] for r in ranks} if all(r in found for r in ranks) else None
 
     def newest(self) -> list[tuple[int, Digest, Digest]]:
         """On rank 0: of each rank the newest digest that has come since the last call, with that of rank 0 itself."""
         with self._changed:
             pairs = []
-            for rank, digests in self._arrived.items():
+            for rank, digests in self._digests.items():
                 common = max(digests.keys() & self._own.keys(), default=None)
                 if common is not None:
                     pairs.append((rank, self._own[common], digests[common]))
-                    self._arrived[rank] = {index: digest for index, digest in digests.items() if index > common}
+                    self._digests[rank] = {index: digest for index, digest in digests.items() if index > common}
             return pairs
+
+    def slowest(self) -> int:
+        """On rank 0: the most steps between two measured ones that another rank would choose; 0 while unknown."""
+        with self._changed:
+            return max(self._every.values(), default=0)
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopping
+
+    def settle(self, timeout: float) -> None:
+        """Waits until what was submitted is done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or not (self._jobs or self._working), timeout)
 
     def stop(self, timeout: float = 0.0) -> None:
         with self._changed:
             self._stopping = True
             self._jobs.clear()
-            self._changed.notify()
+            self._changed.notify_all()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread() and timeout > 0:
             thread.join(timeout)
 
+    def _newest_of(self, rank: int) -> int:
+        return self._latest.get(rank, -1)
+
+    def _await(self, lacking: Callable[[], list[int]], hopeless: Callable[[], bool] = lambda: False) -> None:
+        """Waits while a rank that is not late is lacking. A rank waited for in vain is late until it has caught up."""
+        begun = time.monotonic()
+        with self._changed:
+            self._awaiting += 1
+            self._changed.notify_all()
+            try:
+                while not self._stopping and not hopeless():
+                    missing = [rank for rank in lacking() if rank not in self._late]
+                    if not missing or not self.mailbox.there:
+                        return
+                    patience = PATIENCE if all(rank in self._latest for rank in missing) else FIRST_PATIENCE
+                    left = begun + patience - time.monotonic()
+                    if left <= 0:
+                        self._late.update(missing)
+                        return
+                    self._changed.wait(min(left, _POLL_SECONDS))
+            finally:
+                self._awaiting -= 1
+
     # --- on the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        polls = 0
+        polls, pause = 0, _QUICKEST_POLL
         while True:
             with self._changed:
+                self._working = False
+                self._changed.notify_all()
                 if not self._jobs and not self._stopping:
-                    self._changed.wait(_POLL_SECONDS if polls else None)
+                    self._changed.wait(pause if polls > 0 or self._awaiting else None)
                 if self._stopping:
                     return
                 work = self._jobs.popleft() if self._jobs else None
-            polls = _POLLS if work is not None else polls - 1
+                self._working = True
+            polls, pause = (_POLLS, _QUICKEST_POLL) if work is not None else (polls - 1, min(2 * pause, _POLL_SECONDS))
             begin = time.thread_time()
             try:
                 (work or self._again)()
             except Exception as error:
-                if self._store() is not None:
+                if self.mailbox.there:
                     with suppress(Exception):
-                        self._tell(f"ranks are no longer compared: {describe(error)}")
+                        self.tell(f"ranks are no longer compared: {describe(error)}")
                 self.stop()
             self.seconds += time.thread_time() - begin
             work = None
             if not self._lacking():
                 polls = 0
-
-    def _store(self) -> Any:
-        """Taken anew each time: a reference kept would keep the store from ending with the job. None after its end."""
-        distributed = sys.modules.get("torch.distributed")
-        if distributed is None or not distributed.is_initialized():
-            return None
-        default = distributed.distributed_c10d._get_default_store()
-        return distributed.PrefixStore(self._prefix, default)
 
     def _again(self) -> None:
         (self._meet if self.rank else self._fetch)()
@@ -150,60 +215,50 @@ class Exchange:
         """Something is still to come that was not there when it was looked for."""
         if self.rank:
             return self.first_directory is None
-        newest = max(self._own, default=-1)
-        return any(self._latest.get(rank, -1) < newest for rank in self._arrived)
+        return any(self._newest_of(rank) < self._expected for rank in self._heard)
 
     def _meet(self) -> None:
-        store = self._store()
-        if store is None:
-            return
         if not self.rank:
             self.first_directory = self._directory
-            store.set("directory", self._directory)
-        elif store.check(["directory"]):  # getting what is not there would wait for it
-            self.first_directory = store.get("directory").decode()
+            self.mailbox.put("directory", self._directory)
+        else:
+            self.first_directory = self.mailbox.get("directory")
 
-    def _post(self, digest: Digest) -> None:
-        store = self._store()
-        if store is None:
-            return
+    def publish(self, schedule: str) -> None:
+        """On rank 0: tells the others which steps are measured."""
+        self.submit(lambda: self.mailbox.put("schedule", schedule))
+
+    def hear(self) -> None:
+        """On another rank: looks for what rank 0 has published; returns at once."""
+        self.submit(self._hear)
+
+    def _hear(self) -> None:
         if self.first_directory is None:
             self._meet()
-        data = digest.pack()
-        self._bytes += len(data)
-        if self._bytes > _FILE_BYTES and _is_file(store):
-            raise RuntimeError(f"the job's store is a file, which has been given {_FILE_BYTES >> 20} MB of digests")
-        store.set(f"{self.rank}/{self._posted % RING}", data)
-        self._posted += 1
-        store.set(f"{self.rank}/count", str(self._posted))
+        self.schedule = self.mailbox.get("schedule") or ""
 
     def _fetch(self) -> None:
-        store = self._store()
-        if store is None:
-            return
-        for rank in self._arrived:
-            if not store.check([f"{rank}/count"]):
-                continue
-            count = int(store.get(f"{rank}/count"))
-            for number in range(max(self._seen.get(rank, 0), count - RING), count):
-                key = f"{rank}/{number % RING}"
-                if store.check([key]):
-                    digest = Digest.unpack(store.get(key))
-                    with self._changed:
-                        self._arrived[rank][digest.index] = digest
-                    self._latest[rank] = digest.index
-            self._seen[rank] = count
+        for rank in self._heard:
+            for message in self.mailbox.fetch(rank):
+                kind, index = _HEADER.unpack_from(message)
+                self._take(rank, kind, index, message[_HEADER.size :])
 
-
-def _is_file(store: Any) -> bool:
-    while hasattr(store, "underlying_store"):
-        store = store.underlying_store
-    return type(store).__name__ == "FileStore"
+    def _take(self, rank: int, kind: int, index: int, payload: bytes) -> None:
+        with self._changed:
+            if kind == _DIGEST:
+                self._digests.setdefault(rank, {})[index] = digest = Digest.unpack(payload)
+                self._every[rank] = digest.every
+            else:
+                self._messages.setdefault((kind, index), {})[rank] = payload
+                while len(self._messages) > _WAITING:
+                    del self._messages[min(self._messages, key=lambda key: key[1])]
+            self._latest[rank] = max(index, self._newest_of(rank))
+            if index >= self._expected:
+                self._late.discard(rank)
+            self._changed.notify_all()
 
 
 _exchanges: weakref.WeakSet[Exchange] = weakref.WeakSet()
-_opened: Counter[str] = Counter()
-"""Exchanges so far by name of the watch: what an earlier one left in the store is not taken for the present one's."""
 
 
 def _stop_all() -> None:

@@ -18,7 +18,11 @@ from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
 from tb_nnhealth.record.rank_digest import Digest, Reader, unlike
 from tb_nnhealth.record.rank_exchange import Exchange
+from tb_nnhealth.record.reduce_readable import SHARD
 from tb_nnhealth.record.reduce_table import Record
+from tb_nnhealth.record.shard_merge import Merge
+from tb_nnhealth.record.shard_routes import Route
+from tb_nnhealth.record.shards import Plan, Shards
 
 Table = NDArray[np.float32]
 _MEAN, _MIN = (schema.STATISTICS.index(name) for name in (schema.MEAN, schema.MIN))
@@ -29,14 +33,19 @@ _FIRST_AWAITED = 20.0
 class Ranks:
     """Adds to each record of a watch what tells the ranks apart.
 
-    Digests arrive after the step that they are of: a record compares the newest that has arrived, as a rule that
-    of the record before.
+    What others tell arrives after the step that it is of. The writer's thread waits for it, for a moment and not for
+    ranks that lag: of those a record compares the newest that has arrived.
     """
 
-    def __init__(self, catalog: Catalog, exchange: Exchange) -> None:
+    def __init__(self, catalog: Catalog, exchange: Exchange, tell: Callable[[str], Any], route: Route | None) -> None:
+        """``route``: how the parts of sharded parameters come together; None for not at all."""
         self._catalog, self._exchange = catalog, exchange
         self._subject = str(exchange.rank)
-        self._reader = Reader(catalog.row_messages, self._subject)
+        self._shards = Shards(catalog, exchange.rank)
+        self._merge = None if route is None else Merge(route, tell)
+        self._plan: Plan | None = None
+        self._label = SHARD
+        self._reader = Reader(catalog.row_messages, self._subject, self._shards.names)
         self._last_step: float | None = None
         self._seconds: float | None = None
         catalog.rank, catalog.ranks = exchange.rank, exchange.ranks
@@ -61,6 +70,11 @@ class Ranks:
         """Adds this rank's row, and gives the others theirs, whose values come later."""
         if self._seconds is not None:
             record.share(self._catalog.row(schema.RANK_SECONDS, self._subject), schema.MEAN, self._seconds)
+        self._plan = plan = self._shards.plan()
+        if plan is not None:
+            self._label = SHARD if self._merge is None else self._merge.label
+            self._shards.label(plan, self._label)
+            self._take_initial(plan)
         if not self._exchange.rank:
             for rank in self._exchange.compared:
                 self._catalog.row(schema.RANK_LOSS, str(rank))
@@ -69,19 +83,55 @@ class Ranks:
                     self._catalog.row(schema.RANK_WEIGHTS, str(rank))
                     self._catalog.row(schema.RANK_BATCH, str(rank))
 
-    def told(self, index: int, values: Callable[[], Table], batch: Any) -> Callable[[], Table]:
-        """``values`` of the step ``index``, which as they are made are told to the others, or compared with theirs."""
+    def _take_initial(self, plan: Plan) -> None:
+        """Of the first weights the whole's scale, once it is known."""
+        if self._merge is not None and self._merge.initial:
+            initial, self._merge.initial = self._merge.initial, {}
+            for entry in plan.entries:
+                entry.initial_rms = initial.get(entry.name, entry.initial_rms)
+            self._catalog.changed = True
+
+    def told(self, index: int, step: int, every: int, values: Callable[[], Table], batch: Any) -> Callable[[], Table]:
+        """``values`` of the step ``index``, which as they are made are told to the others, or compared with theirs.
+
+        ``step``: its number in the log; ``every``: steps between measured ones, as this rank would choose.
+        """
+        exchange, plan, merge, label = self._exchange, self._plan, self._merge, self._label
         names = [entry.name for _, entry in self._catalog.parameters()]
+        if not exchange.rank:
+            exchange.expect(index, plan.holders if plan is not None and merge is not None else ())
 
         def table() -> Table:
             made = values()
-            digest = self._reader.digest(index, made, batch)
-            if not self._exchange.rank:
-                self._compare(made, digest, names)
-            self._exchange.give(digest)
+            digest = self._reader.digest(index, made, batch, every)
+            exchange.give(digest)
+            if exchange.rank:
+                if plan is not None and merge is not None and exchange.rank in plan.holders:
+                    merge.send(plan, index, made)
+                return made
+            if plan is not None and merge is not None and plan.holders:
+                merge.table(plan, index, step, label, made)
+            exchange.await_digests(index)
+            self._compare(made, digest, names)
             return made
 
         return table
+
+    def counted(self, index: int, counts: Callable[[], NDArray[np.int32]]) -> Callable[[], NDArray[np.int32]]:
+        """The same for the histograms of that step."""
+        exchange, plan, merge = self._exchange, self._plan, self._merge
+        if plan is None or merge is None or exchange.rank not in plan.holders:
+            return counts
+
+        def made() -> NDArray[np.int32]:
+            made = counts()
+            if not exchange.rank:
+                merge.counts(plan, index, made)
+            else:
+                merge.send_counts(plan, index, made)
+            return made
+
+        return made
 
     def _compare(self, table: Table, own: Digest, names: list[str]) -> None:
         self._put(table, schema.RANK_LOSS, 0, own.loss)
@@ -145,6 +195,8 @@ class RankStream:
     def histograms(self, step: int, counts: Any, *, size: int = 0) -> None:
         if self._stream is not None:
             self._stream.histograms(step, counts, size=size)
+        elif self.exchange is not None:
+            self.exchange.submit(counts)
 
     def _recording(self) -> bool:
         if self._stream is None and self.exchange is not None:

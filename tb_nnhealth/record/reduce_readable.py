@@ -17,6 +17,8 @@ is_functorch_wrapped = getattr(
     getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
 )
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
+SHARD, SUMMAND = "shard", "summand"
+"""What a rank may hold of a tensor: some of its elements; or numbers whose sum over the ranks it is."""
 _NO_PYTHON_DISPATCH = torch.Tensor.__torch_dispatch__
 
 
@@ -28,7 +30,7 @@ class Values(NamedTuple):
 
     Its dtype is float32 or float64, or any that the native core reads where ``readable`` was told so.
 
-    ``dtype`` is that of the tensor as it was stored, with "(shard)" where it is this rank's part of one.
+    ``dtype`` is that of the tensor as it was stored and, in brackets, what this rank holds of it where that is not all.
     """
 
     tensor: Any
@@ -42,7 +44,7 @@ def plain(tensor: Any) -> Any:
 
     Refused are tensors that functorch wraps (what is computed from them must not escape), those without data
     (meta, fake, uninitialized), quantized and nested ones, and subclasses with a dispatch of their own; of
-    a DTensor this rank's shard is taken, which needs no communication.
+    a DTensor this rank's part is taken, which needs no communication.
     """
     if is_functorch_wrapped(tensor):
         return None
@@ -52,7 +54,7 @@ def plain(tensor: Any) -> Any:
         return None
     with torch._C.DisableTorchFunction():
         if type(tensor).__torch_dispatch__ is not _NO_PYTHON_DISPATCH:
-            tensor = _local_shard(tensor)
+            tensor = _local_part(tensor)
             if tensor is None or type(tensor).__torch_dispatch__ is not _NO_PYTHON_DISPATCH:
                 return None
         if tensor.is_meta or tensor.is_quantized or tensor.is_nested:
@@ -67,12 +69,21 @@ def widened(tensor: Any) -> Any:
     return tensor if tensor.dtype in _WIDE else tensor.to(torch.float32)
 
 
-def is_shard(tensor: Any) -> bool:
+def held(tensor: Any) -> str:
+    """What this rank holds of ``tensor``: SHARD, SUMMAND, or "" where it is the whole."""
+    if not is_distributed(tensor):
+        return ""
+    sizes = tensor.device_mesh.shape
+    split = [p for p, size in zip(tensor.placements, sizes, strict=True) if size > 1 and not p.is_replicate()]
+    return SUMMAND if any(p.is_partial() for p in split) else SHARD if split else ""
+
+
+def is_distributed(tensor: Any) -> bool:
     return type(tensor) not in _ORDINARY and hasattr(tensor, "to_local") and hasattr(tensor, "device_mesh")
 
 
-def _local_shard(tensor: Any) -> Any:
-    if not is_shard(tensor):
+def _local_part(tensor: Any) -> Any:
+    if not is_distributed(tensor):
         return None
     local = tensor._local_tensor
     return local.wait() if hasattr(local, "wait") else local
@@ -89,7 +100,8 @@ def readable(tensor: Any, *, integers: bool = False, narrow: bool = False) -> Va
     data = plain(tensor)
     if data is None or data.numel() == 0:
         return None
-    dtype = str(data.dtype).removeprefix("torch.") + (" (shard)" if is_shard(tensor) else "")
+    part = held(tensor)
+    dtype = str(data.dtype).removeprefix("torch.") + (f" ({part})" if part else "")
     shape, implicit_zeros = tuple(data.shape), 0
     if data.layout is torch.sparse_coo:
         total, data = data.numel(), data.coalesce().values()

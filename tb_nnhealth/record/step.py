@@ -27,6 +27,7 @@ from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_native import note
 from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
+from tb_nnhealth.record.shard_routes import Route
 from tb_nnhealth.record.step_parameters import Parameters
 
 FAILURES_BORNE = 3
@@ -52,6 +53,7 @@ class Capture:
         wanted: Any,
         scaler: Any = None,
         exchange: Exchange | None = None,
+        route: Route | None = None,
     ) -> None:
         self._stream, self._cadence, self._step = stream, cadence, step
         self._model = weakref.ref(model)
@@ -65,7 +67,7 @@ class Capture:
         self._stepped: set[int] = set()
         self._carried = Carried(self._catalog, self._stepped)
         self._noise = GradientNoise(self._catalog)
-        self._ranks = None if exchange is None else Ranks(self._catalog, exchange)
+        self._ranks = None if exchange is None else Ranks(self._catalog, exchange, self._report, route)
         self._activations.listeners = (self._carried, self._noise, *([] if self._ranks is None else [self._ranks]))
         self._loss_scale = LossScale(self._catalog, scaler)
         self._follows = self._recorded = False
@@ -192,6 +194,7 @@ class Capture:
         try:
             if self._measuring:
                 self._number = self._step_number()
+                self._catalog.look_for_sharded()
                 self._end()
         except Exception as error:
             self.fail("backward pass", error)
@@ -278,10 +281,14 @@ class Capture:
         self._publish()
         values = record.stats(catalog.rows)
         if self._ranks is not None:
-            values = self._ranks.told(self._cadence.index, values, self._batch.input_fingerprint())
+            fingerprint = self._batch.input_fingerprint()
+            values = self._ranks.told(self._cadence.index, self._number, self._cadence.interval, values, fingerprint)
         self._stream.stats(self._number, values, size=record.size)
         if record.has_histograms and self._cadence.counted:
-            self._stream.histograms(self._number, record.histograms(catalog.rows), size=record.histogram_size)
+            counts = record.histograms(catalog.rows)
+            if self._ranks is not None:
+                counts = self._ranks.counted(self._cadence.index, counts)
+            self._stream.histograms(self._number, counts, size=record.histogram_size)
 
     def _publish(self) -> None:
         cadence, capture = self._cadence, self._stream.capture

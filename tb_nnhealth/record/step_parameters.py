@@ -15,7 +15,7 @@ from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_copies import copied_share
 from tb_nnhealth.record.reduce_gather import Gathered
-from tb_nnhealth.record.reduce_readable import is_shard, plain, readable
+from tb_nnhealth.record.reduce_readable import plain, readable
 from tb_nnhealth.record.reduce_segments import as_segment
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.step_small import SmallParameters
@@ -203,8 +203,6 @@ class Parameters:
             if not parameter.requires_grad:
                 self._resting[entry.name] = state, gathered
             self._initial(entry, taken[1].values[2])
-        if is_shard(parameter) and "(shard)" not in entry.dtype:
-            entry.dtype += " (shard)"
         gathered.write(record, self._row(schema.WEIGHT, entry))
 
     def _initial(self, entry: WatchedParameter, rms: Any) -> None:

@@ -127,6 +127,12 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         except OSError as error:
             warn(f"add_embedding could not write to {self.log_dir}: {describe(error)}")
 
+    def close(self) -> None:
+        """Ends the files, as PyTorch's; on a rank other than 0 only once rank 0 has been told of the last steps."""
+        for watch in list(self._watches.values()):
+            watch.settle()
+        super().close()
+
     def _plain_writer(self, directory: str, suffix: str) -> FileWriter:
         events = PlainEvents(directory, self.flush_secs, suffix)
         if not self._recording:
@@ -154,6 +160,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         exclude: str | Sequence[str] | None = None,
         rules: Mapping[str, Any] | None = None,
         scalars: Mapping[str, Any] | None = None,
+        shards: str = "store",
     ) -> Watch:
         """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
 
@@ -162,7 +169,9 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         cost below ``budget``, a share of the step's time. ``step`` returns the number of the step where it is the
         user's own. ``include`` and ``exclude`` are globs on module names. ``rules`` tunes or silences rules;
         ``scalars`` gives scalar tags names that the rules understand: ``{"objective": "loss/train"}``. The file
-        ``nnhealth.toml`` may say both (docs/tuning.md). Call ``watch`` again, with another ``name``, for another model.
+        ``nnhealth.toml`` may say both (docs/tuning.md). ``shards`` says how statistics of parameters that are spread
+        over the ranks of a job come together (docs/distributed.md). Call ``watch`` again, with another ``name``, for
+        another model.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """
@@ -184,6 +193,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
             exclude=exclude,
             rules=rules,
             scalars=scalars,
+            shards=shards,
         )
         self._watches[name] = watch
         return watch

@@ -15,9 +15,15 @@ from tb_nnhealth.record.cadence import Cadence
 from tb_nnhealth.record.faults import warn
 from tb_nnhealth.record.layout_entries import module_name
 from tb_nnhealth.record.layout_names import Selection, patterns
-from tb_nnhealth.record.rank_exchange import Exchange, job
+from tb_nnhealth.record.rank_cadence import SharedCadence
+from tb_nnhealth.record.rank_exchange import Exchange
+from tb_nnhealth.record.rank_store import job
 from tb_nnhealth.record.ranks import RankStream, directory_of
+from tb_nnhealth.record.shard_reduce import AllReduceRoute
+from tb_nnhealth.record.shard_routes import Route, StoreRoute
 from tb_nnhealth.record.step import Capture
+
+SHARDS = ("store", "all-reduce", "local")
 
 
 class Watch:
@@ -31,7 +37,9 @@ class Watch:
     ``every=N`` measures every N-th step; without it the cadence is chosen so that measuring costs at most the share
     ``budget`` of the bare step time. ``step`` is a callable giving the user's own step number. ``include`` and
     ``exclude`` are glob patterns on module names (without the parts that wrappers add), which stand for all that lies
-    beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold.
+    beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold. ``shards`` is how the parts of
+    parameters that are spread over the ranks of a job come together: through the job's key-value store ("store"), by
+    a collective beside the training's own ("all-reduce"), or not at all ("local"): then rank 0's part is recorded.
 
     Raises TypeError or ValueError for arguments that cannot be meant; afterwards nothing here raises into the training.
     An optimizer that holds none of the model's parameters, which trains nothing, is only warned of.
@@ -53,12 +61,14 @@ class Watch:
         exclude: str | Sequence[str] | None = None,
         rules: Mapping[str, Any] | None = None,
         scalars: Mapping[str, Any] | None = None,
+        shards: str = "store",
     ) -> None:
         _check_model(model)
         optimizers = _hookable_optimizers(optimizer)
         _check_criterion(criterion)
         _check_scaler(scaler)
         _check_cadence(every, budget, step)
+        _check_shards(shards)
         selection = Selection(patterns("include", include), patterns("exclude", exclude))
         _check_selection(model, selection)
         _warn_of_strangers(model, optimizers)
@@ -77,8 +87,15 @@ class Watch:
         self._exchange = exchange
         self._stream.capture.budget = 0.0 if every is not None else budget
         asynchronous = any(not p.is_cpu for p in model.parameters())
-        cadence = Cadence(every, budget, asynchronous=asynchronous, aligned=ranks > 1)
-        self._capture = Capture(self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange)
+        route: Route | None = None
+        if exchange is None:
+            cadence = Cadence(every, budget, asynchronous=asynchronous)
+        else:
+            cadence = SharedCadence(every, budget, exchange, asynchronous=asynchronous)
+            route = _route(shards, exchange, every)
+        self._capture = Capture(
+            self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route
+        )  # fmt: skip
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
 
@@ -105,6 +122,11 @@ class Watch:
     def findings(self) -> list[Any]:
         """The findings of this watch so far."""
         return list(self._stream.findings())
+
+    def settle(self, timeout: float = 2.0) -> None:
+        """On a rank other than 0: waits, at most ``timeout`` seconds, until what rank 0 is to know has been sent."""
+        if self._exchange is not None and self._exchange.rank:
+            self._exchange.settle(timeout)
 
     def remove(self) -> None:
         """Takes every hook away, for good."""
@@ -156,6 +178,17 @@ def _check_cadence(every: Any, budget: Any, step: Any) -> None:
         raise ValueError(f"watch(): budget= expects a share of the step time in (0, 1], found {budget}")
     if step is not None and not callable(step):
         raise TypeError(f"watch(): step= expects a callable that returns the step, found {step!r}")
+
+
+def _check_shards(shards: Any) -> None:
+    if shards not in SHARDS:
+        raise ValueError(f"watch(): shards= expects one of {', '.join(map(repr, SHARDS))}, found {shards!r}")
+
+
+def _route(shards: str, exchange: Exchange, every: int | None) -> Route | None:
+    if shards == "local":
+        return None
+    return StoreRoute(exchange) if shards == "store" else AllReduceRoute(exchange, every)
 
 
 def _check_selection(model: Any, selection: Selection) -> None:

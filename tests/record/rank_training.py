@@ -1,15 +1,14 @@
-"""Trainings of one rank of a job of two; started by test_ranks.py as ``rank_training.py RANK DIRECTORY SCENARIO``."""
+"""Trainings of one rank of a job of two; started by ``rank_job``."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import torch
-import torch.distributed as distributed
+from rank_job import member
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,15 +16,7 @@ from tb_nnhealth import SummaryWriter
 from tb_nnhealth.record import rank_exchange
 
 STEPS = 12
-rank_exchange._POLL_SECONDS, rank_exchange._POLLS = 0.02, 5000  # a busy machine is waited for
-
-
-def wait_for_the_others(step: int) -> None:
-    """Until rank 0 has the digest of ``step``, so that its next record compares it however slow the machine is."""
-    deadline = time.monotonic() + 60
-    exchanges = [exchange for exchange in rank_exchange._exchanges if not (exchange.rank or exchange._stopping)]
-    while time.monotonic() < deadline and any(exchange._latest.get(1, -1) < step for exchange in exchanges):
-        time.sleep(0.002)
+rank_exchange.PATIENCE = rank_exchange.FIRST_PATIENCE = 60.0  # a busy machine is waited for
 
 
 def train(rank: int, directory: Path, scenario: str) -> None:
@@ -53,26 +44,12 @@ def train(rank: int, directory: Path, scenario: str) -> None:
             if scenario == "clipped" and rank == 1 and step >= 5:
                 nn.utils.clip_grad_norm_(model.parameters(), 0.01)
             optimizer.step()
-            if scenario not in ("sleeping", "killed"):
-                wait_for_the_others(step)
         if rank:
             writer.add_scalar("loss/of_rank_1", 1.0, 0)
     if rank == 0:
         torch.save(model.state_dict(), directory / f"{scenario.replace(' ', '_')}.pt")
 
 
-def main() -> None:
-    rank, directory = int(sys.argv[1]), Path(sys.argv[2])
-    warnings.simplefilter("error", RuntimeWarning)
-    store = distributed.TCPStore("127.0.0.1", int(os.environ["STORE_PORT"]), 2, rank == 0)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    for scenario in sys.argv[3:]:
-        train(rank, directory, scenario)
-        if scenario != "killed":
-            distributed.barrier()
-    if "killed" not in sys.argv:
-        distributed.destroy_process_group()
-
-
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("error", RuntimeWarning)
+    member(train)

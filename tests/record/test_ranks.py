@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from event_logs import event_files, values
+from rank_job import run_job
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.rank_digest import Digest, unlike
@@ -25,35 +22,10 @@ SCENARIOS = ("healthy", "unwatched", "same data", "raw module", "clipped", "slee
 pytest.importorskip("torch.distributed")
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
-
-
-def run_job(directory: Path, *scenarios: str, timeout: float = 150) -> tuple[list[int], list[str], float]:
-    """Exit statuses and standard error of both ranks, and the seconds that they took."""
-    environment = {**os.environ, "STORE_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    begin = time.monotonic()
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, TRAINING, str(rank), directory, *scenarios],
-            env=environment, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    try:
-        errors = [rank.communicate(timeout=timeout)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    return [rank.returncode for rank in ranks], errors, time.monotonic() - begin
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory: Path = tmp_path_factory.mktemp("job")
-    statuses, errors, _ = run_job(directory, *SCENARIOS)
+    statuses, errors, _ = run_job(TRAINING, directory, *SCENARIOS)
     assert statuses == [0, 0], errors
     assert "tb_nnhealth" not in "".join(errors)
     return directory
@@ -134,7 +106,7 @@ def test_rank_with_a_directory_of_its_own_records_there(job: Path) -> None:
 
 
 def test_killed_rank_stops_nobody(tmp_path: Path) -> None:
-    statuses, errors, seconds = run_job(tmp_path, "killed")
+    statuses, errors, seconds = run_job(TRAINING, tmp_path, "killed")
     assert statuses == [0, 9], errors
     assert (tmp_path / "killed.pt").exists()
     assert seconds < 140
@@ -142,7 +114,7 @@ def test_killed_rank_stops_nobody(tmp_path: Path) -> None:
 
 
 def digest(weights: Any, *, signature: int = 1) -> Digest:
-    return Digest(3, 7, 0.5, 0.25, signature, True, np.asarray(weights, np.float32))
+    return Digest(3, 7, 2, 0.5, 0.25, signature, True, np.asarray(weights, np.float32))
 
 
 def test_digest_survives_its_packing() -> None:
