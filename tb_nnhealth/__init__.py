@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tb_nnhealth.findings import Finding as Finding
+    from tb_nnhealth.record.plain_arrays import statistics as statistics
     from tb_nnhealth.record.recorder import Recorder as Recorder
     from tb_nnhealth.record.summary_writer import SummaryWriter as SummaryWriter
     from tb_nnhealth.record.watch import Watch as Watch
@@ -24,9 +25,10 @@ _EXPORTS = {
     "SummaryWriter": "tb_nnhealth.record.summary_writer",
     "Watch": "tb_nnhealth.record.watch",
     "preflight": "tb_nnhealth.sanity.runner",
+    "statistics": "tb_nnhealth.record.plain_arrays",
 }
 
-__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__", "preflight"]
+__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__", "preflight", "statistics"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "tb_nnhealth"
 PLAIN_DATA = ("schema", "messages", "findings", "checks", "history")
 """Open to every room below them in the table."""
-TORCH_ROOMS = {"record", "sanity", "init"}
+TORCH_ROOMS = {"record", "sanity", "init", "integrations"}
 MODULE = re.compile(r"`([a-z_]+)(?:\.py|\.proto|/)`")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-_WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 
 
 def clean_name(name: str) -> str:
-    """``name`` without the parts that torch.compile, data parallelism and checkpoint wrappers put into it.
+    """``name`` without the parts that torch.compile, data parallelism, checkpoint wrappers and Fabric put into it.
 
     "module" is a wrapper's name only where it stands first or behind another wrapper's part.
     """

@@ -20,6 +20,7 @@ from tb_nnhealth import messages, schema
 from tb_nnhealth.checks import PreflightReport
 from tb_nnhealth.events import encode
 from tb_nnhealth.findings import Finding
+from tb_nnhealth.record import plain_arrays
 from tb_nnhealth.record.entries import Kind, Serialized, Tally
 from tb_nnhealth.record.event_file import FLUSH_SECONDS, EventFile
 from tb_nnhealth.record.faults import Faults, describe
@@ -32,7 +33,7 @@ from tb_nnhealth.record.health_entries import (
     StatsRecord,
 )
 from tb_nnhealth.record.health_log import CaptureState, HealthLog
-from tb_nnhealth.record.plain_table import PlainTable
+from tb_nnhealth.record.plain_table import PlainTable, Shaped
 from tb_nnhealth.record.row_order import RowOrder, placed
 
 if TYPE_CHECKING:
@@ -274,15 +275,52 @@ class Recorder:
         ``schema.KINDS``, statistics ``schema.STATISTICS``; what is left out was not measured. Raises ValueError or
         TypeError for a name, kind, statistic or value that is none; nothing is written then.
         """
+        self._record(step, statistics)
+
+    def _record(
+        self, step: int, statistics: Mapping[str, Mapping[str, float]], arrays: Mapping[str, Shaped] | None = None
+    ) -> None:
         step = int(step)
         if self._own is None:
             self._own = self.open_watch(), PlainTable(self._framework)
         stream, table = self._own
-        values, grown = table.values(statistics)
+        values, grown = table.values(statistics, arrays)
         self._is_open = True
         if grown:
             stream.layout(table.layout)
         stream.stats(step, values)
+
+    def measure(
+        self,
+        step: int,
+        *,
+        weights: Any = None,
+        gradients: Any = None,
+        updates: Any = None,
+        activations: Any = None,
+        activation_gradients: Any = None,
+        inputs: Any = None,
+        predictions: Any = None,
+        targets: Any = None,
+        loss: Any = None,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Records the statistics of arrays at ``step``, from any framework whose arrays NumPy can read.
+
+        Arrays of any shape and real dtype stand alone or nested in mappings, sequences and dataclasses, whose keys,
+        places and fields make their names: ``{"hidden": {"weight": w}}`` is ``hidden.weight``. Weights, gradients and
+        updates of one parameter must have one name; ``updates`` are weights after the step minus before, and a matrix's
+        last dimension is its outputs. Activations are named after their layers. What has a gradient or an update counts
+        as trained. Of nested inputs, predictions, targets and losses the first is taken. Raises TypeError for what is
+        no array of real numbers; nothing is written then.
+        """
+        given = {
+            schema.WEIGHT: weights, schema.GRADIENT: gradients, schema.UPDATE: updates,
+            schema.ACTIVATION: activations, schema.ACTIVATION_GRADIENT: activation_gradients,
+            schema.INPUT: inputs, schema.PREDICTION: predictions, schema.TARGET: targets, schema.LOSS: loss,
+            schema.LEARNING_RATE: None if learning_rate is None else {"0": learning_rate},
+        }  # fmt: skip
+        self._record(step, *plain_arrays.measured(given))
 
     def add_preflight(self, report: PreflightReport) -> None:
         """Adds what the checks before training said, which ``preflight(writer=...)`` does by itself."""

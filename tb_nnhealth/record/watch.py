@@ -222,8 +222,16 @@ def _hookable(optimizer: Any) -> Any:
     while inner is not None and seen < 8:
         if isinstance(inner, torch.optim.Optimizer) and "_optimizer_step_pre_hooks" in vars(inner):
             return inner
-        inner, seen = vars(inner).get("optimizer") if hasattr(inner, "__dict__") else None, seen + 1
+        inner, seen = _wrapped(inner), seen + 1
     raise ValueError(
         f"watch() expects a torch.optim.Optimizer or a wrapper of one in its attribute 'optimizer', "
         f"found {type(optimizer).__name__}, whose steps cannot be seen"
     )
+
+
+def _wrapped(optimizer: Any) -> Any:
+    """What a wrapper holds in its attribute or property ``optimizer``, or None."""
+    try:
+        return getattr(optimizer, "optimizer", None)
+    except Exception:
+        return None

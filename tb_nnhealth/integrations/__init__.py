@@ -1,0 +1,1 @@
+"""One line for each trainer that people use. A module imports its trainer's library when it is imported itself."""
