@@ -12,7 +12,7 @@ import torch
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.integrations.watching import directory_of_rank_zero, own_criterion, watch_options
 from tb_nnhealth.record.faults import describe, warn
-from tb_nnhealth.record.rank_exchange import job
+from tb_nnhealth.record.rank_store import job
 from tb_nnhealth.record.summary_writer import SummaryWriter
 from tb_nnhealth.record.watch import Watch
 

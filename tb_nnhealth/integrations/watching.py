@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.modules.loss import _Loss
 
-from tb_nnhealth.record.rank_exchange import job
+from tb_nnhealth.record.rank_store import job
 from tb_nnhealth.record.summary_writer import SummaryWriter
 
 _OPTIONS = inspect.signature(SummaryWriter.watch).parameters.keys() - {"self", "model", "optimizer"}
