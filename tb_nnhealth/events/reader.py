@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth.events.framing import FOOTER_BYTES, HEADER_BYTES
-from tb_nnhealth.events.scan import Outcome, Scanned, scan
+from tb_nnhealth.events.scan import Chunk, Outcome, Scanned, scan
 from tb_nnhealth.events.storage import LOCAL, Storage
 from tb_nnhealth.history import Problem
 
@@ -29,7 +29,7 @@ class Read(NamedTuple):
     """An event (``event_pb2.Event``), or None at the end of a chunk; and how far the scan of the chunk has come."""
 
     event: Any
-    chunk: bytes
+    chunk: Chunk
     scanned: Scanned
 
 
@@ -77,16 +77,17 @@ class EventFile:
             self._stopped = f"cannot be read: {error.strerror or error}"
 
     def _chunks(self, columns: Any) -> Iterator[Read]:
-        missing = HEADER_BYTES
+        missing, chunk = HEADER_BYTES, Chunk()
         while missing and self.offset < self._size:
-            chunk = self._storage.read(self.path, self.offset, min(max(missing, CHUNK_BYTES), self._size - self.offset))
+            count = min(max(missing, CHUNK_BYTES), self._size - self.offset)
+            chunk.fill(self._storage, self.path, self.offset, count)
             if len(chunk) < missing:
                 break
             missing = yield from self._events_of(chunk, columns)
         if self.offset < self._size and not self._stopped:
             self._stop("the record there is incomplete: the file was cut off, or is still being written")
 
-    def _events_of(self, chunk: bytes, columns: Any) -> Generator[Read, None, int]:
+    def _events_of(self, chunk: Chunk, columns: Any) -> Generator[Read, None, int]:
         """The events of the whole records in ``chunk``; returns the bytes needed for one more, 0 to stop."""
         begin, at = self.offset, 0
         while at <= len(chunk):
@@ -95,7 +96,7 @@ class EventFile:
             self.offset = begin + at
             if scanned.outcome == Outcome.RECORD:
                 try:
-                    event = event_pb2.Event.FromString(chunk[scanned.start : scanned.start + scanned.length])
+                    event = event_pb2.Event.FromString(chunk.copied(scanned.start, scanned.length))
                 except (DecodeError, ValueError):  # ValueError: the pure Python runtime's, for text that is not UTF-8
                     self._pass_over(_DAMAGED, scanned.length)
                 else:

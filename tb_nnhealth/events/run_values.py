@@ -16,11 +16,15 @@ from tensorboard.compat.proto import types_pb2
 from tb_nnhealth import schema
 from tb_nnhealth.events.decode import SCALARS_PLUGIN, Decoder, Tag, Value
 from tb_nnhealth.events.reader import EventFile
+from tb_nnhealth.events.scan import Chunk
 from tb_nnhealth.history import Floats, Problem
 from tb_nnhealth.native import core
 
-POINTS_HELD = 1 << 19
-"""Points of scalars that the columns hold before they are handed on: 14 MB, and as much again while they are sorted."""
+POINTS_HELD = 1 << 14
+POINTS_OF_A_TAG = 512
+"""Points of scalars that wait in the columns to be handed on together: so many, and so many for each tag."""
+MOST_POINTS_HELD = 1 << 19
+"""14 MB, and as much again while they are sorted."""
 _TABLE = np.dtype([("tag", "i8"), ("step", "i8"), ("wall", "f8"), ("at", "i8"), ("sizes", "i8", 3)])
 _OTHER, _SCALAR, _OURS = 0, 1, 2  # as in native/tags.h
 _SHAPES = {
@@ -81,14 +85,18 @@ class RunValues:
         for event, chunk, scanned in file.pieces(self._columns):
             self._meet(scanned.tags)
             if event is None:
-                yield from self._taken(chunk, scanned.points >= POINTS_HELD)
+                yield from self._taken(chunk, scanned.points >= self._enough)
                 continue
             values = list(self._decoder.values(event, file.path))
             if values:
                 yield from self._taken(chunk)
                 yield from values
             self._tell_owners(event)
-        yield from self._taken(b"")
+        yield from self._taken(None)
+
+    @property
+    def _enough(self) -> int:
+        return min(MOST_POINTS_HELD, POINTS_HELD + POINTS_OF_A_TAG * len(self._tags))
 
     def _meet(self, count: int) -> None:
         if count > len(self._tags):
@@ -117,12 +125,14 @@ class RunValues:
         shape = _SHAPES.get("coarser" if ours.level else ours.series) if ours else None
         return (_OURS, *shape) if shape else (_OTHER,)
 
-    def _taken(self, chunk: bytes, points: bool = True) -> Iterator[Many]:
+    def _taken(self, chunk: Chunk | None, points: bool = True) -> Iterator[Many]:
         """What the columns hold of ``chunk``, and of the scalars of all chunks."""
         if self._columns is None:
             return
         if points:
             yield from self._points()
+        if chunk is None:
+            return
         tables = np.frombuffer(core.take_tables(self._columns), _TABLE)
         for number in np.unique(tables["tag"]):
             ours = self._decoder.ours(self._tags[number])
@@ -138,14 +148,13 @@ class RunValues:
             yield Points(self._tags[number], steps[place], walls[place], values[place])
 
 
-def _records(tag: Tag, chunk: bytes, tables: NDArray[np.void]) -> Iterator[Records | HistogramRecords]:
+def _records(tag: Tag, chunk: Chunk, tables: NDArray[np.void]) -> Iterator[Records | HistogramRecords]:
     """Neighbours of one shape together."""
     sizes = tables["sizes"]
     changes = np.flatnonzero((sizes[1:] != sizes[:-1]).any(axis=1)) + 1
     for some in np.split(tables, changes):
-        shape = tuple(some["sizes"][0, :2].tolist())
-        stored = core.gather(chunk, some["at"].tobytes(), 4 * shape[0] * shape[1])
-        steps, walls = some["step"].copy(), some["wall"].copy()
-        values = np.frombuffer(stored, "<f4" if tag.series == "stats" else "<i4").reshape(len(some), *shape)
+        values = np.empty((len(some), *some["sizes"][0, :2].tolist()), "<f4" if tag.series == "stats" else "<i4")
+        core.gather(chunk.address, len(chunk), some["at"].tobytes(), values[0].nbytes, values.ctypes.data)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        steps, walls = some["step"].copy(), some["wall"].copy()
         yield (Records if tag.series == "stats" else HistogramRecords)(tag.watch, steps, walls, values)

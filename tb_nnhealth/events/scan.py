@@ -9,7 +9,10 @@ import struct
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tb_nnhealth.events.framing import FOOTER_BYTES, HEADER_BYTES, masked_crc
+from tb_nnhealth.events.storage import Storage
 from tb_nnhealth.native import core
 
 _HEADER = struct.Struct("<QI")
@@ -50,23 +53,47 @@ class Scanned(NamedTuple):
     """Known to the columns by now."""
 
 
-def scan(columns: Any, chunk: bytes, at: int, left: int, limit: int) -> Scanned:
-    """Goes on from ``chunk[at]`` to the next record that is not plain, or to what ends the scan before one.
+class Chunk:
+    """A piece of a file, in memory that the next piece takes over."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+        self.address = 0
+        self.view = memoryview(b"")
+        """The piece."""
+
+    def fill(self, storage: Storage, path: str, offset: int, count: int) -> None:
+        """Reads up to ``count`` bytes from ``offset`` on; fewer at the end of the file. Raises OSError."""
+        if count > len(self._memory):
+            self._memory = np.empty(count, np.uint8)
+            self.address = self._memory.ctypes.data
+        whole = self._memory.data
+        self.view = whole[: storage.read_into(whole[:count], path, offset)]
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def copied(self, start: int, length: int) -> bytes:
+        return bytes(self.view[start : start + length])
+
+
+def scan(columns: Any, chunk: Chunk, at: int, left: int, limit: int) -> Scanned:
+    """Goes on from the chunk's byte ``at`` to the next record that is not plain, or to what ends the scan before one.
 
     ``left`` are the bytes of the file from the chunk's beginning on, ``limit`` those of data that may be read at once.
     Plain events go into the native ``columns``; with None, and without the native core, no event is plain.
     """
     if core is None:
-        return scan_in_python(chunk, at, left, limit)
-    return Scanned._make(core.scan(columns, chunk, at, left, limit))
+        return scan_in_python(chunk.view, at, left, limit)
+    return Scanned._make(core.scan(columns, chunk.address, len(chunk), at, left, limit))
 
 
-def scan_in_python(chunk: bytes, at: int, left: int, limit: int) -> Scanned:
+def scan_in_python(chunk: memoryview, at: int, left: int, limit: int) -> Scanned:
     """``scan`` without the native core: every record is one to stop at."""
     if len(chunk) - at < HEADER_BYTES:
         return Scanned(Outcome.MORE, at, 0, HEADER_BYTES)
     length, length_crc = _HEADER.unpack_from(chunk, at)
-    if masked_crc(chunk[at : at + 8]) != length_crc:
+    if masked_crc(bytes(chunk[at : at + 8])) != length_crc:
         return Scanned(Outcome.BAD_LENGTH, at, 0, 0)
     record = HEADER_BYTES + length + FOOTER_BYTES
     if at + record > left:
@@ -76,6 +103,6 @@ def scan_in_python(chunk: bytes, at: int, left: int, limit: int) -> Scanned:
     if at + record > len(chunk):
         return Scanned(Outcome.MORE, at, 0, record)
     start = at + HEADER_BYTES
-    if masked_crc(chunk[start : start + length]) != _CRC.unpack_from(chunk, start + length)[0]:
+    if masked_crc(bytes(chunk[start : start + length])) != _CRC.unpack_from(chunk, start + length)[0]:
         return Scanned(Outcome.BAD_DATA, at, 0, 0)
     return Scanned(Outcome.RECORD, at + record, start, length)

@@ -30,8 +30,8 @@ class Storage(Protocol):
         """Bytes in a file. Raises OSError for what is no regular file."""
         ...
 
-    def read(self, path: str, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes from ``offset`` on; fewer at the end of the file. Never blocks."""
+    def read_into(self, memory: memoryview, path: str, offset: int) -> int:
+        """Fills ``memory`` with bytes from ``offset`` on; returns how many: fewer at the file's end. Never blocks."""
         ...
 
     def join(self, directory: str, name: str) -> str: ...
@@ -60,13 +60,13 @@ class LocalStorage:
     def size(self, path: str) -> int:
         return _regular(path, os.stat(path)).st_size
 
-    def read(self, path: str, offset: int, count: int) -> bytes:
+    def read_into(self, memory: memoryview, path: str, offset: int) -> int:
         # A pipe in the place of a file would block open() for ever, hence O_NONBLOCK and a second look.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             _regular(path, os.fstat(descriptor))
             file.seek(offset)
-            return _read_fully(file, count)
+            return _read_fully(file, memory)
 
     def join(self, directory: str, name: str) -> str:
         return os.path.join(directory, name)
@@ -102,15 +102,14 @@ def _regular(path: str, status: os.stat_result) -> os.stat_result:
 
 
 class _Raw(Protocol):
-    def read(self, count: int, /) -> bytes | None: ...
+    def readinto(self, memory: memoryview, /) -> int | None: ...
 
 
-def _read_fully(file: _Raw, count: int) -> bytes:
-    parts = []
-    while count > 0:
-        part = file.read(count)
-        if not part:
+def _read_fully(file: _Raw, memory: memoryview) -> int:
+    done = 0
+    while done < len(memory):
+        count = file.readinto(memory[done:])
+        if not count:
             break
-        parts.append(part)
-        count -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        done += count
+    return done

@@ -131,17 +131,16 @@ static Outcome run(Columns *columns, Scan *scan, Slice *record, int *no_memory) 
 
 static PyObject *scan(PyObject *module, PyObject *args) {
     PyObject *capsule;
-    const char *chunk;
-    Py_ssize_t length;
-    long long at, left, limit;
-    if (!PyArg_ParseTuple(args, "Oy#LLL", &capsule, &chunk, &length, &at, &left, &limit)) return NULL;
+    unsigned long long address;
+    long long length, at, left, limit;
+    if (!PyArg_ParseTuple(args, "OKLLLL", &capsule, &address, &length, &at, &left, &limit)) return NULL;
     if (at < 0 || at > length || left < length || limit < 0) {
-        PyErr_SetString(PyExc_ValueError, "scan: expected 0 <= at <= len(chunk) <= left, and a limit");
+        PyErr_SetString(PyExc_ValueError, "scan: expected 0 <= at <= length <= left, and a limit");
         return NULL;
     }
     Columns *columns = NULL;
     if (capsule != Py_None && !(columns = columns_of(capsule))) return NULL;
-    Scan scan = {(const uint8_t *)chunk, (uint64_t)length, (uint64_t)at, (uint64_t)left, (uint64_t)limit};
+    Scan scan = {(const uint8_t *)(uintptr_t)address, (uint64_t)length, (uint64_t)at, (uint64_t)left, (uint64_t)limit};
     Slice record = {scan.chunk, 0};
     Outcome outcome;
     int no_memory = 0;
@@ -231,10 +230,12 @@ static PyObject *take_tables(PyObject *module, PyObject *capsule) {
 }
 
 static PyObject *gather(PyObject *module, PyObject *args) {
-    const char *chunk, *places;
-    Py_ssize_t length, places_length;
-    long long each;
-    if (!PyArg_ParseTuple(args, "y#y#L", &chunk, &length, &places, &places_length, &each)) return NULL;
+    const char *places;
+    Py_ssize_t places_length;
+    unsigned long long address, out;
+    long long length, each;
+    if (!PyArg_ParseTuple(args, "KLy#LK", &address, &length, &places, &places_length, &each, &out)) return NULL;
+    const char *chunk = (const char *)(uintptr_t)address;
     Py_ssize_t count = places_length / 8;
     for (Py_ssize_t i = 0; i < count; i++) {
         int64_t at;
@@ -244,18 +245,14 @@ static PyObject *gather(PyObject *module, PyObject *args) {
             return NULL;
         }
     }
-    if (each && count > PY_SSIZE_T_MAX / each) return PyErr_NoMemory();
-    PyObject *gathered = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(count * each));
-    if (!gathered) return NULL;
-    char *out = PyBytes_AsString(gathered);
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t i = 0; i < count; i++) {
         int64_t at;
         memcpy(&at, places + 8 * i, 8);
-        memcpy(out + i * each, chunk + at, (size_t)each);
+        memcpy((char *)(uintptr_t)out + i * each, chunk + at, (size_t)each);
     }
     Py_END_ALLOW_THREADS
-    return gathered;
+    Py_RETURN_NONE;
 }
 
 PyMethodDef event_methods[] = {
@@ -268,13 +265,13 @@ PyMethodDef event_methods[] = {
      "of that TensorProto.dtype and shape (size 0: any). Returns the tag's number."},
     {"tags", tags_from, METH_VARARGS, "tags(columns, first): the tags met, as bytes, from that number on."},
     {"scan", scan, METH_VARARGS,
-     "scan(columns or None, chunk, at, left, limit): (outcome, at, start, length, points, tables, tags); "
+     "scan(columns or None, address, length, at, left, limit) of a chunk: (outcome, at, start, length, points, tables, tags); "
      "takes plain events into the columns on its way. events/scan.py says what the outcomes mean."},
     {"take_points", take_points, METH_O,
      "take_points(columns): (points of each tag, steps int64, walls float64, values float64), sorted by tag."},
     {"take_tables", take_tables, METH_O,
      "take_tables(columns): rows of seven 8-byte fields: tag, step, wall (float64), place of the elements in the chunk, "
      "three sizes."},
-    {"gather", gather, METH_VARARGS, "gather(chunk, places int64, each): the `each` bytes from every place on, joined."},
+    {"gather", gather, METH_VARARGS, "gather(address, length, places, each, out): of a chunk the `each` bytes from every place on (int64), to an address."},
     {NULL, NULL, 0, NULL},
 };

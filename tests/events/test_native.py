@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import google_crc32c
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,16 +51,21 @@ def test_what_is_not_bytes_is_refused() -> None:
         with pytest.raises(TypeError):
             call(bytearray(b"x"))
     with pytest.raises(ValueError, match="0 <= at"):
-        core.scan(None, b"xyz", 4, 3, LIMIT)
+        core.scan(None, 0, 3, 4, 3, LIMIT)
     with pytest.raises(ValueError, match="Capsule"):
         core.take_points(object())
 
 
-def outcomes(chunk: bytes, left: int, scan: object) -> list[Scanned]:
+def native_scan(chunk: memoryview, at: int, left: int, limit: int) -> Scanned:
+    memory = np.frombuffer(chunk, np.uint8)
+    return Scanned._make(core.scan(None, memory.ctypes.data, len(memory), at, left, limit))
+
+
+def outcomes(chunk: memoryview, left: int, scan: Callable[..., Scanned]) -> list[Scanned]:
     """All that a scan of ``chunk`` comes upon."""
     found, at = [], 0
     while at <= len(chunk):
-        scanned = scan(chunk, at, left, LIMIT)  # type: ignore[operator]
+        scanned = scan(chunk, at, left, LIMIT)
         found.append(scanned)
         if scanned.outcome not in (Outcome.RECORD, Outcome.TOO_LONG):
             break
@@ -71,8 +78,8 @@ def outcomes(chunk: bytes, left: int, scan: object) -> list[Scanned]:
 @given(damaged(st.lists(st.binary(max_size=40) | st.binary(min_size=380, max_size=420), max_size=6)), st.data())
 def test_scans_of_damaged_files_have_the_same_outcomes(whole: bytes, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(whole)))
-    ours = outcomes(whole[:cut], len(whole), lambda *args: Scanned._make(core.scan(None, *args)))
-    assert ours == outcomes(whole[:cut], len(whole), scan_in_python)
+    chunk = memoryview(whole)[:cut]
+    assert outcomes(chunk, len(whole), native_scan) == outcomes(chunk, len(whole), scan_in_python)
 
 
 @native
@@ -81,5 +88,5 @@ def test_scans_of_damaged_files_have_the_same_outcomes(whole: bytes, data: st.Da
 def test_lengths_at_their_bounds(length: int, behind: int) -> None:
     header = struct.pack("<Q", length)
     whole = header + struct.pack("<I", masked_crc(header)) + bytes(behind)
-    ours = Scanned._make(core.scan(None, whole, 0, len(whole), LIMIT))
-    assert ours == scan_in_python(whole, 0, len(whole), LIMIT)
+    at = memoryview(whole), 0, len(whole), LIMIT
+    assert native_scan(*at) == scan_in_python(*at)

@@ -76,9 +76,9 @@ def test_records_longer_than_a_chunk_and_chunks_that_end_anywhere(log: Log, monk
 class _Counting(LocalStorage):
     longest = 0
 
-    def read(self, path: str, offset: int, count: int) -> bytes:
-        self.longest = max(self.longest, count)
-        return super().read(path, offset, count)
+    def read_into(self, memory: memoryview, path: str, offset: int) -> int:
+        self.longest = max(self.longest, len(memory))
+        return super().read_into(memory, path, offset)
 
 
 def _length(length: int) -> bytes:
@@ -180,7 +180,7 @@ def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     assert payloads(file) == []
     assert "not a regular file" in messages(file)
     with pytest.raises(OSError, match="not a regular file"):
-        LocalStorage().read(str(path), 0, 10)
+        LocalStorage().read_into(memoryview(bytearray(10)), str(path), 0)
 
 
 def test_a_directory_in_the_place_of_a_file(tmp_path: Path) -> None:

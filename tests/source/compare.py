@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
 import numpy as np
 
+from tb_nnhealth.events import run_values, scan
 from tb_nnhealth.history import History, Run
 
 
@@ -34,3 +40,23 @@ def assert_same_history(one: History, other: History) -> None:
         for subject in one.subjects(kind):
             for ours, theirs in zip(one.histograms(kind, subject), other.histograms(kind, subject), strict=True):
                 np.testing.assert_array_equal(ours, theirs, err_msg=f"histograms of {kind} {subject}")
+
+
+@contextmanager
+def without_native() -> Iterator[None]:
+    with mock.patch.object(scan, "core", None), mock.patch.object(run_values, "core", None):
+        yield
+
+
+def logs_of(run: Run) -> list[Any]:
+    watches = [log for h in run.watches.values() for log in (h._records, h._histograms)]
+    return [*(series._log for series in run.scalars.values()), *watches]
+
+
+def assert_same_to_the_last_detail(one: Run, other: Run) -> None:
+    """Also in what later appends depend on."""
+    assert_same_run(one, other)
+    assert one.problems == other.problems
+    for ours, theirs in zip(logs_of(one), logs_of(other), strict=True):
+        for name in ("stride", "_pins", "_next", "changes", "capacity"):
+            assert getattr(ours, name) == getattr(theirs, name), name

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,35 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tb_nnhealth import history, schema
-from tb_nnhealth.events import reader, run_values, scan
-from tb_nnhealth.history import Run
+from tb_nnhealth.events import reader, run_values
 from tb_nnhealth.native import core
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.source.run_files import RunFiles
 
-from .compare import assert_same_run
+from .compare import assert_same_to_the_last_detail, without_native
+from .fuzz import fuzz
 
 pytestmark = pytest.mark.skipif(core is None, reason="the native core is not built")
-
-
-@contextmanager
-def without_native() -> Iterator[None]:
-    with mock.patch.object(scan, "core", None), mock.patch.object(run_values, "core", None):
-        yield
-
-
-def logs_of(run: Run) -> list[Any]:
-    watches = [log for h in run.watches.values() for log in (h._records, h._histograms)]
-    return [*(series._log for series in run.scalars.values()), *watches]
-
-
-def assert_same(one: Run, other: Run) -> None:
-    """To the last detail that later appends depend on."""
-    assert_same_run(one, other)
-    assert one.problems == other.problems
-    for ours, theirs in zip(logs_of(one), logs_of(other), strict=True):
-        for name in ("stride", "_pins", "_next", "changes", "capacity"):
-            assert getattr(ours, name) == getattr(theirs, name), name
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
@@ -62,7 +39,11 @@ def test_damaged_and_growing_logs(tmp_path: Path, whole: bytes, data: st.DataObj
             found = ours.refresh([str(path)])
             with without_native():
                 expected = theirs.refresh([str(path)])
-            assert_same(found, expected)
+            assert_same_to_the_last_detail(found, expected)
+
+
+def test_thousands_of_mutated_files() -> None:
+    fuzz(3000, seed=1)
 
 
 def test_most_of_a_log_is_plain(tmp_path: Path) -> None:
@@ -79,7 +60,7 @@ def test_most_of_a_log_is_plain(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bound", [100, 65536])
 def test_many_points_of_many_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
     monkeypatch.setattr(history, "POINTS_KEPT", bound)
-    monkeypatch.setattr(run_values, "POINTS_HELD", 64)
+    monkeypatch.setattr(run_values, "MOST_POINTS_HELD", 64)
     monkeypatch.setattr(reader, "CHUNK_BYTES", 1000)
     log = Log(tmp_path)
     rng = np.random.default_rng(0)
@@ -91,4 +72,4 @@ def test_many_points_of_many_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             log.start(600)
     with without_native():
         expected = RunFiles("run").refresh([str(log.path)])
-    assert_same(RunFiles("run").refresh([str(log.path)]), expected)
+    assert_same_to_the_last_detail(RunFiles("run").refresh([str(log.path)]), expected)
