@@ -17,6 +17,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_
 
 from tb_nnhealth import schema
 from tb_nnhealth.messages import PluginData
+from tb_nnhealth.native import core
 
 _DOUBLE = struct.Struct("<d")
 FILE_VERSION = "brain.Event:2"
@@ -58,7 +59,13 @@ def text(tag: str, step: int, wall: float, payload: bytes, first: bool) -> bytes
 def _array(tag: str, step: int, wall: float, values: NDArray[Any], dtype: int, first: bool) -> bytes:
     if first or not values.size:
         return _message_array(tag, step, wall, values, dtype, first)
-    return _array_by_hand(tag, step, wall, values, dtype)
+    if core is None:
+        return _array_by_hand(tag, step, wall, values, dtype)
+    values = np.ascontiguousarray(values)
+    serialized: bytes = core.array_event(
+        *_array_prefix(tag, dtype, values.shape), step, wall, values.ctypes.data, values.nbytes
+    )
+    return serialized
 
 
 def _array_by_hand(tag: str, step: int, wall: float, values: NDArray[Any], dtype: int) -> bytes:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "crc32c.h"
+#include "encode.h"
 #include "framing.h"
 #include "plain.h"
 
@@ -47,6 +48,34 @@ static PyObject *frame(PyObject *module, PyObject *argument) {
         Py_END_ALLOW_THREADS
     }
     return record;
+}
+
+static PyObject *array_event(PyObject *module, PyObject *args) {
+    const char *value, *tensor;
+    Py_ssize_t value_length, tensor_length;
+    long long step;
+    unsigned long long address, length;
+    ArrayEvent event;
+    if (!PyArg_ParseTuple(args, "y#y#LdKK", &value, &value_length, &tensor, &tensor_length, &step, &event.wall, &address,
+                          &length))
+        return NULL;
+    event.step = step;
+    event.value = (Slice){(const uint8_t *)value, (uint64_t)value_length};
+    event.tensor = (Slice){(const uint8_t *)tensor, (uint64_t)tensor_length};
+    event.content = (Slice){(const uint8_t *)(uintptr_t)address, length};
+    uint64_t size = array_event_size(&event);
+    if (size > PY_SSIZE_T_MAX) return PyErr_NoMemory();
+    PyObject *serialized = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (!serialized) return NULL;
+    uint8_t *out = (uint8_t *)PyBytes_AsString(serialized);
+    if (length < WORTH_RELEASING) {
+        write_array_event(out, &event);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        write_array_event(out, &event);
+        Py_END_ALLOW_THREADS
+    }
+    return serialized;
 }
 
 /* --- columns ------------------------------------------------------------------------------------------------------ */
@@ -259,6 +288,9 @@ PyMethodDef event_methods[] = {
     {"masked_crc", masked_crc, METH_O, "masked_crc(data): the masked CRC-32C of bytes."},
     {"portable_masked_crc", portable_masked_crc, METH_O, "masked_crc without the processor's instruction."},
     {"frame", frame, METH_O, "frame(data): bytes as one record of an event file."},
+    {"array_event", array_event, METH_VARARGS,
+     "array_event(value, tensor, step, wall, address, length): the serialized Event of a record whose elements lie at an "
+     "address; events/encode.py makes what stands before them in its messages."},
     {"columns", new_columns, METH_NOARGS, "columns(): for the plain events of one run; for one thread at a time."},
     {"own", own, METH_VARARGS, 
      "own(columns, tag, owner, type, rank, *sizes): whose a tag is: 0 anybody's, 1 a scalar, 2 a table of 4-byte elements "
