@@ -296,7 +296,7 @@ class EventFile:
 _files: weakref.WeakSet[EventFile] = weakref.WeakSet()
 
 
-def _close_all() -> None:
+def close_all() -> None:
     """At exit: nothing that was put is lost, though nobody called ``close``."""
     deadline = time.monotonic() + FLUSH_SECONDS
     files = list(_files)
@@ -307,4 +307,4 @@ def _close_all() -> None:
         file.close(max(0.0, deadline - time.monotonic()))
 
 
-atexit.register(_close_all)
+atexit.register(close_all)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
+from tb_nnhealth.record.event_file import close_all
 from tb_nnhealth.record.faults import describe
 from tb_nnhealth.record.rank_digest import Digest
 from tb_nnhealth.record.rank_store import Mailbox
@@ -85,7 +86,7 @@ class Exchange:
     def post(self, kind: int, index: int, payload: bytes) -> None:
         """Sends a message on the step ``index`` to rank 0; from rank 0 to nobody."""
         if self.rank:
-            self.submit(lambda: self.mailbox.post(_HEADER.pack(kind, index) + payload))
+            self.submit(lambda: self._send(_HEADER.pack(kind, index) + payload))
 
     def give(self, digest: Digest) -> None:
         """Takes this rank's digest of a step: sends it, or on rank 0 keeps it to compare others with."""
@@ -110,7 +111,7 @@ class Exchange:
 
     def await_digests(self, index: int) -> None:
         """Waits until the digests of a step have come from all ranks compared, as long as there is hope."""
-        self._await(lambda: [r for r in self.compared if r != self.rank and self._newest_of(r) < index])
+        self._await(lambda: [r for r in self.compared if r != self.rank and self._newest_of(r) < index], first=PATIENCE)
 
     def collect(self, kind: int, index: int, ranks: Collection[int]) -> dict[int, bytes] | None:
         """The messages of a kind and a step from ``ranks``, by rank; None where one has not come. Waits for them."""
@@ -160,8 +161,13 @@ class Exchange:
     def _newest_of(self, rank: int) -> int:
         return self._latest.get(rank, -1)
 
-    def _await(self, lacking: Callable[[], list[int]], hopeless: Callable[[], bool] = lambda: False) -> None:
-        """Waits while a rank that is not late is lacking. A rank waited for in vain is late until it has caught up."""
+    def _await(
+        self, lacking: Callable[[], list[int]], hopeless: Callable[[], bool] = lambda: False, *, first: float = 0.0
+    ) -> None:
+        """Waits while a rank that is not late is lacking. A rank waited for in vain is late until it has caught up.
+
+        ``first``: seconds for those never heard of, by default FIRST_PATIENCE.
+        """
         begun = time.monotonic()
         with self._changed:
             self._awaiting += 1
@@ -171,7 +177,7 @@ class Exchange:
                     missing = [rank for rank in lacking() if rank not in self._late]
                     if not missing or not self.mailbox.there:
                         return
-                    patience = PATIENCE if all(rank in self._latest for rank in missing) else FIRST_PATIENCE
+                    patience = PATIENCE if all(rank in self._latest for rank in missing) else first or FIRST_PATIENCE
                     left = begun + patience - time.monotonic()
                     if left <= 0:
                         self._late.update(missing)
@@ -218,11 +224,7 @@ class Exchange:
         return any(self._newest_of(rank) < self._expected for rank in self._heard)
 
     def _meet(self) -> None:
-        if not self.rank:
-            self.first_directory = self._directory
-            self.mailbox.put("directory", self._directory)
-        else:
-            self.first_directory = self.mailbox.get("directory")
+        self.first_directory = self.mailbox.meet(self._directory)
 
     def publish(self, schedule: str) -> None:
         """On rank 0: tells the others which steps are measured."""
@@ -232,9 +234,12 @@ class Exchange:
         """On another rank: looks for what rank 0 has published; returns at once."""
         self.submit(self._hear)
 
-    def _hear(self) -> None:
+    def _send(self, message: bytes) -> None:
         if self.first_directory is None:
             self._meet()
+        self.mailbox.post(message)
+
+    def _hear(self) -> None:
         self.schedule = self.mailbox.get("schedule") or ""
 
     def _fetch(self) -> None:
@@ -262,8 +267,13 @@ _exchanges: weakref.WeakSet[Exchange] = weakref.WeakSet()
 
 
 def _stop_all() -> None:
-    """At exit: a thread that came back from the store to an interpreter that has ended would abort the process."""
+    """At exit, once all is told: a thread that came back to an interpreter that has ended would abort the process."""
     exchanges = list(_exchanges)
+    if any(exchange.rank == 0 for exchange in exchanges):
+        close_all()
+    for exchange in exchanges:
+        if exchange.rank:
+            exchange.settle(_EXIT_SECONDS)
     for exchange in exchanges:
         exchange.stop()
     deadline = time.monotonic() + _EXIT_SECONDS

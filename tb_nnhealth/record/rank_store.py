@@ -11,7 +11,7 @@ RING = 32
 _FILE_BYTES = 1 << 24
 """What a store that is a file, which only ever grows, is given."""
 _opened: Counter[str] = Counter()
-"""Mailboxes so far by name of the watch: what an earlier one left in the store is not taken for the present one's."""
+"""Mailboxes so far by name of the watch, which tells those of one name apart."""
 
 
 def job() -> tuple[int, int]:
@@ -27,8 +27,8 @@ class Mailbox:
 
     def __init__(self, watch: str, rank: int) -> None:
         _opened[watch] += 1
-        self.prefix = f"nnhealth/{watch}/{_opened[watch]}"
-        self._rank = rank
+        self._watch, self._rank = watch, rank
+        self._number = _opened[watch]
         self._posted = self._bytes = 0
         self._seen: dict[int, int] = {}
 
@@ -37,7 +37,27 @@ class Mailbox:
         distributed = sys.modules.get("torch.distributed")
         if distributed is None or not distributed.is_initialized():
             return None
-        return distributed.PrefixStore(self.prefix, distributed.distributed_c10d._get_default_store())
+        default = distributed.distributed_c10d._get_default_store()
+        return distributed.PrefixStore(f"nnhealth/{self._watch}/{self._number}", default)
+
+    def meet(self, directory: str) -> str | None:
+        """The log directory of rank 0, which tells it; None where it is not known yet."""
+        store = self.store()
+        if store is None:
+            return None
+        if not self._rank:
+            store.set("directory", directory)
+            store.underlying_store.set(f"nnhealth/{self._watch}", str(self._number))
+            return directory
+        found = self.get("directory")
+        key = f"nnhealth/{self._watch}"
+        if found is None and store.underlying_store.check([key]):
+            newest = int(store.underlying_store.get(key))
+            if newest > self._number:  # rank 0 has watched more often than this rank
+                self._number = _opened[self._watch] = newest
+                self._posted = 0
+                found = self.get("directory")
+        return found
 
     @property
     def there(self) -> bool:
@@ -63,7 +83,8 @@ class Mailbox:
             return []
         count = int(store.get(f"{rank}/count"))
         first, self._seen[rank] = max(self._seen.get(rank, 0), count - RING), count
-        return [store.get(f"{rank}/{number % RING}") for number in range(first, count)]
+        keys = [f"{rank}/{number % RING}" for number in range(first, count)]
+        return [store.get(key) for key in keys if store.check([key])]
 
     def put(self, name: str, value: str) -> None:
         store = self.store()

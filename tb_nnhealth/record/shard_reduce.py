@@ -21,7 +21,7 @@ from tb_nnhealth.record.shard_pieces import Moments, Pieces
 from tb_nnhealth.record.shard_routes import Counts, StoreRoute, Table
 from tb_nnhealth.record.shards import Plan
 
-MEETING_SECONDS = 20.0
+MEETING_SECONDS = 10.0
 """How long a rank waits to hear the others' terms before it takes the way through the store."""
 COLLECTIVE_SECONDS = 30.0
 """How long a rank waits in an all-reduce for the others."""

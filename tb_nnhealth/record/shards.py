@@ -72,7 +72,7 @@ class Shards:
         """How they are split now; None where every one is whole."""
         entries, splits = [], []
         for parameter, entry in self._catalog.parameters():
-            if type(parameter) in _ORDINARY:
+            if type(parameter) in _ORDINARY and not _flattened(parameter):
                 continue
             own = self._split(parameter)
             gradient = own if parameter.grad is None else self._split(parameter.grad)
@@ -94,6 +94,8 @@ class Shards:
                 self._catalog.label(kind, entry, whole if len(split.holders) > 1 else split.held)
 
     def _split(self, tensor: Any) -> Split:
+        if type(tensor) in _ORDINARY:
+            return Split(SHARD)  # of what is not told
         kind = held(tensor)
         if kind != SHARD:
             return Split(kind)
@@ -104,6 +106,11 @@ class Shards:
             self._holders[mesh, placements] = holders
         by_rows = all(p.is_replicate() or getattr(p, "dim", -1) == 0 for p in placements)
         return Split(kind, holders, int(tensor._local_tensor.numel()), by_rows)
+
+
+def _flattened(parameter: Any) -> bool:
+    """Whether it is a piece of what FullyShardedDataParallel has flattened."""
+    return getattr(parameter, "_is_flat_param", False) or getattr(parameter, "_fsdp_flattened", False)
 
 
 def _holders(mesh: NDArray[np.int64], replicated: list[bool]) -> frozenset[int]:

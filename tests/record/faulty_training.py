@@ -51,6 +51,10 @@ def arguments(rank: int, case: str) -> dict[str, Any]:
 
 def train(rank: int, directory: Path, case: str) -> None:
     net = network()
+    if "watched-again" in case and not rank:
+        with SummaryWriter(directory / case / "before") as writer:
+            writer.watch(net, name=case)  # rank 0 has watched more often than others
+            writer.unwatch()
     with SummaryWriter(directory / case / "run") as writer:
         watch = None
         if "before-sharding" in case:

@@ -16,7 +16,7 @@ pytest.importorskip("torch.distributed.fsdp", reason="this torch has no FSDP2")
 SCRIPT = Path(__file__).with_name("faulty_training.py")
 STEPS = 20
 CASES = (
-    "unwatched", "raises", "removed", "other-cadence", "by-load", "watched-before-sharding", "join",
+    "unwatched", "raises", "removed", "other-cadence", "by-load", "watched-before-sharding", "watched-again", "join",
     "all-reduce-other-cadence", "all-reduce-unwatched", "all-reduce-removed", "all-reduce-by-load",
     "destroyed",
 )  # fmt: skip
@@ -104,6 +104,12 @@ def test_watch_before_sharding_follows_the_parameters(job: Path) -> None:
     assert all(measured(found, "watched-before-sharding", schema.WEIGHT))
     assert all(measured(found, "watched-before-sharding", schema.GRADIENT))
     assert dtypes(found, "watched-before-sharding") == {"float32"}
+
+
+def test_ranks_that_have_watched_unequally_often_find_each_other(job: Path) -> None:
+    found = run(job, "watched-again")
+    assert measured(found, "watched-again").count(True) >= STEPS - 1  # the first may come before they have met
+    assert notices(found) == ""
 
 
 def test_uneven_inputs_are_borne(job: Path) -> None:

@@ -12,7 +12,10 @@ from memory_recorder import MemoryRecorder
 from torch import nn
 
 from tb_nnhealth import schema
+from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.layout_names import Selection
 from tb_nnhealth.record.reduce_readable import readable
+from tb_nnhealth.record.shards import Shards
 from tb_nnhealth.record.watch import Watch
 
 distributed = pytest.importorskip("torch.distributed")
@@ -69,3 +72,18 @@ def test_distributed_data_parallel_model_keeps_its_names(mesh: Any) -> None:
     assert recorder.stream.subjects(schema.WEIGHT) == ["0.weight", "0.bias"]
     assert recorder.stream.subjects(schema.ACTIVATION) == ["0"]
     assert recorder.stream.errors == []
+
+
+def test_flattened_parameters_are_labelled_as_pieces(mesh: Any) -> None:
+    """Those of FullyShardedDataParallel, which takes no CPU; made and marked as it does."""
+    flat = pytest.importorskip("torch.distributed.fsdp._flat_param")
+    model = nn.Linear(2, 2)
+    model.weight = flat.FlatParameter(torch.ones(4))
+    flat._set_fsdp_flattened(model.bias)
+    catalog = Catalog(model, [], Selection(None, None))
+    shards = Shards(catalog, 0)
+    plan = shards.plan()
+    assert plan is not None
+    assert plan.holders == frozenset()
+    shards.label(plan, "")
+    assert [p.dtype for p in catalog.message().parameters] == ["float32 (shard)"] * 2
