@@ -1,4 +1,4 @@
-/* The module: its functions lie in tensors.c and events.c. */
+/* The module: its functions lie in tensors.c, events.c and columns.c. */
 #include "core.h"
 
 #include "crc32c.h"
@@ -7,7 +7,8 @@ static int execute(PyObject *module) {
     crc32c_prepare();
     choose_kernels();
     if (PyModule_AddFunctions(module, tensor_methods) < 0) return -1;
-    return PyModule_AddFunctions(module, event_methods);
+    if (PyModule_AddFunctions(module, event_methods) < 0) return -1;
+    return PyModule_AddFunctions(module, column_methods);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};

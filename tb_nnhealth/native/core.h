@@ -8,6 +8,10 @@
 /* Each ends with an entry of nulls. */
 extern PyMethodDef tensor_methods[];
 extern PyMethodDef event_methods[];
+extern PyMethodDef column_methods[];
+
+/* Bytes of work that the interpreter's lock is given away for. */
+enum { WORTH_RELEASING = 4096 };
 
 /* Takes the best instruction set of this processor. */
 void choose_kernels(void);
