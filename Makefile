@@ -15,6 +15,7 @@ help:
 	@echo "make check   lint, types, stale documents, import arrows"
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
+	@echo "make bench   what recording costs, beside other tools, in ten minutes of a quiet machine; BENCH=--quick shows that it runs"
 	@echo "make docs    regenerate the generated documents"
 	@echo "make readme  write inspection, pictures and proof anew; PIECE=proof writes one alone"
 
@@ -39,6 +40,9 @@ proof: $(VENV)/.development
 zoo: $(VENV)/.development
 	$(BIN)/python -m tests.zoo --json artifacts/zoo.json $(ZOO)
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $(BENCH)
+
 docs: $(VENV)/.development
 	$(BIN)/python tools/documents.py
 
@@ -60,6 +64,14 @@ $(VENV)/.torch:
 
 $(VENV)/.package: $(VENV)/.torch pyproject.toml setup.py $(shell find frontend/src -type f 2>/dev/null)
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[torch,demo]"
+	touch $@
+
+# None of the tools measured beside ours may bring another PyTorch. Cockpit asks for a torchvision that it does not use,
+# and Composer for an older PyTorch; what does not install is left out, and the table says why.
+$(VENV)/.bench: $(VENV)/.package
+	echo "$(TORCH)" > $(VENV)/bench-constraint.txt
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --constraint $(VENV)/bench-constraint.txt --editable ".[torch,bench]"
+	-$(BIN)/pip install --quiet --no-deps cockpit-for-pytorch backpack-for-pytorch unfoldNd
 	touch $@
 
 $(VENV)/.development: $(VENV)/.package

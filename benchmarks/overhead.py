@@ -1,248 +1,305 @@
 """What recording costs a training: each way of recording beside the bare training, in one process.
 
-    python benchmarks/overhead.py [--rounds 15] [--json FILE] [MODEL ...]
+    python -m benchmarks overhead [--quick] [--only WAY] [--json FILE] [--chart FILE] [MODEL ...]
 
 Every way trains its own copy of the same model. They take turns in short blocks of steps, in an order shuffled anew
 each round, so that whatever else the machine does falls on all alike. A block ends when all it recorded is written.
-Reported is its time for a step against that of the bare training in the same round: the median over the rounds, and
-the middle half of them, on the wall clock and as processor time of all threads, which other programs on the machine
-disturb less. A second bare training ("A/A") shows what the method itself cannot tell apart.
+Reported is what a way adds to a step, as a share of the bare training in the same round: the median over the rounds and
+the middle half of them, on the wall clock and as processor time of all threads of the process, which is what the
+machine pays and which other programs disturb less. A second bare training ("A/A") shows what the method cannot tell
+apart.
+
+A cadence that is chosen while training measures a step now and then, so that a median of short blocks says nothing of
+it. It is told over its whole run, its first step included: the sum of all its blocks against that of the bare ones
+beside them, and the middle half of 400 resamplings of the blocks.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.tensorboard import SummaryWriter as TorchWriter
 
-from tb_nnhealth import SummaryWriter
+from benchmarks import chart, peers, ways
+from benchmarks.machine import machine
+from benchmarks.trainings import MODELS, USUAL, training
 
-Step = Callable[[], None]
-Running = Iterator[tuple[Step, Callable[[], object]]]
-"""Gives a step and what waits until all is written, once; ends the recording when it is asked again."""
-
-
-# --- the trainings ----------------------------------------------------------------------------------------------------
-
-
-class Transformer(nn.Module):
-    """Four pre-norm blocks of width 128 over 64 tokens."""
-
-    def __init__(self, vocabulary: int = 256, width: int = 128, blocks: int = 4) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
-            for _ in range(blocks)
-        )
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x = self.embedding(tokens)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x)).flatten(0, 1)  # type: ignore[no-any-return]
-
-
-def mlp() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    model = nn.Sequential(
-        nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
-    )  # fmt: skip
-    return model, torch.randn(128, 784), torch.randint(10, (128,))
-
-
-def cnn() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    model = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(64, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(), nn.Linear(64, 10),
-    )  # fmt: skip
-    return model, torch.randn(64, 3, 32, 32), torch.randint(10, (64,))
-
-
-def transformer() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    tokens = torch.randint(256, (16, 65))
-    return Transformer(), tokens[:, :-1], tokens[:, 1:].flatten()
-
-
-def tiny() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    layers = [layer for _ in range(3) for layer in (nn.Linear(32, 32), nn.ReLU())]
-    return nn.Sequential(*layers, nn.Linear(32, 10)), torch.randn(256, 32), torch.randint(10, (256,))
-
-
-MODELS = {
-    "mlp": ("MLP 784-512-512-10, batch 128", mlp),
-    "cnn": ("CNN of three convolutions, batch 64", cnn),
-    "transformer": ("transformer, 4 blocks of width 128, 1024 tokens", transformer),
-    "tiny": ("MLP 32-32-32-32-10, batch 256", tiny),
+BARE, AGAIN, DEFAULTS = "bare", "A/A", "watch, defaults"
+WAYS: dict[str, ways.Way] = {
+    BARE: ways.bare,
+    AGAIN: ways.bare,
+    DEFAULTS: ways.watched(None),
+    "watch, every=1": ways.watched(1, histograms="never"),
+    "watch, every=1, histograms": ways.watched(1, histograms="every"),
+    "watch, every=1, no native core": ways.without_native(ways.watched(1, histograms="never")),
+    "add_histogram": ways.add_histogram,
+    "add_scalar": ways.add_scalar,
+    "wandb.watch": peers.wandb_watch,
+    "Lightning grad_norm": peers.lightning_norms,
+    "Cockpit": peers.cockpit,
+    "Composer OptimizerMonitor": peers.composer_monitor,
 }
-
-
-# --- the ways of recording --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Training:
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    criterion: nn.Module
-    step: Step
-
-
-def training(make: Callable[[], tuple[nn.Module, torch.Tensor, torch.Tensor]]) -> Training:
-    torch.manual_seed(0)
-    model, x, y = make()
-    optimizer, criterion = torch.optim.Adam(model.parameters(), 1e-3), nn.CrossEntropyLoss()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        criterion(model(x), y).backward()
-        optimizer.step()
-
-    return Training(model, optimizer, criterion, step)
-
-
-def bare(training: Training, directory: str) -> Running:
-    yield training.step, lambda: None
-
-
-def watched(every: int | None) -> Callable[[Training, str], Running]:
-    def way(training: Training, directory: str) -> Running:
-        with closing(SummaryWriter(directory)) as writer:
-            writer.watch(training.model, training.optimizer, criterion=training.criterion, every=every)
-            yield training.step, writer.flush
-
-    return way
-
-
-def add_histogram(training: Training, directory: str) -> Running:
-    """The usual recipe: every weight and every gradient to ``add_histogram``, at every step."""
-    with closing(TorchWriter(directory)) as writer:
-        number = 0
-
-        def step() -> None:
-            nonlocal number
-            training.step()
-            for name, parameter in training.model.named_parameters():
-                writer.add_histogram(name, parameter, number)
-                writer.add_histogram(f"{name}.grad", parameter.grad, number)
-            number += 1
-
-        yield step, writer.flush
-
-
-WAYS: dict[str, Callable[[Training, str], Running]] = {
-    "bare": bare,
-    "A/A": bare,
-    "watch, defaults": watched(None),
-    "watch, every=1": watched(1),
-    "add_histogram, every step": add_histogram,
-}
-
-
-# --- the measurement --------------------------------------------------------------------------------------------------
+ALONG = (BARE, AGAIN, DEFAULTS)
+"""Measured over a whole run."""
+Times = dict[str, list[tuple[float, float]]]
+"""Of each way, seconds per step of each round: on the wall clock, and processor time."""
 
 
 @dataclass
 class Result:
-    model: str
+    """What a way adds to a step, as a share of the bare step: low, middle and high."""
+
     way: str
-    bare_ms: float
     wall: tuple[float, float, float]
-    """What was added, as a share of the bare step: quartiles over the rounds."""
     processor: tuple[float, float, float]
+    blocks: int
 
 
-def measure(name: str, *, rounds: int, seconds: float, warm_up: float) -> list[Result]:
-    """The ways of recording ``name`` in blocks of about ``seconds`` of bare training, after ``warm_up`` seconds of it.
+@dataclass
+class Measured:
+    """One model: its ways, and those that could not be measured, with the reason."""
 
-    The warm-up is each way's own, so that a cadence that is chosen while training has settled.
-    """
-    title, make = MODELS[name]
+    name: str
+    title: str
+    parameters: int
+    bare_ms: float = 0.0
+    run_seconds: float = 0.0
+    """Length of the whole run that ``defaults`` and its own A/A were told over."""
+    results: list[Result] = field(default_factory=list)
+    over_the_run: list[Result] = field(default_factory=list)
+    chosen: str = ""
+    """What the default cadence said of itself at the end."""
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Rounds and lengths: ``seconds`` of bare training in a block, ``run`` seconds of training by the defaults."""
+
+    rounds: int
+    seconds: float
+    run: float
+
+
+class StoppedError(Exception):
+    """Interrupted; what was measured until then stands in ``args[0]``."""
+
+
+def measure(name: str, wanted: Sequence[str], effort: Effort, chance: random.Random) -> Measured:
+    title, _ = MODELS[name]
+    told = Measured(name, title, sum(p.numel() for p in training(name).model.parameters()))
     with tempfile.TemporaryDirectory() as directory:
-        ways = {way: begin(training(make), f"{directory}/{i}") for i, (way, begin) in enumerate(WAYS.items())}
-        running = {way: next(iterator) for way, iterator in ways.items()}
-        block(*running["bare"], 5)
-        single, _ = block(*running["bare"], 10)
+        open_ways: dict[str, ways.Running] = {}
+        recordings: dict[str, ways.Recording] = {}
+        resting: dict[str, Any] = {}
+        for i, way in enumerate(wanted):
+            running = WAYS[way](training(name), f"{directory}/{i}")
+            try:
+                recordings[way] = next(running)
+            except ways.AbsentError as reason:
+                told.absent[way] = str(reason)
+                _say(f"{name}: {way} left out: {reason}")
+                continue
+            open_ways[way] = running
+            resting[way] = recordings[way].rest()
+            resting[way].__enter__()
+        turns = Turns(recordings, resting)
+        try:
+            _rounds(turns, told, effort, chance)
+        finally:
+            for way, running in open_ways.items():
+                resting[way].__exit__(None, None, None)
+                try:
+                    next(running, None)
+                except Exception as error:
+                    _say(f"{name}: {way} did not end in order: {type(error).__name__}: {error}")
+    return told
+
+
+class Turns:
+    """Recordings that take turns: all rest but the one whose block it is."""
+
+    def __init__(self, recordings: dict[str, ways.Recording], resting: dict[str, Any]) -> None:
+        self._recordings, self._resting = recordings, resting
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._recordings)
+
+    def block(self, way: str, count: int) -> tuple[float, float]:
+        """Seconds per step, on the wall clock and of all threads' processor time."""
+        recording = self._recordings[way]
+        self._resting[way].__exit__(None, None, None)
+        try:
+            wall, processor = time.perf_counter(), time.process_time()
+            for _ in range(count):
+                recording.step()
+            recording.written()
+            return (time.perf_counter() - wall) / count, (time.process_time() - processor) / count
+        finally:
+            self._resting[way] = recording.rest()
+            self._resting[way].__enter__()
+
+
+def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random) -> None:
+    turns.block(BARE, 5)
+    single = min(turns.block(BARE, 5)[1] for _ in range(3))
+    usual = max(3, round(effort.seconds / single))
+    along: Times = {way: [] for way in ALONG if way in turns.names}
+    times: Times = {way: [] for way in turns.names if way != DEFAULTS}
+    try:
+        for done in range(max(2, round(effort.run / effort.seconds))):
+            _say(f"{told.name}: whole run, {done * effort.seconds:.0f} of {effort.run:.0f} s", passing=True)
+            for way in chance.sample(list(along), len(along)):
+                along[way].append(turns.block(way, usual))
         counts = {}
-        for way, (step, written) in running.items():
-            slow = max(1.0, block(step, written, 3)[0] / single / 3)  # a slow way takes fewer steps, not longer
-            counts[way] = max(3, round(seconds / single / slow))
-            block(step, written, max(12, int(warm_up / single / slow**2)))
-        times: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
-        for _ in range(rounds):
-            for way in random.sample(list(WAYS), len(WAYS)):
-                times[way].append(block(*running[way], counts[way]))
-        for iterator in ways.values():
-            next(iterator, None)
-    return [_result(title, way, times) for way in WAYS if way != "bare"]
+        for way in times:
+            turns.block(way, 12)  # the first records read the model's structure as well
+            slow = max(1.0, turns.block(way, 3)[1] / single)
+            counts[way] = max(3, round(usual / slow))
+        for done in range(effort.rounds):
+            _say(f"{told.name}: round {done + 1} of {effort.rounds}", passing=True)
+            gc.collect()
+            for way in chance.sample(list(times), len(times)):
+                times[way].append(turns.block(way, counts[way]))
+    except KeyboardInterrupt:
+        _tell(told, along, times)
+        raise StoppedError(told) from None
+    _tell(told, along, times)
 
 
-def block(step: Step, written: Callable[[], object], count: int) -> tuple[float, float]:
-    """Seconds per step, on the wall clock and of all threads' processor time."""
-    wall, processor = time.perf_counter(), time.process_time()
-    for _ in range(count):
-        step()
-    written()
-    return (time.perf_counter() - wall) / count, (time.process_time() - processor) / count
+def _tell(told: Measured, along: Times, times: Times) -> None:
+    complete = min(len(of_way) for of_way in along.values())
+    if complete >= 2:
+        told.bare_ms = 1000 * statistics.median(processor for _, processor in along[BARE])
+        told.run_seconds = complete * statistics.median(wall for wall, _ in along[BARE])
+        told.over_the_run = [_over_the_run(way, along, complete) for way in along if way != BARE]
+    complete = min(len(of_way) for of_way in times.values())
+    if complete >= 2:
+        told.bare_ms = 1000 * statistics.median(processor for _, processor in times[BARE])
+        told.results = [_of_rounds(way, times, complete) for way in times if way != BARE]
 
 
-def _result(title: str, way: str, times: dict[str, list[tuple[float, float]]]) -> Result:
+def _of_rounds(way: str, times: Times, rounds: int) -> Result:
     def added(clock: int) -> tuple[float, float, float]:
-        shares = [own[clock] / bare[clock] - 1 for own, bare in zip(times[way], times["bare"], strict=True)]
-        low, middle, high = statistics.quantiles(shares, n=4)
+        pairs = zip(times[way][:rounds], times[BARE][:rounds], strict=True)
+        low, middle, high = statistics.quantiles([own[clock] / bare[clock] - 1 for own, bare in pairs], n=4)
         return low, middle, high
 
-    return Result(title, way, 1000 * statistics.median(wall for wall, _ in times["bare"]), added(0), added(1))
+    return Result(way, added(0), added(1), rounds)
 
 
-def table(results: list[Result]) -> str:
-    def told(shares: tuple[float, float, float]) -> str:
-        low, middle, high = shares
-        return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
+def _over_the_run(way: str, along: Times, blocks: int) -> Result:
+    chance = random.Random(0)
 
-    lines = ["| training | bare step | recording | added, wall clock | added, processor |"]
-    lines += ["| --- | ---: | --- | ---: | ---: |"]
-    lines += [f"| {r.model} | {r.bare_ms:.2f} ms | {r.way} | {told(r.wall)} | {told(r.processor)} |" for r in results]
+    def added(clock: int) -> tuple[float, float, float]:
+        own = [times[clock] for times in along[way][:blocks]]
+        bare = [times[clock] for times in along[BARE][:blocks]]
+        resampled = []
+        for _ in range(400):
+            drawn = chance.choices(range(blocks), k=blocks)
+            resampled.append(sum(own[i] for i in drawn) / sum(bare[i] for i in drawn) - 1)
+        low, _, high = statistics.quantiles(resampled, n=4)
+        return low, sum(own) / sum(bare) - 1, high
+
+    return Result(way, added(0), added(1), blocks)
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """Everything that was measured, a row for each model and way."""
+    lines = ["| training | recording | added, processor time | added, wall clock |", "| --- | --- | ---: | ---: |"]
+    for one in measured:
+        title = f"{one.title}; bare step {one.bare_ms:.2f} ms"
+        for result in one.over_the_run:
+            name = f"{result.way}, whole run of {one.run_seconds:.0f} s"
+            lines.append(f"| {title} | {name} | {_span(result.processor)} | {_span(result.wall)} |")
+        for result in one.results:
+            lines.append(f"| {title} | {result.way} | {_span(result.processor)} | {_span(result.wall)} |")
+        lines += [f"| {title} | {way} | left out: {reason} | |" for way, reason in one.absent.items()]
     return "\n".join(lines)
 
 
+def _span(shares: Sequence[float]) -> str:
+    low, middle, high = shares
+    return f"{middle:+.1%} ({low:+.1%} to {high:+.1%})"
+
+
+def _say(text: str, *, passing: bool = False) -> None:
+    """Progress, on stderr; what is ``passing`` is written over by the next on a terminal."""
+    if passing and not sys.stderr.isatty():
+        return
+    print(f"\r{text[:118]:<118}" if passing else f"\r{text:<118}", end="" if passing else "\n", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"any of {', '.join(MODELS)}; else the first three")
-    parser.add_argument("--rounds", type=int, default=15, help="blocks of each way (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.2, help="of bare training in a block (default: %(default)s)")
-    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds of training first (default: %(default)s)")
+    options = _options(arguments)
+    torch.set_num_threads(options.threads)
+    effort = Effort(4, 0.1, 1.0) if options.quick else Effort(options.rounds, options.seconds, options.run)
+    wanted = [way for way in WAYS if not options.only or any(part in way for part in options.only)]
+    wanted = [*dict.fromkeys([BARE, AGAIN, *wanted])]
+    measured: list[Measured] = []
+    chance, begun = random.Random(options.seed), time.monotonic()
+    for name in options.models or USUAL:
+        try:
+            measured.append(measure(name, wanted, effort, chance))
+        except StoppedError as stopped:
+            measured.append(stopped.args[0])
+            _say("stopped; what there is:")
+            break
+        except KeyboardInterrupt:
+            break
+        _say(f"{name}: done, {time.monotonic() - begun:.0f} s in all")
+    print(table(measured))
+    told = {
+        "command": "python -m benchmarks overhead" + (" --quick" if options.quick else ""),
+        "machine": machine(),
+        "threads": options.threads,
+        "effort": asdict(effort),
+        "seed": options.seed,
+        "models": [asdict(one) for one in measured],
+    }
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    if options.chart:
+        options.chart.write_text(chart.draw(told), "utf-8")
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks overhead", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: the first four)")
+    parser.add_argument("--only", action="append", metavar="WAY", help="ways whose names hold this; may be repeated")
+    parser.add_argument("--rounds", type=int, default=12, help="blocks of each way (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of bare training in a block (default: %(default)s)")
+    parser.add_argument("--run", type=float, default=15.0, help="seconds of the whole run (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="4 short blocks of each: to see that everything runs")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of blocks (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw them there, as SVG")
     options = parser.parse_args(arguments)
     unknown = set(options.models) - MODELS.keys()
     if unknown:
         parser.error(f"expected models of {', '.join(MODELS)}, found {', '.join(sorted(unknown))}")
+    for part in options.only or ():
+        if not any(part in way for way in WAYS):
+            parser.error(f"--only: expected a part of one of {'; '.join(WAYS)}, found {part!r}")
     if options.rounds < 2:
         parser.error(f"--rounds: expected 2 or more, found {options.rounds}")
-    torch.set_num_threads(options.threads)
-    results = []
-    for name in options.models or list(MODELS)[:3]:
-        results += measure(name, rounds=options.rounds, seconds=options.seconds, warm_up=options.warm_up)
-    print(table(results))
-    if options.json:
-        told = {"torch": torch.__version__, "threads": options.threads, "rounds": options.rounds}
-        options.json.write_text(
-            json.dumps({**told, "results": [asdict(result) for result in results]}, indent=2) + "\n"
-        )
+    return options
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What tb_nnhealth costs, beside what others cost: ``python -m benchmarks``."""
