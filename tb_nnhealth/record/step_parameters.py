@@ -113,7 +113,7 @@ class Parameters:
         table = self._tables.pop(index, None)
         try:
             if table is not None:
-                return table.after(record, lambda *unread: self._gradient(record, *unread, None))
+                return table.after(record, lambda entry, parameter: self._gradient(record, entry, parameter, None))
         except Exception as error:
             self._table_failed(error)
         return []

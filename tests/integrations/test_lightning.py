@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -324,3 +325,12 @@ def test_missing_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delitem(sys.modules, "tb_nnhealth.integrations.lightning", raising=False)
     with pytest.raises(ImportError, match=r"needs lightning.*pip install 'tb-nnhealth\[lightning\]'"):
         importlib.import_module("tb_nnhealth.integrations.lightning")
+
+
+def test_two_processes_share_one_run(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("lightning_ranks.py")
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = recorded(tmp_path).values()
+    assert recorded_steps(run) == list(range(22)), "two epochs of 22 batches, half of them on each process"
+    assert run.watches[schema.DEFAULT_WATCH].subjects(schema.RANK_BATCH)
