@@ -62,7 +62,7 @@ $(VENV)/.torch:
 	$(BIN)/pip install --quiet "$(TORCH)"
 	touch $@
 
-$(VENV)/.package: $(VENV)/.torch pyproject.toml setup.py $(shell find frontend/src -type f 2>/dev/null)
+$(VENV)/.package: $(VENV)/.torch pyproject.toml setup.py $(wildcard tb_nnhealth/native/*.[ch]) $(shell find frontend/src -type f 2>/dev/null)
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --editable ".[torch,demo]"
 	touch $@
 
