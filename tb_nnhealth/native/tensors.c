@@ -3,6 +3,7 @@
 
 #include "core.h"
 #include "tensors.h"
+#include "tensors_batch.h"
 #include "tensors_units.h"
 
 #define ALONE 65536 /* elements from which other threads may have the interpreter meanwhile */
@@ -118,16 +119,16 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t given) 
 
 static PyObject *alive(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
-    int64_t in[6];
-    if (integers(args, given, 6, in) < 0) return NULL;
+    int64_t in[5];
+    if (integers(args, given, 5, in) < 0) return NULL;
     struct job job = {in[0], in[2] * in[3] * in[4], in[1], READ, 0, 0};
     if (!sound(&job)) return NULL;
-    uint8_t *out = (uint8_t *)(intptr_t)in[5];
+    PyObject *result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)in[3]);
+    if (!result) return NULL;
+    uint8_t *out = (uint8_t *)PyBytes_AsString(result);
     const void *x = (const void *)(intptr_t)in[0];
-    Py_BEGIN_ALLOW_THREADS
     alive_units(x, size_of(in[1]), (size_t)in[2], (size_t)in[3], (size_t)in[4], out);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    return result;
 }
 
 static PyObject *count_outside(PyObject *module, PyObject *args) {
@@ -157,6 +158,30 @@ static PyObject *copies(PyObject *module, PyObject *const *args, Py_ssize_t give
     return count < 0 ? PyErr_NoMemory() : PyLong_FromLongLong(count);
 }
 
+static int batch(PyObject *const *args, Py_ssize_t given, Py_ssize_t expected, int64_t *in, struct batch *out) {
+    if (integers(args, given, expected, in) < 0) return -1;
+    *out = (struct batch){in[0], in[1], in[2], in[3], in[4], in[5]};
+    if (size_of_batch(in[1]) && in[0] && in[2] > 0 && in[4] > 0 && in[3] >= 0 && in[5] >= 0) return 0;
+    PyErr_SetString(PyExc_ValueError, "expected samples and positions of a known dtype");
+    return -1;
+}
+
+static PyObject *spread_of(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[6];
+    struct batch b;
+    return batch(args, given, 6, in, &b) < 0 ? NULL : PyFloat_FromDouble(spread(&b));
+}
+
+static PyObject *fingerprint_of(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[9];
+    struct batch b;
+    if (batch(args, given, 9, in, &b) < 0) return NULL;
+    return PyLong_FromLongLong(fingerprint(&b, (const int64_t *)(intptr_t)in[6], (const int64_t *)(intptr_t)in[7],
+                                           (int64_t *)(intptr_t)in[8]));
+}
+
 #define FAST(function) ((PyCFunction)(void (*)(void))function)
 
 PyMethodDef tensor_methods[] = {
@@ -168,8 +193,13 @@ PyMethodDef tensor_methods[] = {
      "run(jobs, count, results): rows of six int64 (address, numel, dtype, operation, other, histogram) give rows of "
      "eight float64."},
     {"alive", FAST(alive), METH_FASTCALL,
-     "alive(address, dtype, outer, units, inner, result): for each unit 1 where an element is not zero, else 0."},
+     "alive(address, dtype, outer, units, inner): bytes, for each unit 1 where an element is not zero, else 0."},
     {"outside", count_outside, METH_VARARGS, "outside(address, numel, dtype, low, high): elements beyond the two."},
     {"copies", FAST(copies), METH_FASTCALL, "copies(address, dtype, rows, columns): rows that equal an earlier one."},
+    {"spread", FAST(spread_of), METH_FASTCALL,
+     "spread(address, type, samples, apart, positions, step): standard deviation over samples."},
+    {"fingerprint", FAST(fingerprint_of), METH_FASTCALL,
+     "fingerprint(address, type, samples, apart, positions, step, across, down, result): of each sample in result, of "
+     "all returned."},
     {NULL, NULL, 0, NULL},
 };

@@ -149,7 +149,7 @@ class Activations:
                 entry.wanted = False
 
     def _called(self, entry: WatchedModule, module: Any, args: Any, output: Any) -> None:
-        inside = any(leaf.seen == self.window for leaf in entry.leaves)
+        inside = entry.leaves and any(leaf.seen == self.window for leaf in entry.leaves)
         entry.seen = self.window
         if not torch.is_grad_enabled():
             return
@@ -175,7 +175,11 @@ class Activations:
 
     def _gather(self, gathered: Output, module: Any, args: Any, output: Any) -> None:
         entry = gathered.entry
-        self._tell(lambda listener: listener.called(entry, module, args))
+        for listener in self.listeners:
+            try:
+                listener.called(entry, module, args)
+            except Exception as error:
+                self._failed(listener, error)
         if entry.mode_dependent:
             gathered.modes.append(bool(module.training))
         for i, tensor in enumerate(tensors_in(output)):
@@ -201,13 +205,9 @@ class Activations:
             self._batch.criterion_called(args, kwargs, output, training=self._training())
             self._spend(perf_counter() - start)
 
-    def _tell(self, what: Callable[[Listener], None]) -> None:
-        for listener in self.listeners:
-            try:
-                what(listener)
-            except Exception as error:
-                if self.fail(type(listener).__name__, error):
-                    self.listeners = tuple(other for other in self.listeners if other is not listener)
+    def _failed(self, listener: Listener, error: Exception) -> None:
+        if self.fail(type(listener).__name__, error):
+            self.listeners = tuple(other for other in self.listeners if other is not listener)
 
     def _end_of_graph(self, output: Any) -> None:
         if self._graph is not None:
@@ -225,7 +225,11 @@ class Activations:
                     _at_the_end(self.on_backward)
             if not self._training():
                 self.evaluated_backward = True
-            self._tell(lambda listener: listener.gradient_came(gathered.entry, gradient))
+            for listener in self.listeners:
+                try:
+                    listener.gradient_came(gathered.entry, gradient)
+                except Exception as error:
+                    self._failed(listener, error)
             if gathered.gradient.calls >= CALLS:
                 return
             gathered.gradient.calls += 1

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tb_nnhealth import native
+from tb_nnhealth.record.reduce_native import batch_address
 from tb_nnhealth.record.reduce_readable import plain
 
 SAMPLES, POSITIONS, ELEMENTS = 256, 4096, 1 << 16
@@ -18,7 +20,9 @@ _MODERATE = 1e-30
 
 
 def block_of(tensor: Any) -> Any:
-    """(samples, positions), contiguous, in the tensor's own dtype; None where it holds no dense samples.
+    """(samples, positions) in the tensor's own dtype; None where it holds no dense samples.
+
+    Contiguous, but where the native core reads it, which needs no copy.
 
     Samples lie along the first dimension. Positions are in the order of memory, which needs no copy.
     """
@@ -34,7 +38,8 @@ def block_of(tensor: Any) -> Any:
         data = data.permute(0, *sorted(range(1, data.dim()), key=lambda d: -data.stride(d)))
     data = data.reshape(data.shape[0], -1)
     samples, positions = data.shape
-    return data[:, :: _distance(positions, min(POSITIONS, ELEMENTS // samples))].contiguous()
+    part = data[:, :: _distance(positions, min(POSITIONS, ELEMENTS // samples))]
+    return part if batch_address(part) else part.contiguous()
 
 
 def _distance(positions: int, most: int) -> int:
@@ -54,6 +59,12 @@ def spread(block: Any) -> Any:
     samples, positions = block.shape
     if samples < 2:
         return None
+    where = batch_address(block)
+    if where:
+        found: float = native.core.spread(*where)
+        if 0 < found < math.inf:
+            return found
+        block = block.contiguous()
     if not block.is_cpu:
         return careful_spread(block if block.is_floating_point() and block.element_size() > 2 else block.float())
     values = block if block.dtype is torch.float32 else block.double()

@@ -6,10 +6,12 @@ from collections import deque
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from tb_nnhealth import schema
+from tb_nnhealth import native, schema
 from tb_nnhealth.record.observe_block import POSITIONS, SAMPLES
+from tb_nnhealth.record.reduce_native import batch_address
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
 """By the size of an element; eight bytes are read as two halves, or their uppermost bits would count for little."""
@@ -31,6 +33,12 @@ def fingerprint(tensor: Any, block: Any) -> Fingerprint:
     """Of the bits in ``block``, which was taken from ``tensor``: sums of words by fixed weights, modulo 2**64."""
     form = tensor.shape, tensor.dtype, block.device
     identifies = block.is_floating_point() or block.shape[1] >= _FEWEST_INTEGERS
+    where = batch_address(block)
+    if where:
+        across, down = _weights_on_host()
+        own = np.empty(len(block), np.int64)
+        whole = native.core.fingerprint(*where, across.ctypes.data, down.ctypes.data, own.ctypes.data)
+        return Fingerprint(form, own, whole, identifies)
     words = block if block.dtype is torch.int64 else block.view(_INTEGERS[block.element_size()])
     if block.is_cpu:
         across, down = _weights_on_host()

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from tb_nnhealth import native
 from tb_nnhealth.record.reduce import ZEROS, Reading, flatten, read, scaled
 from tb_nnhealth.record.reduce_histogram import histogram
-from tb_nnhealth.record.reduce_native import new_histogram
-from tb_nnhealth.record.reduce_readable import Values, readable, widened
+from tb_nnhealth.record.reduce_native import CODES, new_histogram, ordinary_address
+from tb_nnhealth.record.reduce_readable import NAMES, Values, readable, widened
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import alive_units
 
@@ -78,6 +79,9 @@ class Gathered:
 
     def take(self, tensor: Any, *, integers: bool = False, counted: bool = False) -> tuple[Values, Reading] | None:
         """Reduces ``tensor`` at once; None where it cannot be read. ``counted`` adds its histogram."""
+        where = ordinary_address(tensor)
+        if where:
+            return self._take_natively(tensor, where, new_histogram() if counted else None)
         values = readable(tensor, integers=integers, narrow=True)
         if values is None:
             return None
@@ -89,6 +93,19 @@ class Gathered:
         if counts is not None:
             self._count(values, readings, counts)
         return values, readings[0]
+
+    def _take_natively(self, tensor: Any, where: int, counts: Any) -> tuple[Values, Reading]:
+        """The common case, without the questions that other tensors raise: this runs at every call of every layer."""
+        numel, dtype, shape = tensor.numel(), tensor.dtype, tuple(tensor.shape)
+        into = 0 if counts is None else counts.ctypes.data
+        reading = Reading(numel, native.core.statistics(where, numel, CODES[dtype], into))
+        self.readings.append(reading)
+        name = NAMES[dtype]
+        if not self.dtype:
+            self.shape, self.dtype = shape, name
+        if counts is not None:
+            self.counts = counts if self.counts is None else self.counts + counts
+        return Values(tensor.detach(), 0, name, shape), reading
 
     def _count(self, values: Values, readings: list[Reading], counts: Any) -> None:
         if not counts.any():

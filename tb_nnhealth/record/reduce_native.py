@@ -14,6 +14,9 @@ from tb_nnhealth import native, schema
 
 CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 """The core's numbers for the dtypes that it reads."""
+_BATCH_CODES = {
+    **CODES, torch.int64: 4, torch.int32: 5, torch.int16: 6, torch.int8: 7, torch.uint8: 8, torch.bool: 8,
+}  # fmt: skip
 MISSING = "The native core is not in use, so PyTorch's own operations measure, at some times the cost."
 
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
@@ -38,6 +41,13 @@ def address(tensor: Any) -> int:
     if tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)):
         start: int = tensor.data_ptr()
         return start if start % tensor.element_size() == 0 else 0
+    return 0
+
+
+def ordinary_address(tensor: Any) -> int:
+    """Where the elements of ``tensor`` begin; 0 where the core is not in use, or cannot read it, or it is empty."""
+    if native.core is not None and is_ordinary(tensor) and tensor.numel():
+        return address(tensor)
     return 0
 
 
@@ -76,9 +86,16 @@ def alive(tensor: Any, dimension: int) -> NDArray[np.bool_] | None:
     start = address(tensor)
     if not start:
         return None
-    result = np.empty(units, np.bool_)
-    core.alive(start, CODES[tensor.dtype], outer, units, inner, result.ctypes.data)
-    return result
+    return np.frombuffer(core.alive(start, CODES[tensor.dtype], outer, units, inner), np.bool_)
+
+
+def batch_address(block: Any) -> tuple[int, ...]:
+    """A matrix (samples, positions) as the core's ``spread`` and ``fingerprint`` take it; empty where they do not."""
+    code = _BATCH_CODES.get(block.dtype)
+    if native.core is None or code is None or not block.is_cpu:
+        return ()
+    (samples, positions), (apart, step) = block.shape, block.stride()
+    return block.data_ptr(), code, samples, apart, positions, step
 
 
 def outside(tensor: Any, low: float, high: float) -> int | None:

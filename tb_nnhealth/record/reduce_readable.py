@@ -22,7 +22,7 @@ SHARD, SUMMAND = "shard", "summand"
 _NO_PYTHON_DISPATCH = torch.Tensor.__torch_dispatch__
 
 
-_NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in CODES}
+NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in CODES}
 
 
 class Values(NamedTuple):
@@ -96,7 +96,7 @@ def readable(tensor: Any, *, integers: bool = False, narrow: bool = False) -> Va
     Complex numbers become their magnitude.
     """
     if (narrow or tensor.dtype in _WIDE) and native.core is not None and is_ordinary(tensor):
-        return Values(tensor.detach(), 0, _NAMES[tensor.dtype], tuple(tensor.shape)) if tensor.numel() else None
+        return Values(tensor.detach(), 0, NAMES[tensor.dtype], tuple(tensor.shape)) if tensor.numel() else None
     data = plain(tensor)
     if data is None or data.numel() == 0:
         return None

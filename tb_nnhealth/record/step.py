@@ -227,6 +227,7 @@ class Capture:
         self._measuring = self._cadence.measured and self._stream.active
         if not self._measuring:
             self._activations.close()
+            self._parameters.close()
             return
         counted = self._cadence.counted
         self._record = Record()

@@ -19,7 +19,7 @@ from tb_nnhealth.record.reduce_readable import plain, readable
 from tb_nnhealth.record.reduce_segments import as_segment
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.step_small import SmallParameters
-from tb_nnhealth.record.step_table import ParameterTable
+from tb_nnhealth.record.step_table import ParameterTable, Room
 
 _COPIES_LOOKED_FOR = 3
 """First records in which copied units are looked for; later only with the histograms."""
@@ -45,6 +45,7 @@ class Parameters:
         self._snapshots: dict[int, list[_Snapshot]] = {}
         self._small: dict[int, SmallParameters] = {}
         self._tables: dict[int, ParameterTable] = {}
+        self._rooms: dict[int, Room] = {}
         self._measured: set[str] = set()
         self._records = 0
         self._resting: dict[str, tuple[Any, Gathered]] = {}
@@ -53,11 +54,16 @@ class Parameters:
 
     def open(self, *, counted: bool) -> None:
         self._counted = counted
-        self.close()
+        self._forget()
         self._measured.clear()
         self._records += 1
 
     def close(self) -> None:
+        """The next step is not measured."""
+        self._forget()
+        self._rooms.clear()
+
+    def _forget(self) -> None:
         self._snapshots.clear()
         self._small.clear()
         self._tables.clear()
@@ -66,7 +72,9 @@ class Parameters:
         """Reads what the optimizer is about to change. With a ``closure`` the gradients are not there yet."""
         snapshots = self._snapshots[index] = []
         small = self._small[index] = SmallParameters()
-        table = self._tables[index] = ParameterTable(counted=self._counted, closure=closure)
+        table = self._tables[index] = ParameterTable(
+            self._rooms.setdefault(index, Room()), counted=self._counted, closure=closure
+        )
         scale = getattr(optimizer, "grad_scale", None)
         natively = scale is None and native.core is not None and _TABLE not in self._disabled
         plainly = scale is None and not closure and not self._looks_for_copies and not natively

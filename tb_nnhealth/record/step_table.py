@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import native, schema
 from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import FIELDS
-from tb_nnhealth.record.reduce_native import CODES, address, is_ordinary
+from tb_nnhealth.record.reduce_native import CODES, ordinary_address
 from tb_nnhealth.record.reduce_table import Record
 
 _READ, _COPY, _MINUS = range(3)
@@ -30,6 +30,8 @@ class _Watched(NamedTuple):
     code: int
     place: int
     """Of its copy among the copies, in bytes."""
+    gradient: tuple[int, int, int]
+    """Where it lies, its elements and dtype; zeros with a closure."""
 
 
 class ParameterTable:
@@ -39,21 +41,23 @@ class ParameterTable:
     that reads both. The copies live from ``before`` to ``after``.
     """
 
-    def __init__(self, *, counted: bool, closure: bool) -> None:
+    def __init__(self, room: Room, *, counted: bool, closure: bool) -> None:
         """``counted`` adds histograms. With a ``closure`` gradients are there only after the step."""
+        self._room = room
         self._counted, self._closure = counted, closure
         self._all: list[_Watched] = []
         self._size = 0
-        self._copies: NDArray[np.uint8] | None = None
+        self._copies = 0
 
     def add(self, entry: WatchedParameter, parameter: Any, rows: Callable[[WatchedParameter], Rows]) -> bool:
         """Takes the parameter in, with its ``rows``; False where the core cannot read it or its gradient."""
-        where, gradient = _where(parameter), parameter.grad
-        if not where or not (self._closure or (gradient is not None and _where(gradient))):
+        where = ordinary_address(parameter)
+        gradient = (0, 0, 0) if self._closure else _gradient(parameter)
+        if not where or not (self._closure or gradient[0]):
             return False
         numel: int = parameter.numel()
         code = CODES[parameter.dtype]
-        self._all.append(_Watched(entry, parameter, rows(entry), where, numel, code, self._size))
+        self._all.append(_Watched(entry, parameter, rows(entry), where, numel, code, self._size, gradient))
         self._size += -(-numel * parameter.element_size() // _ALIGNED) * _ALIGNED
         return True
 
@@ -62,12 +66,11 @@ class ParameterTable:
         if not self._all:
             return []
         jobs = _Jobs(counted=self._counted)
-        self._copies = np.empty(self._size, np.uint8)
-        start = self._copies.ctypes.data
+        self._copies = start = self._room.of(self._size)
         for watched in self._all:
             jobs.add(watched.rows[0], watched.where, watched.numel, watched.code, _COPY, start + watched.place)
-        if not self._closure:
-            self._gradients(jobs, self._all)
+        for watched in () if self._closure else self._all:
+            jobs.add(watched.rows[1], *watched.gradient, _READ, 0)
         weights = jobs.run(record)[: len(self._all), FIELDS.index("rms")].tolist()
         return [(watched.entry, watched.parameter, rms) for watched, rms in zip(self._all, weights, strict=True)]
 
@@ -76,34 +79,47 @@ class ParameterTable:
 
         With a closure also the gradients; of those that the core cannot read, ``gradient_otherwise`` is told.
         """
-        copies, self._copies = self._copies, None
-        if copies is None:
+        if not self._copies:
             return []
-        jobs, start = _Jobs(counted=self._counted), copies.ctypes.data
+        jobs = _Jobs(counted=self._counted)
         changed = [watched for watched in self._all if watched.parameter.grad is not None]
         rows = []
         for watched in changed:
-            parameter = watched.parameter
-            if _where(parameter) and (parameter.numel(), CODES[parameter.dtype]) == (watched.numel, watched.code):
-                jobs.add(watched.rows[2], _where(parameter), watched.numel, watched.code, _MINUS, start + watched.place)
+            parameter, where = watched.parameter, ordinary_address(watched.parameter)
+            if where and (parameter.numel(), CODES[parameter.dtype]) == (watched.numel, watched.code):
+                copy = self._copies + watched.place
+                jobs.add(watched.rows[2], where, watched.numel, watched.code, _MINUS, copy)
                 rows.append(watched.rows[2])
-        if self._closure:
-            self._gradients(jobs, [watched for watched in changed if _where(watched.parameter.grad)])
-            for watched in changed:
-                if not _where(watched.parameter.grad):
-                    gradient_otherwise(watched.entry, watched.parameter)
+        for watched in changed if self._closure else ():
+            gradient = _gradient(watched.parameter)
+            if gradient[0]:
+                jobs.add(watched.rows[1], *gradient, _READ, 0)
+            else:
+                gradient_otherwise(watched.entry, watched.parameter)
         jobs.run(record)
         return rows
 
-    @staticmethod
-    def _gradients(jobs: _Jobs, of: list[_Watched]) -> None:
-        for watched in of:
-            gradient = watched.parameter.grad
-            jobs.add(watched.rows[1], _where(gradient), gradient.numel(), CODES[gradient.dtype], _READ, 0)
+
+class Room:
+    """Memory for the copies of one optimizer's weights.
+
+    It is kept only from one measured step to the next: fresh memory costs more than what is done with it.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def of(self, size: int) -> int:
+        """The address of ``size`` bytes."""
+        if len(self._bytes) != size:
+            self._bytes = np.empty(size, np.uint8)
+        return int(self._bytes.ctypes.data)
 
 
-def _where(tensor: Any) -> int:
-    return address(tensor) if is_ordinary(tensor) and tensor.numel() else 0
+def _gradient(parameter: Any) -> tuple[int, int, int]:
+    gradient = parameter.grad
+    where = 0 if gradient is None else ordinary_address(gradient)
+    return (where, gradient.numel(), CODES[gradient.dtype]) if where else (0, 0, 0)
 
 
 class _Jobs:

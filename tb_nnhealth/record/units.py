@@ -93,9 +93,17 @@ class Silence:
         if alive is None:
             self._silent_for = None
             return 0.0 if self._seen >= schema.SILENCE_WINDOW else math.nan
-        self._silent_for = counts = (self._counts_like(alive) + 1) * ~alive
+        counts = self._counts_like(alive)
+        if isinstance(counts, np.ndarray):
+            counts += 1
+            counts[alive] = 0
+        else:
+            counts = (counts + 1) * ~alive
+        self._silent_for = counts
         if self._seen < schema.SILENCE_WINDOW:
             return math.nan
+        if isinstance(counts, np.ndarray):
+            return np.count_nonzero(counts >= schema.SILENCE_WINDOW) / len(alive)
         return (counts >= schema.SILENCE_WINDOW).sum() / len(alive)
 
     def _counts_like(self, alive: Any) -> Any:
