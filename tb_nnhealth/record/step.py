@@ -29,6 +29,7 @@ from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.shard_routes import Route
 from tb_nnhealth.record.step_parameters import Parameters
+from tb_nnhealth.record.step_snapshot import NOTE
 
 FAILURES_BORNE = 3
 """Errors after which a probe is given up; the first is reported."""
@@ -54,6 +55,7 @@ class Capture:
         scaler: Any = None,
         exchange: Exchange | None = None,
         route: Route | None = None,
+        updates: str = "exact",
     ) -> None:
         self._stream, self._cadence, self._step = stream, cadence, step
         self._model = weakref.ref(model)
@@ -62,7 +64,7 @@ class Capture:
         self._failures: dict[str, int] = {}
         self._batch = Batch(self._catalog, self.fail)
         self._activations = Activations(model, self._catalog, self._batch, cadence.spend, self.fail)
-        self._parameters = Parameters(self._catalog, self.fail)
+        self._parameters = Parameters(self._catalog, self.fail, sampled_updates=updates == "sampled")
         self._record = Record()
         self._stepped: set[int] = set()
         self._carried = Carried(self._catalog, self._stepped)
@@ -296,7 +298,10 @@ class Capture:
         of_ranks = 0.0 if self._ranks is None else self._ranks.background_seconds
         cadence.background(self._stream.background_seconds + of_ranks)
         capture.every, capture.histogram_every = cadence.every, cadence.histogram_every
-        capture.overhead, capture.reason = cadence.overhead, f"{cadence.reason} {note()}".rstrip()
+        capture.overhead, capture.reason = (
+            cadence.overhead,
+            " ".join(filter(None, (cadence.reason, note(), NOTE if self._parameters.sampled else ""))),
+        )
 
     def _step_number(self) -> int:
         if self._step is None:

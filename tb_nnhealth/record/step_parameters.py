@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,22 +14,16 @@ from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_copies import copied_share
 from tb_nnhealth.record.reduce_gather import Gathered
-from tb_nnhealth.record.reduce_readable import plain, readable
+from tb_nnhealth.record.reduce_readable import readable
 from tb_nnhealth.record.reduce_segments import as_segment
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.step_small import SmallParameters
+from tb_nnhealth.record.step_snapshot import SAMPLED, Snapshot, copies_fit
 from tb_nnhealth.record.step_table import ParameterTable, Room
 
 _COPIES_LOOKED_FOR = 3
 """First records in which copied units are looked for; later only with the histograms."""
 _TABLE = "table of parameters"
-
-
-@dataclass
-class _Snapshot:
-    entry: WatchedParameter
-    parameter: Any
-    before: Any
 
 
 class Parameters:
@@ -40,9 +33,14 @@ class Parameters:
     the scale where the optimizer itself unscales. The update is what the step did to the weights.
     """
 
-    def __init__(self, catalog: Catalog, fail: Callable[[str, Exception], bool]) -> None:
-        self._catalog, self._fail = catalog, fail
-        self._snapshots: dict[int, list[_Snapshot]] = {}
+    def __init__(
+        self, catalog: Catalog, fail: Callable[[str, Exception], bool], *, sampled_updates: bool = False
+    ) -> None:
+        """``sampled_updates``: those of weights of many elements; without it only where memory is short."""
+        self._catalog, self._fail, self._asked = catalog, fail, sampled_updates
+        self.sampled = sampled_updates
+        """Whether updates were sampled in the last measured step."""
+        self._snapshots: dict[int, list[Snapshot]] = {}
         self._small: dict[int, SmallParameters] = {}
         self._tables: dict[int, ParameterTable] = {}
         self._rooms: dict[int, Room] = {}
@@ -77,6 +75,7 @@ class Parameters:
         )
         scale = getattr(optimizer, "grad_scale", None)
         natively = scale is None and native.core is not None and _TABLE not in self._disabled
+        self.sampled = self._asked or not copies_fit(optimizer)
         plainly = scale is None and not closure and not self._looks_for_copies and not natively
         for g, group in enumerate(optimizer.param_groups):
             self._learning_rate(record, f"{index}.{g}", group)
@@ -85,8 +84,15 @@ class Parameters:
                 if entry is None or entry.name in self._disabled:
                     continue
                 try:
-                    if natively and parameter.requires_grad and table.add(entry, parameter, self._rows):
+                    sampled = self.sampled and parameter.numel() > SAMPLED
+                    if (
+                        natively
+                        and parameter.requires_grad
+                        and table.add(entry, parameter, self._rows, copied=not sampled)
+                    ):
                         self._measured.add(entry.name)
+                        if sampled:
+                            snapshots.append(Snapshot(entry, parameter, sampled=True, gradient_read=True))
                         continue
                     if plainly and parameter.requires_grad and self._added(small, entry, parameter):
                         continue
@@ -96,9 +102,7 @@ class Parameters:
                     if not closure:
                         self._gradient(record, entry, parameter, scale)
                     if closure or parameter.grad is not None:
-                        data = plain(parameter)
-                        if data is not None and data.layout is torch.strided:
-                            snapshots.append(_Snapshot(entry, parameter, data.clone()))
+                        snapshots.append(Snapshot(entry, parameter, sampled=sampled))
                 except Exception as error:
                     self._failed(entry, error)
         small.before()
@@ -153,11 +157,11 @@ class Parameters:
         for snapshot in self._snapshots.pop(index, []):
             entry, parameter = snapshot.entry, snapshot.parameter
             try:
-                if closure:
+                if closure and not snapshot.gradient_read:
                     self._gradient(record, entry, parameter, None)
                 row = self._row(schema.UPDATE, entry)
                 if parameter.grad is not None:
-                    self._update(record, row, parameter, snapshot.before)
+                    snapshot.write(record, row, counted=self._counted)
                     rows.append(row)
             except Exception as error:
                 self._failed(entry, error)
@@ -234,18 +238,6 @@ class Parameters:
         else:
             gathered.take(parameter.grad)
             gathered.scale(scale)
-        gathered.write(record, row)
-
-    def _update(self, record: Record, row: int, parameter: Any, before: Any) -> None:
-        after = plain(parameter)
-        if after is None or after.shape != before.shape or after.device != before.device:
-            return
-        if before.is_complex() or before.dtype in (torch.float32, torch.float64):
-            difference = torch.sub(after, before, out=before)
-        else:
-            difference = after.to(torch.float32).sub_(before.to(torch.float32))
-        gathered = Gathered()
-        gathered.take(difference, counted=self._counted)
         gathered.write(record, row)
 
     def _learning_rate(self, record: Record, subject: str, group: dict[str, Any]) -> None:

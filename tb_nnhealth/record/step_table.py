@@ -29,7 +29,7 @@ class _Watched(NamedTuple):
     numel: int
     code: int
     place: int
-    """Of its copy among the copies, in bytes."""
+    """Of its copy among the copies, in bytes; -1 without one."""
     gradient: tuple[int, int, int]
     """Where it lies, its elements and dtype; zeros with a closure."""
 
@@ -47,18 +47,25 @@ class ParameterTable:
         self._counted, self._closure = counted, closure
         self._all: list[_Watched] = []
         self._size = 0
-        self._copies = 0
+        self._copies: int | None = None
 
-    def add(self, entry: WatchedParameter, parameter: Any, rows: Callable[[WatchedParameter], Rows]) -> bool:
-        """Takes the parameter in, with its ``rows``; False where the core cannot read it or its gradient."""
+    def add(
+        self, entry: WatchedParameter, parameter: Any, rows: Callable[[WatchedParameter], Rows], *, copied: bool = True
+    ) -> bool:
+        """Takes the parameter in, with its ``rows``; False where the core cannot read it or its gradient.
+
+        Without a copy (``copied``) nothing is said of its update.
+        """
         where = ordinary_address(parameter)
         gradient = (0, 0, 0) if self._closure else _gradient(parameter)
         if not where or not (self._closure or gradient[0]):
             return False
         numel: int = parameter.numel()
         code = CODES[parameter.dtype]
-        self._all.append(_Watched(entry, parameter, rows(entry), where, numel, code, self._size, gradient))
-        self._size += -(-numel * parameter.element_size() // _ALIGNED) * _ALIGNED
+        self._all.append(
+            _Watched(entry, parameter, rows(entry), where, numel, code, self._size if copied else -1, gradient)
+        )
+        self._size += copied * -(-numel * parameter.element_size() // _ALIGNED) * _ALIGNED
         return True
 
     def before(self, record: Record) -> list[tuple[WatchedParameter, Any, float]]:
@@ -68,7 +75,8 @@ class ParameterTable:
         jobs = _Jobs(counted=self._counted)
         self._copies = start = self._room.of(self._size)
         for watched in self._all:
-            jobs.add(watched.rows[0], watched.where, watched.numel, watched.code, _COPY, start + watched.place)
+            copy = (_READ, 0) if watched.place < 0 else (_COPY, start + watched.place)
+            jobs.add(watched.rows[0], watched.where, watched.numel, watched.code, *copy)
         for watched in () if self._closure else self._all:
             jobs.add(watched.rows[1], *watched.gradient, _READ, 0)
         weights = jobs.run(record)[: len(self._all), FIELDS.index("rms")].tolist()
@@ -79,14 +87,18 @@ class ParameterTable:
 
         With a closure also the gradients; of those that the core cannot read, ``gradient_otherwise`` is told.
         """
-        if not self._copies:
+        if self._copies is None:
             return []
         jobs = _Jobs(counted=self._counted)
         changed = [watched for watched in self._all if watched.parameter.grad is not None]
         rows = []
         for watched in changed:
             parameter, where = watched.parameter, ordinary_address(watched.parameter)
-            if where and (parameter.numel(), CODES[parameter.dtype]) == (watched.numel, watched.code):
+            if (
+                where
+                and watched.place >= 0
+                and (parameter.numel(), CODES[parameter.dtype]) == (watched.numel, watched.code)
+            ):
                 copy = self._copies + watched.place
                 jobs.add(watched.rows[2], where, watched.numel, watched.code, _MINUS, copy)
                 rows.append(watched.rows[2])

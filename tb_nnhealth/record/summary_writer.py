@@ -161,6 +161,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         rules: Mapping[str, Any] | None = None,
         scalars: Mapping[str, Any] | None = None,
         shards: str = "store",
+        updates: str = "exact",
     ) -> Watch:
         """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
 
@@ -170,8 +171,9 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         user's own. ``include`` and ``exclude`` are globs on module names. ``rules`` tunes or silences rules;
         ``scalars`` gives scalar tags names that the rules understand: ``{"objective": "loss/train"}``. The file
         ``nnhealth.toml`` may say both (docs/tuning.md). ``shards`` says how statistics of parameters that are spread
-        over the ranks of a job come together (docs/distributed.md). Call ``watch`` again, with another ``name``, for
-        another model.
+        over the ranks of a job come together (docs/distributed.md). With ``updates="sampled"`` what a step changes is
+        known from a sample of each weight, which takes no memory (docs/capture.md). Call ``watch`` again, with another
+        ``name``, for another model.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """
@@ -194,6 +196,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
             rules=rules,
             scalars=scalars,
             shards=shards,
+            updates=updates,
         )
         self._watches[name] = watch
         return watch

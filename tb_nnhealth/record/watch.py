@@ -37,9 +37,10 @@ class Watch:
     ``every=N`` measures every N-th step; without it the cadence is chosen so that measuring costs at most the share
     ``budget`` of the bare step time. ``step`` is a callable giving the user's own step number. ``include`` and
     ``exclude`` are glob patterns on module names (without the parts that wrappers add), which stand for all that lies
-    beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold. ``shards`` is how the parts of
-    parameters that are spread over the ranks of a job come together: through the job's key-value store ("store"), by
-    a collective beside the training's own ("all-reduce"), or not at all ("local"): then rank 0's part is recorded.
+    beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold. ``updates`` are "exact", by a
+    copy of the weights, or "sampled", by one of a sample of each. ``shards`` is how the parts of parameters that are
+    spread over the ranks of a job come together: through the job's key-value store ("store"), by a collective beside
+    the training's own ("all-reduce"), or not at all ("local"): then rank 0's part is recorded.
 
     Raises TypeError or ValueError for arguments that cannot be meant; afterwards nothing here raises into the training.
     An optimizer that holds none of the model's parameters, which trains nothing, is only warned of.
@@ -62,6 +63,7 @@ class Watch:
         rules: Mapping[str, Any] | None = None,
         scalars: Mapping[str, Any] | None = None,
         shards: str = "store",
+        updates: str = "exact",
     ) -> None:
         _check_model(model)
         optimizers = _hookable_optimizers(optimizer)
@@ -69,6 +71,7 @@ class Watch:
         _check_scaler(scaler)
         _check_cadence(every, budget, step)
         _check_shards(shards)
+        _check_updates(updates)
         selection = Selection(patterns("include", include), patterns("exclude", exclude))
         _check_selection(model, selection)
         _warn_of_strangers(model, optimizers)
@@ -94,7 +97,7 @@ class Watch:
             cadence = SharedCadence(every, budget, exchange, asynchronous=asynchronous)
             route = _route(shards, exchange, every)
         self._capture = Capture(
-            self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route
+            self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route, updates
         )  # fmt: skip
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
@@ -189,6 +192,11 @@ def _route(shards: str, exchange: Exchange, every: int | None) -> Route | None:
     if shards == "local":
         return None
     return StoreRoute(exchange) if shards == "store" else AllReduceRoute(exchange, every)
+
+
+def _check_updates(updates: Any) -> None:
+    if updates not in ("exact", "sampled"):
+        raise ValueError(f"watch(): updates= expects 'exact' or 'sampled', found {updates!r}")
 
 
 def _check_selection(model: Any, selection: Selection) -> None:
