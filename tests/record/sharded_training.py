@@ -27,7 +27,6 @@ from tb_nnhealth import SummaryWriter
 from tb_nnhealth.record import rank_exchange
 
 STEPS, BATCH = 6, 8
-rank_exchange.PATIENCE = rank_exchange.FIRST_PATIENCE = 60.0  # a busy machine is waited for
 STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": torch.mean,
     "std": lambda x: x.std(correction=0),
@@ -245,4 +244,5 @@ def case(rank: int, directory: Path, name: str) -> None:
 
 if __name__ == "__main__":
     np.seterr(all="raise")
+    rank_exchange.PATIENCE = rank_exchange.FIRST_PATIENCE = 60.0  # a busy machine is waited for
     member(case)

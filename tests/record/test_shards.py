@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from memory_recorder import MemoryRecorder
 from rank_job import Job, run_job
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History
+from tb_nnhealth.record.watch import Watch
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.source.files import FileSource
 
-pytest.importorskip("torch.distributed.fsdp", reason="this torch has no FSDP2")
+sharded_training = pytest.importorskip("sharded_training", exc_type=ImportError, reason="this torch has no FSDP2")
 SCRIPT = Path(__file__).with_name("sharded_training.py")
 STEPS = 6
 COMPARED = ("mean", "std", "rms", "min", "max", "zero_share", "nan_count", "inf_count")
@@ -75,6 +77,32 @@ def test_statistics_are_those_of_the_whole_tensor(job: Job, ranks: int, case: st
         assert rows[kind, name].dtype == "float32"
         names.add(name)
     assert names == set(saved(job(ranks), case, "watched")["weights"])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "case"), [pair for pair in CASES if pair[1] in ("fsdp2", "tensor-parallel", "fsdp2-and-tensor-parallel")]
+)
+def test_statistics_are_those_of_the_same_training_in_one_process(job: Job, ranks: int, case: str) -> None:
+    log, alone = history(job(ranks), case), MemoryRecorder()
+    streams = {"fsdp2": ranks, "tensor-parallel": 1, "fsdp2-and-tensor-parallel": 2}[case]
+    net = sharded_training.model()
+    optimizer = sharded_training.sgd(net)
+    watch = Watch(alone, net, optimizer, every=1)
+    batches = [sharded_training.batches(i) for i in range(streams)]
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        x, y = (torch.cat(parts) for parts in zip(*map(next, batches), strict=True))
+        sharded_training.loss_of(net, x, y).backward()
+        optimizer.step()
+    watch.remove()
+    for kind in schema.PARAMETER_KINDS:
+        rms = log.table(kind, schema.RMS)
+        for statistic in COMPARED:
+            found = log.table(kind, statistic).values
+            for i, name in enumerate(rms.subjects):
+                expected = [alone.stream.value(kind, name, statistic, step) for step in range(STEPS)]
+                tolerance = 1e-5 if statistic == "zero_share" else 1e-5 * max(float(rms.values[:, i].max()), 1e-3)
+                assert found[:, i] == pytest.approx(expected, rel=1e-5, abs=tolerance), (kind, name, statistic)
 
 
 @every_case
