@@ -148,7 +148,7 @@ def data_server(directory: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         port = Path(place) / "port"
         command = [tensorboard_data_server.server_binary(), f"--logdir={directory}", "--port=0", f"--port-file={port}"]
-        command += ["--reload=once", "--samples-per-plugin=scalars=0,nnhealth=0", "--die-after-stdin"]
+        command += ["--reload=once", "--samples-per-plugin=scalars=all,nnhealth=all", "--die-after-stdin"]
         server = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             while not port.exists() or not port.read_text():
@@ -157,8 +157,10 @@ def data_server(directory: Path) -> None:
             with grpc.insecure_channel(address) as channel:
                 provider = grpc_provider.GrpcDataProvider(address, grpc_provider.make_stub(channel))
                 ask = provider.list_scalars if last["plugin"] == "scalars" else provider.list_tensors
-                at = -1
+                at, deadline = -1, time.monotonic() + 60
                 while at < last["step"]:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"expected step {last['step']} within a minute, found {at}")
                     time.sleep(0.01)
                     listed = ask(context.RequestContext(), experiment_id="", plugin_name=last["plugin"])
                     series = listed.get(".", {}).get(last["tag"])
