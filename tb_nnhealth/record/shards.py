@@ -64,22 +64,33 @@ class Shards:
 
     def __init__(self, catalog: Catalog, rank: int) -> None:
         self._catalog, self._rank = catalog, rank
-        self._holders: dict[Any, frozenset[int]] = {}
+        self._key: Any = None
+        self._plan: Plan | None = None
+        self._labelled: Any = None
         self.names: set[str] = set()
         """Parameters that were ever split."""
 
     def plan(self) -> Plan | None:
         """How they are split now; None where every one is whole."""
+        found = [
+            (parameter, entry, parameter.grad)
+            for parameter, entry in self._catalog.parameters()
+            if type(parameter) not in _ORDINARY or _flattened(parameter)
+        ]
+        key = [(id(entry), _placements(p), _placements(g)) for p, entry, g in found], self._catalog.rows
+        if key != self._key:
+            self._key, self._plan = key, self._planned(found)
+        return self._plan
+
+    def _planned(self, found: list[tuple[Any, WatchedParameter, Any]]) -> Plan | None:
         entries, splits = [], []
-        for parameter, entry in self._catalog.parameters():
-            if type(parameter) in _ORDINARY and not _flattened(parameter):
-                continue
+        for parameter, entry, gradient in found:
             own = self._split(parameter)
-            gradient = own if parameter.grad is None else self._split(parameter.grad)
-            if own.held or gradient.held:  # the gradient of a whole parameter may be one of summands
+            of_gradient = own if gradient is None else self._split(gradient)
+            if own.held or of_gradient.held:  # the gradient of a whole parameter may be one of summands
                 self.names.add(entry.name)
                 entries.append(entry)
-                splits.append((own, gradient, own))
+                splits.append((own, of_gradient, own))
         if not entries:
             return None
         rows = [[self._catalog.place(kind, entry.name) for kind in KINDS] for entry in entries]
@@ -89,6 +100,9 @@ class Shards:
 
     def label(self, plan: Plan, whole: str) -> None:
         """Labels the rows of ``plan`` with the part that they are of; ``whole`` is the label of what is merged."""
+        if self._labelled == (id(plan), whole):
+            return
+        self._labelled = id(plan), whole
         for entry, three in zip(plan.entries, plan.splits, strict=True):
             for kind, split in zip(KINDS, three, strict=True):
                 self._catalog.label(kind, entry, whole if len(split.holders) > 1 else split.held)
@@ -99,13 +113,14 @@ class Shards:
         kind = held(tensor)
         if kind != SHARD:
             return Split(kind)
-        placements, mesh = tuple(tensor.placements), tensor.device_mesh
-        holders = self._holders.get((mesh, placements))
-        if holders is None:
-            holders = _holders(mesh.mesh.numpy(), [placement.is_replicate() for placement in placements])
-            self._holders[mesh, placements] = holders
-        by_rows = all(p.is_replicate() or getattr(p, "dim", -1) == 0 for p in placements)
+        replicated = [placement.is_replicate() for placement in tensor.placements]
+        by_rows = all(p.is_replicate() or getattr(p, "dim", -1) == 0 for p in tensor.placements)
+        holders = _holders(tensor.device_mesh.mesh.numpy(), replicated)
         return Split(kind, holders, int(tensor._local_tensor.numel()), by_rows)
+
+
+def _placements(tensor: Any) -> Any:
+    return getattr(tensor, "placements", None)
 
 
 def _flattened(parameter: Any) -> bool:
