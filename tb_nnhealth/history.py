@@ -68,6 +68,8 @@ class History:
         self._rows: dict[str, list[int]] = {}
         for i, row in enumerate(layout.rows):
             self._rows.setdefault(row.kind, []).append(i)
+        self._subjects: dict[str, tuple[str, ...]] = {}
+        self._places: dict[tuple[str, str], int] = {}
 
     def append(self, step: int, wall: float, values: Floats) -> None:
         """Adds a record: ``values`` float32 of shape (rows, columns), rows a prefix of the layout's."""
@@ -141,7 +143,11 @@ class History:
         return self._rows.get(kind, [])
 
     def subjects(self, kind: str) -> tuple[str, ...]:
-        return tuple(self.layout.rows[i].subject for i in self.rows(kind))
+        known = self._subjects.get(kind)
+        if known is None:
+            rows = self.layout.rows
+            known = self._subjects[kind] = tuple(rows[i].subject for i in self.rows(kind))
+        return known
 
     def table(self, kind: str, statistic: str) -> Table:
         """All values of ``statistic`` for the rows of ``kind``; zero columns wide where there are none."""
@@ -155,7 +161,10 @@ class History:
 
     def histograms(self, kind: str, subject: str) -> tuple[Steps, NDArray[np.int32]]:
         """Steps and counts, shape (records, bins), of one row; empty where it has none."""
-        row = next((i for i in self.rows(kind) if self.layout.rows[i].subject == subject), None)
+        if not self._places:
+            rows = enumerate(self.layout.rows)
+            self._places = {(row.kind, row.subject): i for i, row in reversed(list(rows))}
+        row = self._places.get((kind, subject))
         entries = [
             (step, counts[row])
             for step, counts in zip(self._histograms.steps, self._counts, strict=True)

@@ -12,16 +12,24 @@ OPENING = 10
 _LEAST_HISTOGRAM_EVERY, _MOST_HISTOGRAM_EVERY = 10, 100
 _HISTOGRAM_SHARE = 0.25
 """What histograms may cost on average, as a share of what the statistics do."""
-GRACE = 1.0
+GRACE, MOST_GRACE = 0.25, 1.0
 """Seconds of measuring that any run may cost: a short one would otherwise end before it was looked at. Of processor
-time, so that on a machine that others keep busy a run is looked at no less than on one of its own."""
+time, so that on a machine that others keep busy a run is looked at no less than on one of its own. A longer run pays
+them back: while it stands above its budget, measuring is planned for ``_REPAYING`` of it."""
+GRACE_RECORDS = 40
+"""Where so many records take longer, the grace is as long as they take, at most ``MOST_GRACE``."""
 _GRACE_SPACING = 40
 """Within the grace a step is measured whenever the run has grown by one part in this."""
 _GRACE_REACH = 100
 """What is left of the grace is made to last until the run is this many times as long: where measuring is slow, the
 opening would otherwise use all of it."""
 _RESERVE = 0.9
-"""Share of the budget that is planned for; the rest pays for the opening."""
+"""Share of the budget that is planned for; the rest is for what could not be foreseen."""
+_REPAYING = 0.5
+_SPIKE = 5
+"""A step that takes this many times what is usual for its kind was held up by something else (a garbage collection,
+page faults, another process, a validation): the excess is not reckoned as ours, nor as the training's."""
+_SPIKE_KNOWN = 3
 _MOST_EVERY = 1_000_000
 
 
@@ -31,7 +39,8 @@ class Cadence:
     ``spend`` takes the time that our own hooks used in the current step; ``end`` closes the step; ``background`` tells
     what other threads have used for us, which is laid on the records evenly. The bare step
     time is the median over recent steps of their wall time less ours, so that a pause (a validation, a checkpoint)
-    does not move it. A run may cost the greater of ``budget`` and of ``GRACE`` seconds. With ``asynchronous``, where
+    does not move it; what a record costs is a median as well. A run may cost the greater of ``budget`` and of the
+    grace. With ``asynchronous``, where
     hooks only queue work for a device, the cost is at least what measured steps take longer than others. With
     ``aligned`` the steps from one to the next are a power of two and count from zero, so that of two cadences the
     quicker one measures every step that the slower one does.
@@ -50,6 +59,8 @@ class Cadence:
         """Seconds that measuring one step takes, histograms aside; 0 while unknown."""
         self._spent = self._total_spent = self._background = 0.0
         self._grace_used = 0.0
+        self._trained = 0.0
+        """Seconds of the run, ours and pauses aside."""
         self._last_end: float | None = None
         self._last_busy: float | None = None
         self._bare: deque[float] = deque(maxlen=65)
@@ -58,7 +69,8 @@ class Cadence:
         self._walls: deque[float] = deque(maxlen=9)
         self._histogram_costs: deque[float] = deque(maxlen=5)
         self._records = 0
-        self._average = math.inf
+        self._measuring = self._average = math.inf
+        """Seconds that a record takes with its share of the histograms; and with its share of the background work."""
         self._next = 0
         self._next_histogram = 0
 
@@ -93,11 +105,14 @@ class Cadence:
         """
         counted = self.counted
         wall = None if self._last_end is None else now - self._last_end
-        self._grace_used += self._spent * self._share_on_processor(wall, busy)
+        own = self._without_spike(measured, counted)
+        self._grace_used += own * self._share_on_processor(wall, busy)
         self._last_end, self._last_busy = now, busy
-        self._total_spent += self._spent
+        self._total_spent += own
         if wall is not None:
-            (self._bare_beside if measured else self._bare).append(max(0.0, wall - self._spent))
+            bare = max(0.0, wall - self._spent)
+            (self._bare_beside if measured else self._bare).append(bare)
+            self._trained += min(bare, _SPIKE * self.bare) if self.bare > 0 else bare
         if measured:
             self._measured(wall, counted)
         self._spent = 0.0
@@ -108,6 +123,12 @@ class Cadence:
         if self._asynchronous or not wall or busy is None or self._last_busy is None:
             return 1.0
         return min(1.0, max(0.0, (busy - self._last_busy) / wall))
+
+    def _without_spike(self, measured: bool, counted: bool) -> float:
+        """What our hooks used in the current step, as far as it can be ours."""
+        costs = self._histogram_costs if measured and counted else self._costs
+        usual = median(costs) if len(costs) >= _SPIKE_KNOWN else math.inf
+        return usual if self._spent > _SPIKE * usual else self._spent
 
     def _measured(self, wall: float | None, counted: bool) -> None:
         if self._records:  # the first record reads the model's structure as well, which happens once
@@ -132,17 +153,24 @@ class Cadence:
         extra = max(0.0, _median(self._histogram_costs, 3 * cost) - cost)
         wanted = math.ceil(extra / (_HISTOGRAM_SHARE * cost)) if cost > 0 else 0
         self.histogram_every = min(max(wanted, _LEAST_HISTOGRAM_EVERY), _MOST_HISTOGRAM_EVERY)
-        self._average = cost + extra / self.histogram_every + self._background / max(self._records, OPENING)
+        self._measuring = cost + extra / self.histogram_every
+        self._average = self._measuring + self._background / max(self._records, OPENING)
         if self._given is None and self.bare > 0:
             least = 2 if self._asynchronous else 1  # without steps to compare with, a device's cost would stay unseen
-            wanted = math.ceil(self._average / (_RESERVE * self._budget * self.bare))
+            planned = (_REPAYING if self.overhead > self._budget else _RESERVE) * self._budget
+            wanted = math.ceil(self._average / (planned * self.bare))
             self.every = self._step_between(min(max(least, wanted), _MOST_EVERY))
+
+    @property
+    def grace(self) -> float:
+        """Seconds of processor time that this run may cost, whatever its length."""
+        return min(max(GRACE, GRACE_RECORDS * self._measuring), MOST_GRACE)
 
     @property
     def interval(self) -> int:
         """Steps from this measured one to the next: ``every``, or fewer while the run has cost less than the grace."""
-        left = GRACE - self._grace_used - self._background
-        average = self._average * (self._grace_used / self._total_spent if self._total_spent else 1.0)
+        average = self._measuring * (self._grace_used / self._total_spent if self._total_spent else 1.0)
+        left = self.grace - self._grace_used
         if self._given is None and average <= left:
             growth = _GRACE_REACH ** (average / left) - 1
             least = max(2 if self._asynchronous else 1, int(self.index * max(growth, 1 / _GRACE_SPACING)))
@@ -164,12 +192,11 @@ class Cadence:
 
     @property
     def overhead(self) -> float:
-        """What capture has cost so far as a share of the bare step time; 0 while unknown."""
-        bare = self.bare * self.index
-        if bare <= 0:
+        """What capture has cost so far as a share of the time that the run took without it; 0 while unknown."""
+        if self._trained <= 0:
             return 0.0
         in_steps = max(self._total_spent, self.cost * self._records if self._asynchronous else 0.0)
-        return (in_steps + self._background) / bare
+        return (in_steps + self._background) / self._trained
 
     @property
     def reason(self) -> str:
@@ -182,7 +209,11 @@ class Cadence:
             f"Measuring a step takes {1000 * self._average:.2f} ms and a bare step {1000 * self.bare:.2f} ms, "
             f"so one step in {self.every} is measured to stay within {self._budget:.1%}"
         )
-        return f"{told}; more often until measuring has cost {GRACE:g} s." if self.interval < self.every else f"{told}."
+        if self.interval < self.every:
+            told += f"; more often until measuring has cost {self.grace:.2g} s"
+        elif self.overhead > self._budget and self.every > 1:
+            told += f"; for now that is half as often, because the run has cost {self.overhead:.1%} so far"
+        return f"{told}; histograms come with one record in {self.histogram_every}."
 
 
 def _median(values: Iterable[float], otherwise: float) -> float:

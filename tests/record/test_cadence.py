@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
-from tb_nnhealth.record import cadence as cadence_module
-from tb_nnhealth.record.cadence import OPENING, Cadence
+from tb_nnhealth.record.cadence import GRACE, GRACE_RECORDS, MOST_GRACE, OPENING, Cadence
 
 
 def simulate(
@@ -42,7 +44,7 @@ def test_opening_is_measured_whole() -> None:
 def test_cost_stays_within_the_budget(budget: float, cost: float) -> None:
     steps = 40_000
     measured, share = simulate(Cadence(None, budget), steps, cost=cost)
-    grace = cadence_module.GRACE / (0.1 * steps)
+    grace = MOST_GRACE / (0.1 * steps)
     opening = (OPENING + 2) * cost * 3 / (0.1 * steps)
     assert share <= budget + grace + opening
     assert len(measured) * cost * 2 >= 0.2 * budget * 0.1 * steps or measured == list(range(steps))
@@ -141,10 +143,100 @@ def test_the_grace_counts_processor_time() -> None:
     alone, beside_others = Cadence(None, 0.02), Cadence(None, 0.02)
     records = {id(alone): 0, id(beside_others): 0}
     now = 0.0
-    for _ in range(400):
+    for _ in range(100):
         now += 0.1
         for cadence, share in ((alone, 1.0), (beside_others, 0.25)):
             records[id(cadence)] += cadence.measured
-            cadence.spend(0.03 if cadence.measured else 0.0)
+            cadence.spend(0.015 if cadence.measured else 0.0)
             cadence.end(now, measured=cadence.measured, busy=share * now)
     assert records[id(beside_others)] > 1.5 * records[id(alone)]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the steps of a simulated run take: seconds without us, and of ours when a step is measured."""
+
+    bare: Callable[[int], float]
+    cost: Callable[[int], float]
+    histograms: float = 3.0
+    """Cost of a record with histograms, in costs of one without."""
+    background: float = 0.0
+    """What the writer's thread works for each record, in costs of one."""
+
+
+def _spikes(usual: float, spike: float, share: float) -> Callable[[int], float]:
+    return lambda step: spike if random.Random(step).random() < share else usual
+
+
+COURSES = {
+    "steady": Course(lambda _: 0.01, lambda _: 0.002),
+    "cheap": Course(lambda _: 0.05, lambda _: 0.0005),
+    "dear": Course(lambda _: 0.02, lambda _: 0.06),
+    "dear histograms": Course(lambda _: 0.02, lambda _: 0.002, histograms=40.0),
+    "slow start": Course(lambda step: 2.0 if step < 5 else 0.01, lambda step: 0.2 if step == 0 else 0.002),
+    "steps grow shorter": Course(lambda step: 0.002 + 0.1 * math.exp(-step / 4000), lambda _: 0.003),
+    "steps grow longer": Course(lambda step: 0.002 + 1e-6 * step, lambda _: 0.003),
+    "measuring grows dearer": Course(lambda _: 0.01, lambda step: 0.001 + 2e-7 * step),
+    "steps of two kinds": Course(lambda step: 0.05 if step % 8 == 7 else 0.005, lambda _: 0.002),
+    "pauses": Course(_spikes(0.01, 20.0, 1e-4), lambda _: 0.002),
+    "jitter": Course(lambda step: 0.01 * random.Random(-step).uniform(0.5, 2), _spikes(0.002, 0.006, 0.2)),
+    "background": Course(lambda _: 0.01, lambda _: 0.002, background=2.0),
+}
+
+
+def run_of(course: Course, seconds: float, budget: float = 0.02) -> tuple[list[int], float, float]:
+    """Steps measured; seconds that all measuring took; seconds of the run without it."""
+    cadence = Cadence(None, budget)
+    now = spent = trained = background = 0.0
+    measured = []
+    step = 0
+    while trained < seconds:
+        own = 0.0
+        if cadence.measured:
+            measured.append(step)
+            own = course.cost(step) * (course.histograms if cadence.counted else 1)
+            background += course.background * course.cost(step)
+            cadence.background(background)
+        bare = course.bare(step)
+        now, spent, trained = now + bare + own, spent + own, trained + bare
+        cadence.spend(own)
+        cadence.end(now, measured=bool(own))
+        step += 1
+    return measured, spent + background, trained
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_run_of_minutes_honours_its_budget_from_its_first_step_on(name: str) -> None:
+    _, spent, trained = run_of(COURSES[name], 200.0)
+    assert spent <= 0.02 * trained
+    assert spent >= 0.002 * trained  # and makes use of it
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_a_run_never_costs_more_than_the_grace_its_opening_and_its_budget(name: str) -> None:
+    course = COURSES[name]
+    for seconds in (1.0, 5.0, 20.0, 60.0):
+        measured, spent, trained = run_of(course, seconds)
+        opening = sum(course.cost(step) for step in range(OPENING)) * (1 + course.background) + 2 * max(
+            course.histograms * course.cost(step) for step in range(OPENING)
+        )
+        grace = max(GRACE, min(MOST_GRACE, 1.5 * GRACE_RECORDS * max(course.cost(step) for step in range(1, 2000))))
+        assert spent <= 0.02 * trained + (1 + course.background) * grace + opening
+        assert measured[:OPENING] == list(range(min(OPENING, len(measured))))
+
+
+def test_a_run_of_seconds_is_looked_at_often_enough_to_be_judged() -> None:
+    for bare, cost in ((0.001, 0.0005), (0.002, 0.002), (0.01, 0.005), (0.02, 0.02)):
+        measured, _, _ = run_of(Course(lambda _, bare=bare: bare, lambda _, cost=cost: cost), 3.0)  # type: ignore[misc]
+        assert len(measured) >= 20  # as many as rules need
+
+
+@pytest.mark.parametrize("spike", [0.05, 1.0])
+def test_a_few_steps_held_up_by_something_else_do_not_fool_it(spike: float) -> None:
+    quiet = run_of(COURSES["steady"], 60.0)[0]
+    held_up = run_of(Course(lambda _: 0.01, _spikes(0.002, spike, 0.05)), 60.0)[0]
+    assert len(held_up) == pytest.approx(len(quiet), rel=0.25)
+
+
+def test_the_same_times_give_the_same_steps() -> None:
+    assert run_of(COURSES["jitter"], 60.0) == run_of(COURSES["jitter"], 60.0)

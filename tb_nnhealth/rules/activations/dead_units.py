@@ -155,6 +155,7 @@ def silent_share(history: History, subjects: tuple[str, ...]) -> NDArray[np.floa
     of_gradient = {subject: i for i, subject in enumerate(gradient.subjects)}
     order = [module.name for module in history.layout.modules]
     types = {module.name: module.type for module in history.layout.modules}
+    place = {subject: i for i, subject in enumerate(subjects)}
     share = np.full((len(history), len(subjects)), np.nan, np.float32)
     last = next((name for name in reversed(order) if name in of_gradient), None)
     arrives = np.zeros(len(history), bool)
@@ -169,11 +170,11 @@ def silent_share(history: History, subjects: tuple[str, ...]) -> NDArray[np.floa
             silent = gradient.values[:, of_gradient[name]] if name in of_gradient else None
         if silent is None:
             continue
-        if name in subjects:
+        if name in place:
             told = silent
             if not rectifier:
                 told = np.where(arrives & ~(blocked & (silent > ALL)), silent, np.nan)
-            share[:, subjects.index(name)] = told
+            share[:, place[name]] = told
             blocked |= np.nan_to_num(told) > ALL
     return share
 

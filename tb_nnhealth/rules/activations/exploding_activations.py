@@ -78,6 +78,8 @@ AT_ONCE_FACTOR = 100.0
 """How far beyond the limit one record suffices: the next one may be NaN already."""
 MEMORY = 10
 """Layers before it that a layer is compared with."""
+PLACES_AT_ONCE = 64
+"""Bounds the memory in which that is done."""
 STEADY = 0.8
 PER_LAYER = 1.1
 """Growth per layer below which depth alone, as in a residual stream, explains a large total."""
@@ -216,11 +218,20 @@ def relative_to_first(std: Floats) -> Floats:
 def relative_to_before(std: Floats) -> Floats:
     """Each place of a chain over the median of those before it, shape (records, places); NaN for the first."""
     against = np.full_like(std, np.nan)
-    for i in range(1, std.shape[1]):
-        before = std[:, max(0, i - MEMORY) : i]
-        known = ~np.isnan(before).all(axis=1)
-        against[known, i] = np.nanmedian(before[known], axis=1)
+    padded = np.concatenate((np.full((len(std), MEMORY), np.nan, std.dtype), std), axis=1)
+    before = np.lib.stride_tricks.sliding_window_view(padded, MEMORY, axis=1)
+    for first in range(1, std.shape[1], PLACES_AT_ONCE):
+        some = slice(first, min(first + PLACES_AT_ONCE, std.shape[1]))
+        against[:, some] = _medians(before[:, some])
     return np.asarray(np.where(against > 0, std / against, np.nan), np.float32)
+
+
+def _medians(values: Floats) -> Floats:
+    """The median along the last axis of what is not NaN; NaN where all is."""
+    ordered = np.sort(values, axis=-1)  # NaN comes last
+    count = np.count_nonzero(~np.isnan(ordered), axis=-1)[..., None]
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1).astype(np.float64)
+    return np.asarray(((low + np.take_along_axis(ordered, count // 2, axis=-1)) / 2)[..., 0], np.float32)
 
 
 def _grows(std: Floats) -> NDArray[np.bool_]:

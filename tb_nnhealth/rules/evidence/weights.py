@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +92,19 @@ class Weights:
         }
 
 
+_known: WeakKeyDictionary[History, tuple[int, Any, Weights]] = WeakKeyDictionary()
+"""Of each history the state that it was read in, its layout then, and what was read: most rules ask for it."""
+
+
 def weights_of(history: History) -> Weights:
-    """Every parameter that the watch has a weight row for."""
+    """Every parameter that the watch has a weight row for. What rules are given is shared: they do not write to it."""
+    known = _known.get(history)
+    if known is None or known[0] != history.changes or known[1] is not history.layout:
+        known = _known[history] = (history.changes, history.layout, _read(history))
+    return known[2]
+
+
+def _read(history: History) -> Weights:
     layout = history.layout
     known = {p.name: p for p in layout.parameters}
     weight = history.table(schema.WEIGHT, schema.RMS)
@@ -99,7 +112,7 @@ def weights_of(history: History) -> Weights:
     names = tuple(name for name in weight.subjects if name in known)
     parameters = tuple(known[name] for name in names)
     types = {m.name: m.type for m in layout.modules}
-    numel = np.array([np.prod(p.shape, dtype=np.float64) for p in parameters], np.float64)
+    numel = np.array([math.prod(p.shape) for p in parameters], np.float64)
     return Weights(
         parameters=parameters,
         names=names,
