@@ -128,6 +128,10 @@ static PyObject *alive(PyObject *module, PyObject *const *args, Py_ssize_t given
     uint8_t *out = (uint8_t *)PyBytes_AsString(result);
     const void *x = (const void *)(intptr_t)in[0];
     alive_units(x, size_of(in[1]), (size_t)in[2], (size_t)in[3], (size_t)in[4], out);
+    if (!memchr(out, 0, (size_t)in[3])) {
+        Py_DECREF(result);
+        Py_RETURN_NONE;
+    }
     return result;
 }
 
@@ -193,7 +197,8 @@ PyMethodDef tensor_methods[] = {
      "run(jobs, count, results): rows of six int64 (address, numel, dtype, operation, other, histogram) give rows of "
      "eight float64."},
     {"alive", FAST(alive), METH_FASTCALL,
-     "alive(address, dtype, outer, units, inner): bytes, for each unit 1 where an element is not zero, else 0."},
+     "alive(address, dtype, outer, units, inner): bytes, for each unit 1 where an element is not zero, else 0; "
+     "None where all have one."},
     {"outside", count_outside, METH_VARARGS, "outside(address, numel, dtype, low, high): elements beyond the two."},
     {"copies", FAST(copies), METH_FASTCALL, "copies(address, dtype, rows, columns): rows that equal an earlier one."},
     {"spread", FAST(spread_of), METH_FASTCALL,

@@ -70,11 +70,14 @@ def new_histogram() -> NDArray[np.int64]:
     return np.zeros(schema.HISTOGRAM_BINS, np.int64)
 
 
-def alive(tensor: Any, dimension: int) -> NDArray[np.bool_] | None:
-    """bool (units,): whether any element of a unit along ``dimension`` is not zero; None as for ``statistics``."""
+def alive(tensor: Any, dimension: int) -> tuple[bool, NDArray[np.bool_] | None]:
+    """Whether the core could tell, and bool (units,): whether any element of a unit along ``dimension`` is not zero.
+
+    None instead of an array where that holds for all.
+    """
     core = native.core
     if core is None or not tensor.is_cpu or tensor.dtype not in CODES:
-        return None
+        return False, None
     shape = tensor.shape
     units = shape[dimension]
     if tensor.is_contiguous():
@@ -82,11 +85,12 @@ def alive(tensor: Any, dimension: int) -> NDArray[np.bool_] | None:
     elif tensor.dim() == 4 and dimension == 1 and tensor.is_contiguous(memory_format=torch.channels_last):
         outer, inner = tensor.numel() // units, 1
     else:
-        return None
+        return False, None
     start = address(tensor)
     if not start:
-        return None
-    return np.frombuffer(core.alive(start, CODES[tensor.dtype], outer, units, inner), np.bool_)
+        return False, None
+    found = core.alive(start, CODES[tensor.dtype], outer, units, inner)
+    return True, None if found is None else np.frombuffer(found, np.bool_)
 
 
 def batch_address(block: Any) -> tuple[int, ...]:

@@ -126,6 +126,10 @@ class Record:
         return counts
 
 
+_HOST = (tuple, float)
+"""What readings and shares are as a rule; asking whether they are tensors takes longer."""
+
+
 class _Transfer:
     """Lists of numbers and tensors, stacked into one tensor per device, so that each device is waited for once."""
 
@@ -134,6 +138,8 @@ class _Transfer:
         self._stacks: dict[Any, tuple[Any, Any]] = {}
         by_device: dict[Any, list[Any]] = {}
         for value in (value for values in lists for value in values):
+            if type(value) in _HOST:
+                continue
             if isinstance(value, torch.Tensor) and not value.is_cpu:
                 by_device.setdefault(value.device, []).append(value)
         for device, tensors in by_device.items():

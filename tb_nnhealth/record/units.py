@@ -64,9 +64,9 @@ def alive_units(tensor: Any, dimension: int, reading: Reading) -> Any:
     units = tensor.shape[dimension]
     if reading.on_host and reading.values[ZEROS] < tensor.numel() // units:
         return None
-    found = reduce_native.alive(tensor, dimension)
-    if found is not None:
-        return found
+    told, alive = reduce_native.alive(tensor, dimension)
+    if told:
+        return alive
     tensor = widened(tensor)
     others = [d for d in range(tensor.dim()) if d != dimension]
     if tensor.is_cpu and tensor.numel() < SMALL:

@@ -201,6 +201,12 @@ def test_units_saturation_and_copies_as_torch_has_them(way: str, dtype: torch.dt
                 alive = alive_units(values.tensor, dimension, reading)
                 expected = [not bool((unit == 0).all()) for unit in tensor.unbind(dimension)]
                 assert alive.tolist() == expected
+                lively = (tensor == 0).to(tensor.dtype)
+                values, reading = Gathered().take(lively)  # type: ignore[misc]
+                everywhere = alive_units(values.tensor, dimension, reading)
+                alive_there = [bool((unit != 0).any()) for unit in lively.unbind(dimension)]
+                assert (everywhere is None and all(alive_there)) or everywhere.tolist() == alive_there
+                values, reading = gathered.take(tensor)  # type: ignore[misc]
                 share, numel = saturation(torch.nn.Tanh(), "", values.tensor, reading)  # type: ignore[misc]
                 assert numel == tensor.numel()
                 assert float(share) == pytest.approx(float((tensor.float().abs() > 0.97).float().mean()))

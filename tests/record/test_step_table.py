@@ -13,7 +13,7 @@ from native_ways import SETS
 from torch import nn
 
 from tb_nnhealth import native, schema
-from tb_nnhealth.record import step_parameters
+from tb_nnhealth.record import reduce_native, step_parameters
 from tb_nnhealth.record.watch import Watch
 
 pytestmark = pytest.mark.skipif(not SETS, reason="the native core was not built")
@@ -131,3 +131,13 @@ def test_what_the_core_fails_at_is_reported_and_given_up(monkeypatch: pytest.Mon
     assert stream.errors == [f"{step_parameters._TABLE}: ValueError: broken"]
     assert not np.isnan(stream.value(schema.WEIGHT, "0.weight", schema.RMS))
     assert np.isnan(stream.value(schema.WEIGHT, "0.weight", schema.RMS, record=0))
+
+
+def test_a_log_says_that_the_core_is_not_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    reduce_native.note.cache_clear()
+    plain = (dense, nothing, lambda p: torch.optim.SGD(p, 0.1), False)
+    assert reduce_native.MISSING not in records(*plain).capture.reason
+    monkeypatch.setattr(native, "core", None)
+    reduce_native.note.cache_clear()
+    assert records(*plain).capture.reason.endswith(reduce_native.MISSING)
+    reduce_native.note.cache_clear()
