@@ -24,3 +24,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     native.core.use(name)
     yield name
     native.core.use(SETS[-1])
+
+
+@pytest.fixture(params=[*SETS[-1:], TORCH])
+def best_way_or_torch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test with the native core, where it was built, and without it."""
+    name: str = request.param
+    if name == TORCH:
+        monkeypatch.setattr(native, "core", None)
+    return name

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from memory_recorder import MemoryRecorder, MemoryStream
+from native_ways import best_way_or_torch  # noqa: F401
 from torch import nn
 from torch.nn import functional as F
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.watch import Watch
+
+pytestmark = pytest.mark.usefixtures("best_way_or_torch")
 
 
 def watched(model: nn.Module, optimizer: Any = None, **options: Any) -> tuple[Watch, MemoryStream]:
