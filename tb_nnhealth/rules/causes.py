@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +10,11 @@ from tb_nnhealth.findings import SEVERITIES, Cause, Finding
 from tb_nnhealth.rules.base import Group, Rule
 
 SLACK_RECORDS = 10
-"""A symptom may cross its limit this many records before its cause does: limits are not equally near."""
+"""A symptom may cross its limit this many records before its cause does: limits are not equally near.
+
+But not where it was reported before the record at which its cause began: sparse records span many steps.
+"""
+SLACK_STEPS = 10
 WITHIN_A_STEP: tuple[Group, ...] = (
     "set-up", "distributed", "data", "numerics", "weights", "activations", "gradients", "updates", "loss", "shim",
 )  # fmt: skip
@@ -65,7 +69,13 @@ def _possible_causes(
     record_steps: Sequence[int],
 ) -> list[int]:
     finding = findings[i]
-    latest = _later_by_slack(finding.first_step, record_steps)
+
+    def leads(one: Finding) -> tuple[int, int]:
+        """The earlier leads; of those that one record tells the one whose place is before the other."""
+        return bisect_left(record_steps, one.first_step) if record_steps else one.first_step, place[one.rule]
+
+    latest = min(_later_by_slack(finding.first_step, record_steps), _next_record(finding.fired_step, record_steps))
+    latest = max(latest, finding.first_step + SLACK_STEPS)
     return [
         j
         for j, other in enumerate(findings)
@@ -73,10 +83,7 @@ def _possible_causes(
         and finding.rule in causes[other.rule]
         and other.first_step <= latest
         and (other.severity != "info" or finding.severity == "info")
-        and (
-            other.rule not in causes[finding.rule]  # a pair that can cause each other: the earlier is the cause
-            or (other.first_step, place[other.rule]) < (finding.first_step, place[finding.rule])
-        )
+        and (other.rule not in causes[finding.rule] or leads(other) < leads(finding))
     ]
 
 
@@ -94,7 +101,13 @@ def _direct_cause(
 def _later_by_slack(step: int, record_steps: Sequence[int]) -> int:
     """The step ``SLACK_RECORDS`` records after ``step``; records lie closer at the start of a run than later."""
     later = bisect_right(record_steps, step) - 1 + SLACK_RECORDS
-    return max(step + SLACK_RECORDS, record_steps[min(later, len(record_steps) - 1)] if record_steps else step)
+    return max(step + SLACK_STEPS, record_steps[min(later, len(record_steps) - 1)] if record_steps else step)
+
+
+def _next_record(step: int, record_steps: Sequence[int]) -> int:
+    """The first record after ``step``, or ``step`` where it is the last."""
+    at = bisect_right(record_steps, step)
+    return record_steps[at] if at < len(record_steps) else step
 
 
 def _root(i: int, parents: Sequence[int | None]) -> int:

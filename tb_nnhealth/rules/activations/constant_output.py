@@ -20,13 +20,15 @@ for a mean squared error. Where that is not known, the loss must stand where it 
 answers come apart, or where the loss still falls and more than a quarter of what it gained was gained in the second
 half of that time: the cost of a constant is soon learned, a network that is merely slow goes on.
 
-Critical where the loss stands where it began; else a warning, as the constant itself was learned.
+Critical where the loss stands where it began, and where the answers were the same to the last digit from the first
+record on: what then lies before the output gets no gradient. Else a warning, as the constant itself was learned.
 
 ## What to try
-1. Follow the other findings, if any: dead units, vanishing activations and a high learning rate all end here.
-2. Check that predictions and targets have the same shape: (N, 1) against (N,) broadcasts without an error.
-3. Check that inputs belong to their targets after shuffling and preprocessing: look at a batch as the model gets it.
-4. Train on a single batch until the loss is about 0; if that fails, the fault is in the network and not in the data.
+1. A softmax or a normalization over a single output gives the same number for every sample: look at the last layers.
+2. Follow the other findings, if any: dead units, vanishing activations and a high learning rate all end here.
+3. Check that predictions and targets have the same shape: (N, 1) against (N,) broadcasts without an error.
+4. Check that inputs belong to their targets after shuffling and preprocessing: look at a batch as the model gets it.
+5. Train on a single batch until the loss is about 0; if that fails, the fault is in the network and not in the data.
 
 ## When it is harmless
 In the first steps of a deep network; where the targets cannot be told from the inputs.
@@ -200,7 +202,7 @@ def _hit(episode: Episode, differ: Curve, limit: float, unit: str, seen: Progres
     return hit(
         episode,
         "",
-        severity="critical" if seen.stuck else "warning",
+        severity="critical" if seen.stuck or _by_construction(episode, differ) else "warning",
         statistic="prediction_spread_over_samples",
         unit=unit,
         value=value,
@@ -211,6 +213,11 @@ def _hit(episode: Episode, differ: Curve, limit: float, unit: str, seen: Progres
         advice=ADVICE,
         more={"loss": seen.now, "constant_answer_costs": cost},
     )
+
+
+def _by_construction(episode: Episode, differ: Curve) -> bool:
+    """Whether the answers have never differed at all."""
+    return episode.first == 0 and bool((differ[: episode.last + 1][np.isfinite(differ[: episode.last + 1])] == 0).all())
 
 
 def _answers(spread: float | Curve, *, loss: float | None = 2.3026, criterion: str = "CrossEntropyLoss") -> Network:
@@ -299,5 +306,6 @@ RULE = Rule(
         "underfitting",
         "slow-start",
         "activation-mean-shift",
+        "no-gradient",
     ),
 )

@@ -12,15 +12,15 @@ layer becomes a bottleneck; a layer that is dead altogether cuts the network in 
 Share of a layer's units that were silent in each of the last ten measured steps (unit: share of units): for a ReLU
 module from its output; where the ReLU is applied as a function, from the gradient of the layer's output, which is
 zero for a unit that the ReLU shuts off. A gradient counts only where the network's last layer receives one and no
-later layer is silent altogether. Zero *elements* are not counted: half of a ReLU's outputs are zero in the best of
-networks. Nor does silence count where the predictions are exactly the same for all samples: what is silent for one of
-them is so for all, and half the units of a healthy layer are. At least `units` silent units and `samples` samples in
-ten steps are asked for. It fires where the share
-exceeds `share` in four of five records, and at any width where a layer is silent altogether. It is critical beyond
-`critical` where the loss stands still, and where a whole layer is silent; a warning below that, or where the loss
-gives no sign. Where the loss comes down it is information (networks that learn well were measured with up to 83 % of
-a layer dead), unless the units died at one blow after a settled time, most were dead from the start, or nine tenths
-are. The first step is the one since which the units have been silent.
+later module's is silent altogether. A layer of which a ReLU lets nothing through is silent at once. Zero *elements*
+are not counted: half of a ReLU's outputs are zero in the best of networks. Nor does silence count where the
+predictions are exactly the same for all samples: what is silent for one of them is so for all, and half the units of a
+healthy layer are. At least `units` silent units and `samples` samples in ten steps are asked for. It fires where the
+share exceeds `share` in four of five records, and at any width where a layer is silent altogether. It is critical
+beyond `critical` where the loss stands still, and where a whole layer is silent; a warning below that, or where the
+loss gives no sign. Where the loss comes down it is information (networks that learn well were measured with up to 83
+% of a layer dead), unless the units died at one blow after a settled time, most were dead from the start, or nine
+tenths are. The first step is the one since which the units have been silent.
 
 ## What to try
 1. Lower the learning rate, or warm it up: most units die in one large step.
@@ -49,6 +49,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.activations.silence import ALL, rectified, samples_are_one, silent_altogether, silent_share
 from tb_nnhealth.rules.base import (
     Case,
     Closest,
@@ -64,20 +65,14 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import percent
 
-RECTIFIERS = ("ReLU", "ReLU6", "Threshold")
-RECTIFYING = ("relu", "relu6", "threshold")
-CHANNELS_FIRST = 4
-"""Dimensions from which an output's units are its second dimension; below, its last."""
 WINDOW = 5
 HELD = 0.8
-ALL = 0.999
 MOST = 0.9
 """Beyond this share a layer is a warning however well the network learns."""
 BORN_DEAD = 0.7
@@ -102,7 +97,7 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck("call writer.watch(model, optimizer)")
-    subjects, units, samples = _layers(history)
+    subjects, units, samples = rectified(history)
     if not subjects:
         return NotApplicable("no layer is rectified")
     enough = samples >= case.options["samples"]
@@ -111,6 +106,8 @@ def check(case: Case) -> Outcome:
     if not enough.any():
         return NotApplicable("the batches are small: silence may be chance")
     share = silent_share(history, subjects)
+    whole = silent_altogether(history, subjects)
+    share[whole] = 1.0
     share[:, ~enough] = np.nan
     share[same] = np.where(share[same] > ALL, 1.0, np.nan)
     share[:, ~wide] = np.where(share[:, ~wide] > ALL, 1.0, np.where(np.isfinite(share[:, ~wide]), 0.0, np.nan))
@@ -126,69 +123,19 @@ def check(case: Case) -> Outcome:
     come = progress(case.run, history)
     if not found:
         return Passed(_closest(share, limits, subjects, history))
-    hits = [_hit(history, case, share, episode, subjects[episode.column], come) for episode in found]
+    hits = [_hit(history, case, share, whole, episode, subjects[episode.column], come) for episode in found]
     return Ill(with_scale(hits, history.layout, "above"))
 
 
-def _layers(history: History) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
-    """Rectified modules in forward order, their units, and the samples seen per unit in ``SILENCE_WINDOW`` steps."""
-    rows = {history.layout.rows[i].subject: history.layout.rows[i] for i in history.rows(schema.ACTIVATION)}
-    subjects, units, samples = [], [], []
-    for module in history.layout.modules:
-        row = rows.get(module.name)
-        if row is None or len(row.shape) < 2 or not (module.type in RECTIFIERS or module.nonlinearity in RECTIFYING):
-            continue
-        width = row.shape[1] if len(row.shape) >= CHANNELS_FIRST else row.shape[-1]
-        subjects.append(module.name)
-        units.append(width)
-        samples.append(int(np.prod(row.shape, dtype=np.int64)) // max(1, width) * schema.SILENCE_WINDOW)
-    return tuple(subjects), np.array(units, np.int64), np.array(samples, np.int64)
-
-
-def silent_share(history: History, subjects: tuple[str, ...]) -> NDArray[np.float32]:
-    """Share of units silent for the whole window, shape (records, subjects), NaN where it cannot be told.
-
-    From the output of a rectifier; else from the gradient, unless a layer behind lets none through.
-    """
-    output, gradient = (history.table(kind, schema.SILENT_SHARE) for kind in schema.MODULE_KINDS)
-    of_output = {subject: i for i, subject in enumerate(output.subjects)}
-    of_gradient = {subject: i for i, subject in enumerate(gradient.subjects)}
-    order = [module.name for module in history.layout.modules]
-    types = {module.name: module.type for module in history.layout.modules}
-    place = {subject: i for i, subject in enumerate(subjects)}
-    share = np.full((len(history), len(subjects)), np.nan, np.float32)
-    last = next((name for name in reversed(order) if name in of_gradient), None)
-    arrives = np.zeros(len(history), bool)
-    if last is not None:
-        arrives = np.nan_to_num(gradient.values[:, of_gradient[last]], nan=1.0) < 0.5
-    blocked = np.zeros(len(history), bool)
-    for name in reversed(order):
-        rectifier = types[name] in RECTIFIERS
-        if rectifier:
-            silent = output.values[:, of_output[name]] if name in of_output else None
-        else:
-            silent = gradient.values[:, of_gradient[name]] if name in of_gradient else None
-        if silent is None:
-            continue
-        if name in place:
-            told = silent
-            if not rectifier:
-                told = np.where(arrives & ~(blocked & (silent > ALL)), silent, np.nan)
-            share[:, place[name]] = told
-            blocked |= np.nan_to_num(told) > ALL
-    return share
-
-
-def samples_are_one(history: History) -> NDArray[np.bool_]:
-    """Records in which every sample of the batch has exactly the same prediction, shape (records,)."""
-    spread = aligned(history.table(schema.SPREAD, schema.MEAN), ("prediction",))
-    return np.asarray(spread[:, 0] == 0)
-
-
 def _hit(
-    history: History, case: Case, share: NDArray[np.float32], episode: Episode, subject: str, come: Progress | None
-) -> Hit:
-    began = max(0, episode.first - (schema.SILENCE_WINDOW - 1))
+    history: History, case: Case, share: NDArray[np.float32], whole: NDArray[np.bool_], episode: Episode, subject: str,
+    come: Progress | None,
+) -> Hit:  # fmt: skip
+    if whole[episode.first, episode.column]:
+        before = np.flatnonzero(~whole[: episode.first, episode.column])
+        began = int(before[-1]) + 1 if len(before) else 0
+    else:
+        began = max(0, episode.first - (schema.SILENCE_WINDOW - 1))
     value = worst(share, episode, "above")
     since = replace(episode, first=began, first_step=int(history.steps[began]))
     severity = _severity(share, episode, value, case.options["critical"], come)
@@ -363,8 +310,9 @@ RULE = Rule(
         "loss-not-decreasing",
         "vanishing-gradients",
         "constant-output",
+        "loss-diverging",
+        "activation-mean-shift",
         "update-ratio-too-low",
-        "vanishing-activations",
         "underfitting",
         "frozen-parameters",
         "slow-start",

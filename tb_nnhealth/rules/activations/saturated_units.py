@@ -2,7 +2,7 @@
 
 ## What it detects
 Hidden layers more than half of whose activations lie where the nonlinearity is flat, in a network that has not
-learned.
+learned; and a sigmoid, tanh or softmax behind the last layer of a regression whose targets it cannot reach.
 
 ## Why it matters
 The derivative there is below a twentieth. The layers in front get next to no gradient and stay what they were; the
@@ -15,12 +15,17 @@ Layers behind the last one with weights are the network's answer and are left ou
 where the share exceeds `share` in eight of ten records; it is critical where the loss has not come down, and
 information where it has, for the network then learns with it.
 
+A regression's targets are out of reach where the predictions end in such a function and stay within its bounds, and
+the parts of the targets beyond these (for a normal distribution of their mean and standard deviation) make more than
+0.3 of their variance, median over the records.
+
 ## What to try
 1. Smaller initial weights: Xavier for tanh and sigmoid, gain 5/3 for tanh.
 2. Normalize the inputs, and before the nonlinearity (BatchNorm, LayerNorm).
 3. Lower the learning rate, where the share grew during training.
 4. ReLU, GELU or SiLU instead, where the function's bounds are not needed.
-5. Attention: scale the scores by the root of their dimension, normalize queries and keys.
+5. Targets out of reach: no nonlinearity behind the last layer, or targets that are scaled into its range.
+6. Attention: scale the scores by the root of their dimension, normalize queries and keys.
 
 ## When it is harmless
 Gates and codes that are meant to be open or shut, in a network that learns; outputs that are sure because they are
@@ -40,6 +45,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.activations.out_of_reach import out_of_reach
 from tb_nnhealth.rules.base import (
     Case,
     Closest,
@@ -75,6 +81,9 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck("call writer.watch(model, optimizer)")
+    come = progress(case.run, history) if len(history) else None
+    if (bounded := out_of_reach(history, come)) is not None:
+        return Ill([bounded])
     table = history.table(schema.ACTIVATION, schema.SATURATED_SHARE)
     hidden = _hidden(history, table.subjects)
     columns = np.flatnonzero(hidden & np.isfinite(table.values).any(axis=0))
@@ -92,7 +101,7 @@ def check(case: Case) -> Outcome:
         record, column = divmod(int(np.nanargmax(relative)), len(subjects))
         near = min(1.0, float(relative[record, column]))
         return Passed(Closest(near, subjects[column], int(history.steps[record]), "share of saturated elements"))
-    severity = _severity(progress(case.run, history))
+    severity = _severity(come)
     hits = []
     for episode in found:
         subject, value = subjects[episode.column], worst(share, episode, "above")
@@ -142,6 +151,16 @@ def _saturated(share: float, *, flat: bool = True, layer: str = "layers.2", sinc
     return network.run()
 
 
+def _answering(kind: str, mean: float, std: float, *, most: float = 1.0) -> Run:
+    """A regression that ends in ``kind``; the targets are normal, the predictions go up to ``most``."""
+    network = Network(criterion="MSELoss", nonlinearity="relu")
+    network.layout.modules[5].type = kind
+    low, high = mean - 2.5 * std, mean + 2.5 * std
+    network.set(schema.TARGET, "", mean=mean, std=std, rms=float(np.hypot(mean, std)), min=low, max=high)
+    network.set(schema.PREDICTION, "", min=0.0, max=most)
+    return network.set(schema.LOSS, "", mean=mean**2 + std**2).run()
+
+
 RULE = Rule(
     id="saturated-units",
     healthy="Units responsive",
@@ -154,6 +173,15 @@ RULE = Rule(
         Option("share", 0.5, "share of elements", "elements in the flat part", "CS231n; healthy tanh: below 0.3"),
     ),
     examples=(
+        Example("a sigmoid for targets in percent", lambda: _answering("Sigmoid", 50, 20), True, "layers.5", 0),
+        Example(
+            "the same, learned behind a scale",
+            lambda: _answering("Sigmoid", 50, 20, most=90.0),
+            False,
+            outcome="NotApplicable",
+        ),
+        Example("a tanh for standardized targets", lambda: _answering("Tanh", 0, 1), False, outcome="NotApplicable"),
+        Example("a tanh for targets of twice its range", lambda: _answering("Tanh", 0, 2), ill=True),
         Example("nine tenths from the start", lambda: _saturated(0.9), ill=True, subject="layers.2", first_step=0),
         Example("from step 80 on", lambda: _saturated(0.9, since=80), ill=True, subject="layers.2", first_step=80),
         Example("in a network that learns", lambda: _saturated(0.7, flat=False), ill=True, subject="layers.2"),
@@ -168,6 +196,9 @@ RULE = Rule(
     ),
     page=__doc__ or "",
     causes=(
+        "update-ratio-too-high",
+        "diverging-bias",
+        "loss-diverging",
         "vanishing-gradients",
         "exploding-gradients",
         "initial-loss-off",

@@ -49,6 +49,7 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.rules.activations.silence import rectified, silent_altogether
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -98,12 +99,14 @@ def check(case: Case) -> Outcome:
     seen = progress(case.run, history)
     total = case.options.per_subject("total", names)
     signal = case.options.per_subject("signal", names)
+    cut = _behind_silence(history, names)
     fallen, falls, carried = (np.full_like(std, np.nan) for _ in range(3))
     for chain in groups:
         at = standing(chain, names)
         fallen[:, at] = _relative(std[:, at], std[:, at])
         falls[:, at] = _falls(std[:, at])[:, None]
         carried[:, at] = _relative(np.cumprod(own[:, at], axis=1) * std[:, at], std[:, at])
+    fallen[cut], carried[cut] = np.nan, np.nan
     hits: dict[str, Hit] = {}
     if seen is not None and seen.stuck:
         for episode in episodes(carried < signal, measured & np.isfinite(carried), history.steps, window=window):
@@ -123,6 +126,15 @@ def check(case: Case) -> Outcome:
         "activation spread with depth",
     )
     return Passed(near)
+
+
+def _behind_silence(history: History, names: Sequence[str]) -> Any:
+    """Records in which a layer before lets nothing through, shape (records, names): what is missing did not fade."""
+    place = {module.name: i for i, module in enumerate(history.layout.modules)}
+    rectifiers, _, _ = rectified(history)
+    silent = silent_altogether(history, rectifiers)
+    behind = np.array([[place[r] < place[name] for name in names] for r in rectifiers], bool).reshape(-1, len(names))
+    return (silent.astype(np.int64) @ behind.astype(np.int64)) > 0
 
 
 def _share_of_data(history: History, names: Sequence[str], std: Floats) -> Floats:

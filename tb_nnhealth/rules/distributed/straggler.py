@@ -8,9 +8,9 @@ Gradients are averaged when the last rank is ready: the job runs at the speed of
 
 ## How it is computed
 Seconds from the end of a step to the next backward pass on each rank, a stretch in which ranks do not wait for each
-other, over the median of the other ranks. It fires where that exceeds `ratio` in 16 of `records` records and where the
-time lost exceeds `share` of the whole step (seconds of wall time between records, for each step) and 5 ms. The first
-three records are left out: memory is allocated and kernels are chosen there.
+other, over the median of the other ranks. It fires where that exceeds `ratio` in two thirds of `records` records and
+where the time lost exceeds `share` of the whole step (seconds of wall time between records, for each step) and 5 ms.
+The first three records are left out: memory is allocated and kernels are chosen there.
 
 ## What to try
 1. Look at the rank's data: a slower disk, fewer workers, longer samples, larger images.
@@ -56,7 +56,7 @@ from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
-SHARE = 0.8
+SHARE = 0.65
 WARM_UP = 3
 LEAST_SECONDS = 5e-3
 """What rank 0 may take longer for logging, where steps are short."""

@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.evidence.axes import optimizer_steps
 
 CRITERION = "loss"
 """Subject of a loss that no scalar tells."""
 ENOUGH_POINTS = 40
 """A scalar with fewer points gives way to the criterion's record, where that is longer."""
+BEGINNING = 3
+"""First points of a curve that tell where it began."""
 NEEDS = 'log it: writer.add_scalar("loss/train", loss, step), or pass criterion= to watch()'
 
 
@@ -30,6 +33,25 @@ class LossCurve:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def evened(self) -> LossCurve:
+        """Points about as far apart as half of the run's are: records lie close together at its start.
+
+        What is asked of shares of a run, of its opening or of its last half, then has nothing to do with the cadence.
+        The first three points are kept as they are, for they tell where the loss began; one of each later interval.
+        """
+        if len(self) < 2 * BEGINNING:
+            return self
+        apart = np.sort(np.diff(self.steps))
+        usual = int(apart[np.searchsorted(np.cumsum(apart), apart.sum() / 2)])
+        interval = (self.steps - self.steps[0]) // max(usual, 1)
+        keep = np.concatenate(([True], np.diff(interval) > 0))
+        keep[:BEGINNING] = True
+        return LossCurve(self.subject, self.steps[keep], self.walls[keep], self.values[keep])
+
+    def at_optimizer(self, run: Run) -> LossCurve:
+        """The same curve over the optimizer's steps, where its own count epochs, samples or tokens."""
+        return LossCurve(self.subject, optimizer_steps(run, self.steps, self.walls), self.walls, self.values)
+
     def finite(self) -> LossCurve:
         keep = np.isfinite(self.values)
         return LossCurve(self.subject, self.steps[keep], self.walls[keep], self.values[keep])
@@ -40,7 +62,7 @@ def training_loss(run: Run) -> LossCurve | None:
     scalar = scalar_loss(run, "train")
     if scalar is not None and len(scalar) >= ENOUGH_POINTS:
         return scalar
-    recorded = [curve for history in run.watches.values() if (curve := criterion_loss(history)) is not None]
+    recorded = [curve.evened() for history in run.watches.values() if (curve := criterion_loss(history)) is not None]
     if len(recorded) != 1 or (scalar is not None and len(scalar) >= len(recorded[0])):
         return scalar
     if scalar is not None:
@@ -72,11 +94,15 @@ def criterion_loss(history: History) -> LossCurve | None:
 
 
 def learning_rate(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """Steps and the greatest learning rate of any group, from the first watch that recorded it.
+    """Optimizer steps and the greatest learning rate of any group, from the first watch that recorded it.
 
     A scalar that was logged at more steps than there are records tells it more closely.
     """
-    logged = [(series.steps, series.values) for _, series in tags.series_of(run, "lr") if len(series)]
+    logged = [
+        (optimizer_steps(run, series.steps, series.walls), series.values)
+        for _, series in tags.series_of(run, "lr")
+        if len(series)
+    ]
     recorded = _recorded_rate(run)
     if logged and (recorded is None or len(logged[0][0]) > len(recorded[0])):
         return logged[0]

@@ -16,6 +16,8 @@ from tb_nnhealth.rules.evidence.tags import moving_target
 
 OPENING = 5
 CLOSING = 20
+CLOSING_SHARE = 0.2
+FEWEST_CLOSING = 5
 LEARNED = 0.5
 """A loss below this share of where it began, or of what a constant answer would cost, has been learned from."""
 LEAP = 2.0
@@ -25,6 +27,7 @@ VERY_SURE = 6.0
 """First loss over a constant answer's cost from which large answers have done harm, however soon it was repaired."""
 BEGINS_AT_A_GUESS = (0.7, 2.0)
 """Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
+ABSOLUTE = ("L1Loss", "SmoothL1Loss", "HuberLoss")
 SAME = 0.05
 """Median difference, relative, up to which a scalar tells the criterion's own loss."""
 
@@ -82,11 +85,20 @@ def progress(run: Run, history: History) -> Progress | None:
     values = curve.values[finite]
     return Progress(
         start=_start(values),
-        now=float(np.median(values[-CLOSING:])),
+        now=float(np.median(values[-_closing(curve.steps[finite]) :])),
         points=len(values),
         naive=naive_loss(history),
-        finite=float(finite[-CLOSING:].mean()),
+        finite=float(finite[-_closing(curve.steps) :].mean()),
     )
+
+
+def _closing(steps: NDArray[np.int64]) -> int:
+    """How many points are the last: at most ``CLOSING``, and of the last ``CLOSING_SHARE`` of the steps.
+
+    Sparse records reach far back.
+    """
+    late = int((steps >= steps[-1] - CLOSING_SHARE * (steps[-1] - steps[0])).sum())
+    return min(CLOSING, max(FEWEST_CLOSING, late))
 
 
 def _longer(recorded: LossCurve | None, logged: LossCurve | None) -> LossCurve | None:
@@ -125,7 +137,8 @@ def first_loss_above(history: History) -> float:
 def naive_loss(history: History) -> float:
     """Cost of the best constant answer under the watched criterion, NaN where it is not known.
 
-    ln C for C balanced classes, the variance of the targets for a mean squared error. A function that is given class
+    ln C for C balanced classes, the variance of the targets for a mean squared error, at most their standard deviation
+    for absolute errors. A function that is given class
     indices (``observe``) is taken for a cross-entropy where its first value is near that of a guess: a sum over the
     batch or another function of the same arguments begins elsewhere.
     """
@@ -138,11 +151,20 @@ def naive_loss(history: History) -> float:
         return math.log(criterion.classes)
     if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
         return math.log(2)
-    if criterion.type == "MSELoss":
+    if criterion.type in ("MSELoss", *ABSOLUTE):
         std = history.table(schema.TARGET, schema.STD).values
         std = std[np.isfinite(std)]
-        return float(np.median(std)) ** 2 if std.size else math.nan
+        usual = float(np.median(std)) if std.size else math.nan
+        return usual**2 if criterion.type == "MSELoss" else _absolute(usual, criterion.type)
     return math.nan
+
+
+def _absolute(std: float, criterion: str) -> float:
+    """The most that the mean of targets of standard deviation ``std`` can cost under a loss that grows in proportion.
+
+    Their distribution is not known: half of them at each end cost that much, normal ones a fifth less.
+    """
+    return std if criterion == "L1Loss" else 0.5 * std**2 if std < 1 else std - 0.5
 
 
 def _guess_of_a_function(history: History, classes: int) -> float:

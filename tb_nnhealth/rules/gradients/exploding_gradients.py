@@ -284,7 +284,6 @@ RULE = Rule(
         "loss-not-decreasing",
         "dead-units",
         "saturated-units",
-        "diverging-weights",
         "loss-oscillating",
         "learning-rate-too-high",
         "underfitting",

@@ -256,6 +256,5 @@ RULE = Rule(
     causes=(
         "loss-spike",
         "loss-oscillating",
-        "loss-diverging",
     ),
 )

@@ -2,7 +2,8 @@
 
 ## What it detects
 Parameters that require a gradient and that an optimizer holds, but which get none, or exactly zero in every element,
-record after record, while other parameters of the same optimizer do.
+record after record, while other parameters of the same optimizer do. Or none of them does, though the backward pass
+reaches the modules' outputs: the gradients are cleared, or lost, between `backward()` and `step()`.
 
 ## Why it matters
 Such a parameter never learns. Most often the graph is cut by mistake: a `.detach()`, `.data`, `torch.no_grad()`,
@@ -14,17 +15,22 @@ The gradient at the optimizer's step is absent, or its root mean square is exact
 which another parameter of that optimizer has one. Zero counts for weight matrices at a learning rate above 0 only: a
 bias may well have none, and a branch behind a zero-initialized layer has none until the first step.
 
+Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is above
+0 in the same records, and that no weight has changed since. A loss that gives no gradient any more, as a hinge loss at
+0, does not.
+
 Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
 matrix, for information for vectors, where gradients arrive again later, where they used to arrive and the loss has
 been learned without (an expert that a router no longer chooses), and for the recurrent matrix of a direction whose
 other weights do get one: only one step of that direction is used.
 
 ## What to try
-1. Search the code between the last layer named and the loss for `.detach()`, `.data`, `no_grad()`, `.item()`,
+1. Call `zero_grad()` before `backward()` or after `step()`, never between them, where no parameter has a gradient.
+2. Search the code between the last layer named and the loss for `.detach()`, `.data`, `no_grad()`, `.item()`,
    `.numpy()`, `argmax`, and tensors rebuilt by `torch.tensor(...)`.
-2. Check that the module is called in `forward`, and that its output is used in the loss.
-3. If it is meant to rest, say so: `parameter.requires_grad_(False)`, and leave it out of the optimizer.
-4. If the gradient is zero rather than absent, look at the layers behind it: dead rectifiers, a factor of zero, a
+3. Check that the module is called in `forward`, and that its output is used in the loss.
+4. If it is meant to rest, say so: `parameter.requires_grad_(False)`, and leave it out of the optimizer.
+5. If the gradient is zero rather than absent, look at the layers behind it: dead rectifiers, a factor of zero, a
    masked loss.
 
 ## When it is harmless
@@ -47,7 +53,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Run
+from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -61,8 +67,8 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import progress
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
+from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -70,6 +76,9 @@ from tb_nnhealth.rules.wording import percent
 
 MOST = 0.5
 """Share of the trained elements from which the cut concerns the model as a whole."""
+
+ROUNDING = 1e-6
+"""Relative difference up to which two measurements of the same weights may part."""
 
 
 @np.errstate(all="ignore")
@@ -87,10 +96,12 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
     arrived = np.isfinite(weights.gradient) & (weights.gradient > 0)
+    absent = ~np.isfinite(weights.gradient)
+    if (lost := _lost_by_all(history, weights, arrived, records)) is not None:
+        return Ill([_lost(weights, lost, bool(absent[lost.fired].all()), progress(case.run, history), records)])
     alive = others_alive(weights, arrived)
     if not alive.any():
         return NotApplicable("no parameter receives a gradient")
-    absent = ~np.isfinite(weights.gradient)
     zero = (weights.gradient == 0) & weights.matrix & ~(weights.lr == 0)
     judged = alive & np.isfinite(weights.weight) & (absent | zero | arrived)
     found = episodes(absent | zero, judged, weights.steps, window=records, share=1.0)
@@ -102,6 +113,54 @@ def check(case: Case) -> Outcome:
     learned = seen is not None and seen.learned
     one_step = {name for name in weights.names if makes_one_step(name, weights, arrived)}
     return Ill([_hit(weights, episode, absent, share, records, learned, one_step) for episode in found])
+
+
+def _lost_by_all(history: History, weights: Weights, arrived: Mask, records: int) -> Episode | None:
+    """The last stretch of ``records`` or more in which gradients reach the outputs of modules and not their parameters.
+
+    None where there is none. The weights must stand still all the while: a gradient that is applied where nobody sees
+    it is not lost.
+    """
+    modules = list(dict.fromkeys(p.module for p in weights.parameters))
+    outputs = aligned(history.table(schema.ACTIVATION_GRADIENT, schema.RMS), modules)
+    reached = (np.nan_to_num(outputs) > 0).any(axis=1)
+    moved = np.abs(np.diff(weights.weight, axis=0)) > ROUNDING * weights.weight[:-1]
+    still = np.concatenate(([True], ~moved.any(axis=1)))
+    off = (weights.lr == 0).all(axis=1)
+    lost = reached & ~arrived.any(axis=1) & ~off
+    lost[1:] &= still[1:] | ~lost[:-1]
+    run = len(lost) - int(np.argmin(lost[::-1])) if not lost.all() else 0
+    if len(lost) - run < records:
+        return None
+    steps, last, fired = weights.steps, len(lost) - 1, run + records - 1
+    count = len(lost) - run
+    return Episode(0, int(steps[run]), int(steps[fired]), int(steps[last]), count, True, run, fired, last)
+
+
+def _lost(weights: Weights, episode: Episode, none: bool, seen: Progress | None, records: int) -> Hit:
+    """The finding on the model as a whole."""
+    learned = seen is not None and seen.learned
+    return hit(
+        episode,
+        "",
+        severity="warning" if learned else "critical",
+        statistic="records_without_gradient",
+        unit="records",
+        value=float(episode.count),
+        limit=float(records),
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=f"From step {episode.first_step:,} on no parameter has a gradient{'' if none else ' but zero'} when the"
+        " optimizer steps, and no weight changes, though the backward pass reaches the modules' outputs: the gradients"
+        " are cleared or lost between backward() and step().",
+        advice=(
+            "Call zero_grad() before backward() or after step(), never between them.",
+            "Look at what is done to the gradients before step(): hooks, clipping, masks, .grad set to None or zero.",
+            "Check that the model given to the optimizer is the one that backward() goes through.",
+        ),
+        more={"share_of_weights": 1.0, "absent": none},
+        rank=1e9,
+    )
 
 
 def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
@@ -190,9 +249,23 @@ def _zero_until(step: int) -> Run:
 def _converged() -> Run:
     """A hinge loss that has reached zero: nobody gets a gradient any more."""
     network = Network()
+    for kind, rms in ((schema.GRADIENT, 1e-3), (schema.ACTIVATION_GRADIENT, 1e-4)):
+        for row in [row for row in network.layout.rows if row.kind == kind]:
+            network.set(kind, row.subject, rms=np.where(np.arange(200) < 100, rms, 0.0))
     for name in [p.name for p in network.layout.parameters]:
-        network.set(schema.GRADIENT, name, rms=np.where(np.arange(200) < 100, 1e-3, 0.0))
+        network.set(schema.WEIGHT, name, rms=0.2)
     return network.run()
+
+
+def _cleared(since: int, *, moving: bool = False) -> Run:
+    """Gradients of zero for every parameter; the weights stand still, or move as if they had some."""
+    network = Network()
+    cleared = np.arange(200) >= since
+    for name in [p.name for p in network.layout.parameters]:
+        network.set(schema.GRADIENT, name, rms=np.where(cleared, 0.0, 1e-3))
+        kept = network.get(schema.WEIGHT, name, schema.RMS)
+        network.set(schema.WEIGHT, name, rms=kept if moving else np.where(cleared, kept[since], kept))
+    return network.set(schema.LOSS, "", mean=2.2).run()
 
 
 def _frozen() -> Run:
@@ -235,6 +308,10 @@ EXAMPLES = (
     Example("One step of a reverse direction: information only", _one_step_of_a_direction, True),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
     Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
+    Example("Cleared between backward and step", lambda: _cleared(0), True, "", 0),
+    Example("Cleared too late from step 190 on: just enough", lambda: _cleared(190), True, "", 190),
+    Example("Cleared too late from step 191 on: not enough", lambda: _cleared(191), False, outcome="Passed"),
+    Example("None seen, but the weights move", lambda: _cleared(0, moving=True), False, outcome="NotApplicable"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Nine records without: not enough", lambda: _zero_until(9), False, outcome="Passed"),
     Example("Behind a layer that starts at zero", lambda: _zero_until(1), False, outcome="Passed"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import CouldNotCheck, NotApplicable, TooLittleData
@@ -29,7 +30,7 @@ def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
     curve, rates = found.finite(), losses.learning_rate(run)
     moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
     if rates is not None and len(moving) and moving[0] > 0:
-        begun = curve.steps >= rates[0][moving[0]]
+        begun = curve.at_optimizer(run).steps >= rates[0][moving[0]]
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
     if len(curve) < fewest:
         return TooLittleData(f"{len(curve)} points of the training loss, {fewest} are needed")
@@ -54,10 +55,29 @@ def untrained(run: Run, values: curves.Values) -> float:
     return first if math.isnan(naive) else min(first, naive)
 
 
-def rate_at(run: Run, steps: np.ndarray) -> curves.Values:
-    """The learning rate in force at each of ``steps``, NaN where the log has none (yet)."""
+def on_records(run: Run, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The optimizer's step at each of the loss's ``steps``, which may count epochs or samples."""
+    curve = losses.training_loss(run)
+    if curve is None or not len(curve):
+        return steps
+    of_optimizer = curve.at_optimizer(run).steps
+    if of_optimizer is curve.steps or np.array_equal(of_optimizer, curve.steps):
+        return steps
+    return np.interp(steps, curve.steps, of_optimizer).astype(np.int64)
+
+
+def rates_told(run: Run, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many values of the learning rate the log has up to each of the loss's ``steps``, int64 of shape (n,)."""
+    rates = losses.learning_rate(run)
+    if rates is None:
+        return np.zeros(len(steps), np.int64)
+    return np.searchsorted(rates[0], on_records(run, steps), side="right").astype(np.int64)
+
+
+def rate_at(run: Run, steps: NDArray[np.int64]) -> curves.Values:
+    """The learning rate in force at each of the loss's ``steps``, NaN where the log has none (yet)."""
     rates = losses.learning_rate(run)
     if rates is None or not len(rates[0]):
         return np.full(len(steps), np.nan)
-    at = np.searchsorted(rates[0], steps, side="right") - 1
+    at = np.searchsorted(rates[0], on_records(run, steps), side="right") - 1
     return np.where(at >= 0, rates[1][np.maximum(at, 0)], np.nan)

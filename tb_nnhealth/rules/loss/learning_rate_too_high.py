@@ -20,7 +20,8 @@ ends above its lowest level by a quarter of what had been gained, six sigma of i
 level; half of the matrices
 grew more than `grown`-fold. A leap of the loss and a plateau above 0.8 of the untrained level are enough where no
 ratio is known. A rate that rises threefold above a highest value of ten points, and a loss that within ten points
-loses half of what it had gained and rises by ten sigma, are a finding of their own. Information: a drop of the rate
+loses half of what it had gained and rises by ten sigma, are a finding of their own, where at least three records in
+these points tell that the rate had stood. Information: a drop of the rate
 by 3 or more, after a stretch without a fall of at least a fifth of the run, lowers the loss by a quarter of its
 level at once.
 
@@ -53,7 +54,7 @@ from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import LONG_AVERAGE, Pace, pace
-from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, untrained
+from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, rates_told, untrained
 from tb_nnhealth.rules.loss.rate_drops import Drop
 from tb_nnhealth.rules.loss.rate_signs import (
     FELL_WITH_RATE,
@@ -83,7 +84,7 @@ def check(case: Case) -> Outcome:
     shape = shape_of(values, untrained(case.run, values))
     rates = rate_at(case.run, steps)
     moved = pace(case.history)
-    if (leap := loss_leaps_with_rate(values, rates, shape)) is not None:
+    if (leap := loss_leaps_with_rate(values, rates, shape, rates_told(case.run, steps))) is not None:
         return Ill([_raised(curve.subject, steps, values, rates, leap)])
     if why := harm(shape, moved, case):
         return Ill([_hit(curve.subject, steps, shape, moved, rates, why, case)])

@@ -211,5 +211,12 @@ RULE = Rule(
         Example("a log without a loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("non-finite", "loss-not-decreasing", "diverging-weights"),
+    causes=(
+        "non-finite",
+        "loss-not-decreasing",
+        "diverging-weights",
+        "gradient-spike",
+        "update-ratio-too-high",
+        "learning-rate-too-high",
+    ),
 )

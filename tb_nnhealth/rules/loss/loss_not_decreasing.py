@@ -114,7 +114,7 @@ def check(case: Case) -> Outcome:
     moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
     values, steps = curve.values, curve.steps
     if rates is not None and len(moving) and moving[0] > 0:
-        begun = steps >= rates[0][moving[0]]
+        begun = curve.at_optimizer(case.run).steps >= rates[0][moving[0]]
         values, steps = values[begun], steps[begun]
     if len(values) < FEWEST_POINTS:
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")

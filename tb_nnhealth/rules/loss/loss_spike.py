@@ -19,9 +19,10 @@ curves of a hundred or more. A shorter one counts where it is rare (2 % of the p
 twenty points before and by three times the gain so far, and the median of the eight points after it lies above that
 of the twenty before by four standard errors: it was more than a single costly sample, and did harm.
 
-A warning where a spike rises above the untrained level by as much as had been gained, where there are three or more,
-where the learning rate or the gradient's norm leapt with it, or where weights changed between two steps of the
-optimizer; else information: the data or the task may have been changed.
+A warning where there are three or more, or where weights changed between two steps of the optimizer; and, unless the
+loss ends where it had been before or lower (within 5 % of the gain), where a spike rises above the untrained level by
+as much as had been gained, or the learning rate or the gradient's norm leapt with it. Else information: the harm is
+repaired, or the data or the task may have been changed.
 
 ## What to try
 1. Clip gradients by norm, at about their usual norm; the finding names it where it was recorded.
@@ -52,7 +53,7 @@ from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.weights import weights_of
-from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at, untrained
+from tb_nnhealth.rules.loss.judged_loss import judged_loss, on_records, opening_level, rate_at, untrained
 from tb_nnhealth.rules.loss.loss_spikes import SMOOTHED_FROM, Spike, find, wild_points
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
@@ -65,6 +66,8 @@ GRADIENT_LEAP = 10.0
 BY_OTHERS = 2.0
 ABOVE_UNTRAINED = 1.0
 MANY = 3
+REPAIRED = 0.05
+WITHOUT_A_STEP = "changed without a step"
 
 
 def check(case: Case) -> Outcome:
@@ -87,12 +90,16 @@ def check(case: Case) -> Outcome:
         top = int(np.argmax(search.smoothed))
         return Passed(Closest(min(1.0, search.highest), curve.subject, int(steps[top]), "leap of the loss"))
     norms = _gradient_norms(case.history)
-    told = [_caused(case.history, norms, rates, steps, spike) for spike in unplanned]
+    recorded = on_records(case.run, steps)
+    told = [_caused(case.history, norms, rates, recorded, spike) for spike in unplanned]
     worst = max(range(len(unplanned)), key=lambda i: unplanned[i].peak - unplanned[i].level)
     low = min(spike.level for spike in unplanned)
     high = start + ABOVE_UNTRAINED * (start - low)
     lasting = [spike for spike in unplanned if spike not in apart]  # a single wild batch is for information
-    harmful = len(lasting) >= MANY or any(told) or any(spike.peak > high for spike in lasting)
+    end = float(np.median(values[-max(3, len(values) // 20) :]))
+    repaired = end < unplanned[worst].level + REPAIRED * (start - unplanned[worst].level)
+    great = any(told) or any(spike.peak > high for spike in lasting)
+    harmful = len(lasting) >= MANY or any(WITHOUT_A_STEP in cause for cause in told) or (great and not repaired)
     return Ill([_hit(curve.subject, steps, unplanned, worst, told, search.limit, harmful, _usual(norms))])
 
 
@@ -151,7 +158,7 @@ def _caused(
         if np.nanmax(with_it) > RAISED * usual:
             return f"the learning rate rose from {short(usual)} to {short(float(np.nanmax(with_it)))}"
     if history is not None and (name := _moved_by_others(history, int(steps[around.start]), int(steps[spike.at]))):
-        return f"`{name}` changed without a step of the optimizer (was it initialized or loaded anew?)"
+        return f"`{name}` {WITHOUT_A_STEP} of the optimizer (was it initialized or loaded anew?)"
     if norms is not None:
         near = norms[1][(norms[0] >= steps[around.start]) & (norms[0] <= steps[spike.last])]
         past = norms[1][norms[0] < steps[around.start]][-50:]
@@ -292,6 +299,7 @@ RULE = Rule(
     ),
     page=__doc__ or "",
     causes=(
+        "gradient-spike",
         "loss-diverging",
         "non-finite",
         "loss-oscillating",

@@ -2,7 +2,8 @@
 
 ## What it detects
 A training loss that has come to rest at a poor level while either weight decay has shrunk the weights to a fraction
-of their initial scale, or training is worse than validation throughout, by clearly more than noise.
+of their initial scale, or pulls at them as strongly as the data do, or dropout takes nearly everything away, or
+training is worse than validation throughout, by clearly more than noise.
 
 ## Why it matters
 Regularization costs training loss and is to repay in validation loss. Where the training loss stays near that of a
@@ -15,6 +16,10 @@ than 5 % of the level. Then one of:
 
 - **decay**: the optimizer's weight decay is at least `decay`, and the root mean square of half of the weight
   matrices is below `shrunk` of what it was at the start; steps after the last record are reckoned with the decay.
+- **balance**: the decay's part of a step, learning rate × weight decay × ‖w‖, is above `balance` of ‖Δw‖, median over
+  the matrices and the second half of the records: the gradient only makes good what the decay takes. A level above
+  `little` suffices; below `poor` it is information.
+- **dropout**: modules set more than `dropped` of their inputs to zero, as the zeros before and behind them tell.
 - **gap**: the validation loss lies below the training loss by `gap` (share of the training loss) and three sigma of
   both noises, over its last third and in four fifths of its points since the middle. That is information where the
   training loss is below 0.8 of the untrained level or its cost of a constant answer is not known.
@@ -40,7 +45,7 @@ loss is not poor.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +53,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.evidence.dropout import dropped
 from tb_nnhealth.rules.evidence.weights import weights_of
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.settled import Rest, rest
@@ -62,12 +68,16 @@ TYPICAL_DECAY = {"AdamW": 0.01, "NAdam": 0.01, "Lion": 0.1}
 
 @dataclass(frozen=True)
 class Decay:
-    """The weight decay in force, and what it left of the weights: ``left``, over their initial scale."""
+    """The weight decay in force, and what it left of the weights: ``left``, over their initial scale.
+
+    ``balance``: the decay's part of a step over the whole step; NaN where it is not known.
+    """
 
     value: float
     optimizer: str
     left: float
     subject: str
+    balance: float
 
 
 def check(case: Case) -> Outcome:
@@ -78,10 +88,16 @@ def check(case: Case) -> Outcome:
     if math.isnan(end.share):
         return NotApplicable("the loss is not positive: its level tells nothing of what is left to learn")
     decay, gap = _decay(case.history, int(curve.steps[-1])), _gap(case.run, end)
+    taken = dropped(case.history) if case.history is not None else {}
     held = decay is not None and decay.value >= case.options["decay"] and decay.left < case.options["shrunk"]
     poor = end.share > case.options["poor"] and not end.falls
     if poor and held and decay is not None:
         return Ill([_decayed(curve, end, decay, case)])
+    if poor and max(taken.values(), default=0.0) > case.options["dropped"]:
+        return Ill([_dropped(curve, end, taken, case)])
+    balanced = decay is not None and decay.value >= case.options["decay"] and decay.balance > case.options["balance"]
+    if balanced and decay is not None and end.share > case.options["little"] and not end.falls:
+        return Ill([_pulled(curve, end, decay, case)])
     if poor and gap > case.options["gap"]:
         return Ill([_hidden(curve, end, gap, case)])
     share = min(1.0, end.share / case.options["poor"]) if gap > case.options["gap"] or held else 0.0
@@ -112,7 +128,12 @@ def _decay(history: History | None, last_step: int) -> Decay | None:
     middle = int(order[len(order) // 2])
     at = int(np.flatnonzero(judged)[middle])
     kind = history.layout.optimizers[weights.parameters[at].optimizer].type
-    return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at])
+    late = len(weights.steps) // 2
+    with np.errstate(all="ignore"):
+        part = (weights.lr * np.array(decays) * weights.weight / weights.update)[late:, judged]
+    part = np.where(np.isfinite(part), part, np.nan)[:, ~np.isnan(part).all(axis=0)]
+    balance = float(np.median(np.nanmedian(part, axis=0))) if part.size else math.nan
+    return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance)
 
 
 def _gap(run: Run, end: Rest) -> float:
@@ -158,6 +179,49 @@ def _decayed(curve: losses.LossCurve, end: Rest, decay: Decay, case: Case) -> Hi
             "untrained": end.untrained,
             "parameter": decay.subject,
         },
+    )
+
+
+def _pulled(curve: losses.LossCurve, end: Rest, decay: Decay, case: Case) -> Hit:
+    return replace(
+        _decayed(curve, end, decay, case),
+        severity="warning" if end.known and end.share > case.options["poor"] else "info",
+        statistic="decay's part of a step",
+        value=decay.balance,
+        limit=case.options["balance"],
+        direction="above",
+        message=(
+            f"Weight decay {short(decay.value)} ({decay.optimizer}) makes {percent(decay.balance)} of a step: what the "
+            f"gradient gives, it takes. `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
+            "untrained level."
+        ),
+    )
+
+
+def _dropped(curve: losses.LossCurve, end: Rest, taken: dict[str, float], case: Case) -> Hit:
+    most = max(taken, key=taken.__getitem__)
+    return Hit(
+        subject=curve.subject,
+        first_step=int(curve.steps[0]),
+        fired_step=int(curve.steps[-1]),
+        last_step=int(curve.steps[-1]),
+        count=len(curve),
+        active=True,
+        severity="warning",
+        statistic="share of inputs dropped",
+        unit="share of elements",
+        value=taken[most],
+        limit=case.options["dropped"],
+        direction="above",
+        message=(
+            f"`{most}` drops {percent(taken[most])} of its inputs, and `{curve.subject}` rests at "
+            f"{short(end.training)}, {percent(end.share)} of the untrained level."
+        ),
+        advice=(
+            f"Lower the dropout in {names(list(taken))} to 0.1 to 0.5.",
+            "Check whether a probability of keeping was given: `torch.nn.Dropout(p)` takes that of dropping.",
+        ),
+        more={"loss": end.training, "untrained": end.untrained, "dropout": most},
     )
 
 
@@ -217,6 +281,24 @@ def _gapped(to: float, below: float, *, watched: bool = True, noise: float = 0.0
     return run if watched else Run("plain", scalars=run.scalars)
 
 
+def _balanced(part: float, to: float = 1.1) -> Run:
+    """A decay whose part of each step is ``part``."""
+    network = Network(lr=0.1)
+    network.layout.optimizers[0].groups[0].weight_decay = 0.1
+    for i in range(network.depth):
+        network.scale(schema.UPDATE, network.weight(i), 10 / part)
+    return network.loss(_curve(to)).run()
+
+
+def _with_dropout(share: float, to: float = 2.25) -> Run:
+    network = Network(nonlinearity="")
+    network.set(schema.ACTIVATION, "layers.2", zero_share=0.5).set(
+        schema.ACTIVATION, "layers.3", zero_share=1 - 0.5 * (1 - share)
+    )
+    network.layout.modules[3].type = "Dropout"
+    return network.loss(_curve(to)).run()
+
+
 def _negative() -> Run:
     return Run("plain", scalars={"loss": Series([(i, float(i), -float(i)) for i in range(200)])})
 
@@ -233,6 +315,9 @@ RULE = Rule(
         Option("poor", 0.5, "share of the untrained level", "level at rest above which it is poor", "judgement"),
         Option("decay", 0.01, "1", "least weight decay that counts", "AdamW's default"),
         Option("shrunk", 0.3, "share of the initial scale", "weights that are held down", "judgement"),
+        Option("balance", 0.25, "1", "decay's part of a step", "healthy trainings of ours: below 0.12"),
+        Option("little", 0.3, "share of the untrained level", "level at rest for a decay in balance", "judgement"),
+        Option("dropped", 0.8, "share of elements", "inputs that dropout sets to zero", "usual are 0.1 to 0.5"),
         Option("gap", 0.25, "share of the training loss", "validation below training", "judgement"),
         Option("points", 60, "points", "points needed", "judgement"),
     ),
@@ -242,6 +327,12 @@ RULE = Rule(
         Example("to just above the limit", lambda: _decaying(0.33), ill=False, outcome="Passed"),
         Example("decayed, and learned", lambda: _decaying(0.05, to=0.2), ill=False, outcome="Passed"),
         Example("shrunk without weight decay", lambda: _decaying(0.05, decay=0.0), ill=False, outcome="Passed"),
+        Example("the decay takes what the gradient gives", lambda: _balanced(0.4), ill=True, subject="loss/train"),
+        Example("a tenth of a step", lambda: _balanced(0.1), ill=False, outcome="Passed"),
+        Example("in balance, and learned", lambda: _balanced(0.4, to=0.3), ill=False, outcome="Passed"),
+        Example("dropout of 0.95", lambda: _with_dropout(0.95), ill=True, subject="loss/train", first_step=0),
+        Example("dropout of 0.5, behind a rectifier", lambda: _with_dropout(0.5), ill=False, outcome="Passed"),
+        Example("dropout of 0.95, and learned", lambda: _with_dropout(0.95, 0.4), ill=False, outcome="Passed"),
         Example("training far worse than validation", lambda: _gapped(2.0, 0.6), ill=True, subject="loss/train"),
         Example("scalars alone: information", lambda: _gapped(2.0, 0.6, watched=False), ill=True),
         Example("dropout in a run that learns", lambda: _gapped(0.6, 0.6), ill=False, outcome="Passed"),
@@ -261,5 +352,10 @@ RULE = Rule(
         "learning-rate-too-high",
         "update-ratio-too-high",
         "activation-mean-shift",
+        "no-gradient",
+        "update-ratio-too-low",
+        "learning-rate-too-low",
+        "slow-start",
+        "still-improving",
     ),
 )

@@ -13,7 +13,9 @@ The validation loss is smoothed by a running median. It fires where the median o
 two) exceeds the minimum by `rise` (share of the minimum), by 5 % of the drop from the first loss and by four standard
 errors of its point-to-point noise; where it rises as a trend since the minimum; where the training loss at the end
 lies below that at the minimum, or below half of the validation loss; and where validation lies above training. The
-curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit.
+curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit. Where the
+validation loss does not tell, the validation accuracy is asked: it fires where that has fallen by `lost` (share of the
+samples) from its best, by four standard errors of its noise and as a trend, while the training loss fell.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -101,12 +103,55 @@ def check(case: Case) -> Outcome:
     untrained = float(np.median(train.values[:3]))
     gone = departure(val.values, case.options["rise"], untrained)
     if not gone.end > gone.limit or not _rises(val.values, gone):
+        if (lost := _accuracy_lost(case.run, train, case.options["lost"])) is not None:
+            return Ill([lost])
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
     then, now = _training_at(train, val, gone)
     if not (now < gone.end and (now < then or now < 0.5 * gone.end)):
         return Passed()
     return Ill([_hit(val, gone, then, now, _accuracy_still_best(case.run))])
+
+
+def _accuracy_lost(run: Run, train: losses.LossCurve, limit: float) -> Hit | None:
+    """The finding on a validation accuracy that falls while the training loss does; its own loss may hide that."""
+    for tag, series in tags.series_of(run, "accuracy", "val"):
+        seen = losses.LossCurve(tag, series.steps, series.walls, series.values).finite()
+        if len(seen) < 2 * FEWEST_POINTS or not len(train):
+            continue
+        scale = 100.0 if seen.values.max() > 1 else 1.0
+        error = losses.LossCurve(tag, seen.steps, seen.walls, 1 - seen.values / scale)
+        gone = departure(error.values, 0.0)
+        then, now = _training_at(train, error, gone)
+        if gone.end - gone.low <= limit or not gone.end > gone.limit or not _rises(error.values, gone) or now >= then:
+            continue
+        best = int(error.steps[gone.low_at])
+        return Hit(
+            subject=tag,
+            first_step=int(error.steps[gone.crossing]),
+            fired_step=int(error.steps[min(len(error) - 1, gone.crossing + gone.tail - 1)]),
+            last_step=int(error.steps[-1]),
+            count=len(error) - gone.crossing,
+            active=True,
+            severity="warning",
+            statistic="validation accuracy lost",
+            unit="share of samples",
+            value=gone.end - gone.low,
+            limit=limit,
+            direction="above",
+            message=(
+                f"`{tag}` was best at step {best:,} ({percent(1 - gone.low)}) and has fallen to "
+                f"{percent(1 - gone.end)} since, while the training loss went from {short(then)} to {short(now)}:"
+                " samples are learned by heart."
+            ),
+            advice=(
+                f"Keep the network of the best validation accuracy, of step {best:,} (early stopping).",
+                "Look for wrong labels among the training samples of the highest loss.",
+                *ADVICE,
+            ),
+            more={"best": 1 - gone.low, "best_step": best, "training_loss": now},
+        )
+    return None
 
 
 def departure(values: curves.Values, rise: float, untrained: float = -np.inf) -> Departure:
@@ -225,6 +270,17 @@ def _curves(
     return Run("example", scalars=scalars)
 
 
+def _forgetting(lost: float, noise: float = 0.01) -> Run:
+    """The validation loss hides it, the accuracy rises to 0.9 and falls by ``lost`` from there."""
+    run = _curves(_FITTED, _TRAIN)
+    accuracy = np.minimum(0.9, 4 * _T) - lost * np.clip(2 * _T - 1, 0, 1)
+    accuracy += noise * np.random.default_rng(1).standard_normal(len(_T))
+    at = run.scalars["loss/val"].steps
+    points = [(int(s), float(s), float(v)) for s, v in zip(at, accuracy, strict=True)]
+    run.scalars["accuracy/val"] = Series(points)
+    return run
+
+
 _T = np.linspace(0, 1, 40)
 _TRAIN = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.01).tolist()
 _FITTED = (0.5 + 1.8 * np.exp(-8 * _T)).tolist()
@@ -242,6 +298,7 @@ RULE = Rule(
     check=check,
     options=(
         Option("rise", 0.1, "share of the lowest validation loss", "rise of validation that counts", "judgement"),
+        Option("lost", 0.08, "share of samples", "fall of the validation accuracy that counts", "judgement"),
     ),
     examples=(
         Example("validation rises, training falls", lambda: _curves(_OVERFITTED, _TRAIN), ill=True, subject="loss/val"),
@@ -249,6 +306,9 @@ RULE = Rule(
             "steps against epochs", lambda: _curves(_OVERFITTED, _TRAIN, epochs=True), ill=True, subject="loss/val"
         ),
         Example("the same with noise", lambda: _curves(_OVERFITTED, _TRAIN, noise=0.08), ill=True, subject="loss/val"),
+        Example("accuracy falls by a fifth", lambda: _forgetting(0.2), ill=True, subject="accuracy/val"),
+        Example("accuracy falls by a twentieth", lambda: _forgetting(0.05), ill=False, outcome="Passed"),
+        Example("accuracy jumps about", lambda: _forgetting(0.0, 0.08), ill=False, outcome="Passed"),
         Example("validation stays flat", lambda: _curves(_FITTED, _TRAIN), ill=False, outcome="Passed"),
         Example("noise only", lambda: _curves(_FITTED, _TRAIN, noise=0.25), ill=False, outcome="Passed"),
         Example("a rise of 4 %", lambda: _curves(_BARELY, _TRAIN, noise=0.002), ill=False, outcome="Passed"),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth.rules.base import Case
 from tb_nnhealth.rules.evidence import curves
@@ -30,6 +31,7 @@ RATE_LEAPS = 3.0
 LONG_BEFORE = 10
 LEAP_SHOWS = 10
 """Points within which the loss must answer to a leap of the rate."""
+FEWEST_TOLD = 3
 RAISED_LOSS = 0.5
 
 
@@ -119,8 +121,13 @@ def fell_with_rate(values: curves.Values, rates: curves.Values) -> Drop | None:
     return None
 
 
-def loss_leaps_with_rate(values: curves.Values, rates: curves.Values, shape: Shape) -> int | None:
-    """The index from which the rate is far above what it had long been, and the loss far above what it had reached."""
+def loss_leaps_with_rate(
+    values: curves.Values, rates: curves.Values, shape: Shape, told: NDArray[np.int64]
+) -> int | None:
+    """The index from which the rate is far above what it had long been, and the loss far above what it had reached.
+
+    ``told``: values of the rate that the log has up to each point. Between records far apart a ramp looks like a leap.
+    """
     if not np.isfinite(rates).all():
         return None
     n, smoothed = len(values), curves.smooth(values, 3)
@@ -128,6 +135,8 @@ def loss_leaps_with_rate(values: curves.Values, rates: curves.Values, shape: Sha
     for i in range(LONG_BEFORE, n - LEAP_SHOWS + 1):
         usual = before[i - 1]
         if not (usual > 0 and rates[i] > RATE_LEAPS * usual and usual <= 1.05 * before[i - LONG_BEFORE]):
+            continue
+        if told[i - 1] - told[i - LONG_BEFORE] < FEWEST_TOLD:
             continue
         reached = float(np.median(values[i - LONG_BEFORE : i]))
         gained = shape.untrained - reached

@@ -17,6 +17,9 @@ three sigma of its noise. At least `points` points. A warning for a cross-entrop
 information for two classes, regression and losses whose constant answer is not known, where noise in the targets may
 leave no more to be learned, and for more than `classes` classes, as in language models.
 
+A last layer of fewer inputs than a binary number for each class needs digits is enough to tell from a level above
+`narrow`; information where the loss still falls.
+
 ## What to try
 1. Train a network of twice the width, or of more layers; check that non-linearities stand between the layers.
 2. Check that it can overfit one batch: if not, the fault is in the model or the loop.
@@ -69,11 +72,56 @@ def check(case: Case) -> Outcome:
     overfitted = end.validation > WORSE * end.training + 3 * end.validation_noise
     training_accuracy, validation_accuracy = accuracies(case.run)
     accurate = training_accuracy > GOOD_ACCURACY
-    if not poor < end.share < LEARNED_SOMETHING or not end.rests or overfitted or accurate:
+    narrow, otherwise = _too_narrow(case.history), overfitted or accurate
+    if narrow is not None and case.options["narrow"] < end.share < LEARNED_SOMETHING and not otherwise:
+        return Ill([_bottleneck(curve, end, case.options["narrow"], narrow)])
+    if not poor < end.share < LEARNED_SOMETHING or not end.rests or otherwise:
         share = min(1.0, end.share / poor) if end.rests and not overfitted and not accurate else 0.0
         return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
     known = end.known and _classes(case.run) in range(3, int(case.options["classes"]) + 1)
     return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
+
+
+def _too_narrow(history: History | None) -> tuple[str, int, int] | None:
+    """Name, inputs and classes of a last layer that has too few inputs to write each class in binary; else None."""
+    if history is None or history.layout.criterion.type not in CROSS_ENTROPIES:
+        return None
+    classes = int(history.layout.criterion.classes)
+    called = [m.name for m in history.layout.modules if m.called]
+    heads = [p for p in history.layout.parameters if len(p.shape) == 2 and p.shape[0] == classes and p.module in called]
+    matrices = sum(len(p.shape) > 1 for p in history.layout.parameters)
+    if not heads or matrices < 2 or classes < 3 or 2 ** heads[-1].shape[1] >= classes:
+        return None
+    return heads[-1].name, int(heads[-1].shape[1]), classes
+
+
+def _bottleneck(curve: losses.LossCurve, end: Rest, limit: float, narrow: tuple[str, int, int]) -> Hit:
+    name, width, classes = narrow
+    since = len(curve) - len(curve) // 3
+    return Hit(
+        subject=curve.subject,
+        first_step=int(curve.steps[0]),
+        fired_step=int(curve.steps[-1]),
+        last_step=int(curve.steps[-1]),
+        count=len(curve) - since,
+        active=True,
+        severity="warning" if end.rests else "info",
+        statistic="training loss over the untrained level",
+        unit="1",
+        value=end.share,
+        limit=limit,
+        direction="above",
+        message=(
+            f"`{name}` tells {classes} classes apart by {width} number{'s' if width > 1 else ''}, and "
+            f"`{curve.subject}` is at {short(end.training)}, {percent(end.share)} of the untrained level: the"
+            " network is too narrow there."
+        ),
+        advice=(
+            f"Give the layer before `{name}` at least {classes} outputs.",
+            "Make the network larger, wider first.",
+        ),
+        more={"loss": end.training, "untrained": end.untrained, "inputs": width, "classes": classes},
+    )
 
 
 def _classes(run: Run) -> int:
@@ -141,6 +189,13 @@ def _watched(to: float, *, classes: int = 10, gap: float = 1.0, criterion: str =
     return network.run()
 
 
+def _bottled(width: int, to: float) -> Run:
+    """A last layer of ten classes and ``width`` inputs."""
+    network = Network(classes=10)
+    network.layout.parameters[-2].shape[:] = (10, width)
+    return network.loss(_curve(to, math.log(10))).run()
+
+
 def _plain(values: curves.Values, accuracy: float | None = None) -> Run:
     noisy = values * (1 + 0.02 * np.random.default_rng(0).standard_normal(len(values)))
     scalars = {"loss/train": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])}
@@ -159,6 +214,7 @@ RULE = Rule(
     check=check,
     options=(
         Option("poor", 0.6, "share of the untrained level", "level at rest above which it is poor", "judgement"),
+        Option("narrow", 0.3, "share of the untrained level", "the same before a last layer too narrow", "judgement"),
         Option("points", 60, "points", "points needed", "judgement"),
         Option("classes", 100, "classes", "most classes of which a loss may be expected to near 0", "judgement"),
     ),
@@ -169,6 +225,9 @@ RULE = Rule(
         Example("two classes: information", lambda: _watched(0.6, classes=2), ill=True),
         Example("scalars alone: information", lambda: _plain(_curve(1.7)), ill=True, subject="loss/train"),
         Example("a vocabulary: information", lambda: _watched(6.0, classes=10000), ill=True),
+        Example("two numbers for ten classes", lambda: _bottled(2, 0.9), ill=True, subject="loss/train"),
+        Example("four numbers for ten classes", lambda: _bottled(4, 0.9), ill=False, outcome="Passed"),
+        Example("two numbers, and learned", lambda: _bottled(2, 0.4), ill=False, outcome="Passed"),
         Example("learned", lambda: _watched(0.2), ill=False, outcome="Passed"),
         Example("validation is worse", lambda: _watched(1.7, gap=1.5), ill=False, outcome="Passed"),
         Example("still falling", lambda: _plain(2.3 - _STEPS / 300), ill=False, outcome="Passed"),

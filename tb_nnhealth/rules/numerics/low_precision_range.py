@@ -398,7 +398,6 @@ RULE = Rule(
         "no-gradient",
         "vanishing-gradients",
         "constant-output",
-        "loss-scale-collapse",
         "learning-rate-too-low",
         "constant-output",
     ),

@@ -18,7 +18,7 @@ regression) and where it started (no unit). It fires above `size` while the bias
 `window` records, in nine tenths of `window` records, and where the loss has not fallen by 3 % meanwhile.
 
 Targets are far from zero where their mean is `far` times their standard deviation; that counts while a mean squared
-error is five times their variance, after 60 losses.
+error is five times their variance, or an absolute one more than twice their standard deviation, after 60 losses.
 
 Critical where the loss diverges; for information where it had been learned before, or is not known.
 
@@ -58,7 +58,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.evidence.progress import ABSOLUTE, progress
 from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.hits import closest, hit
 from tb_nnhealth.rules.persistence import Episode
@@ -110,13 +110,15 @@ def check(case: Case) -> Outcome:
 
 
 def _far_targets(run: Run, history: History, name: str, limit: float) -> Hit | None:
-    """Targets of a mean squared error that are a long way off, and the loss that this costs."""
+    """Targets of a regression that are a long way off, and the loss that this costs."""
     seen = progress(run, history)
     steps = history.steps
-    if history.layout.criterion.type != "MSELoss" or seen is None or not len(steps):
+    kind = history.layout.criterion.type
+    if kind not in ("MSELoss", *ABSOLUTE) or seen is None or not len(steps):
         return None
+    costly = COSTLY if kind == "MSELoss" else COSTLY**0.5
     mean, std = (history.table(schema.TARGET, statistic).values for statistic in (schema.MEAN, schema.STD))
-    if not np.isfinite(mean).any() or not seen.now > COSTLY * seen.naive > 0 or seen.points < FEWEST_POINTS:
+    if not np.isfinite(mean).any() or not seen.now > costly * seen.naive > 0 or seen.points < FEWEST_POINTS:
         return None
     away, spread = abs(float(np.nanmedian(mean))), float(np.nanmedian(std))
     if not away > limit * spread > 0:

@@ -210,8 +210,6 @@ RULE = Rule(
         "loss-oscillating",
         "gradient-spike",
         "diverging-bias",
-        "update-ratio-too-high",
-        "learning-rate-too-high",
         "loss-spike",
         "slow-start",
         "still-improving",

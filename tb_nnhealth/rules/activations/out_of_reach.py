@@ -1,0 +1,91 @@
+"""Targets that the network's last nonlinearity cannot reach: a sigmoid never gives 50."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.evidence.progress import Progress
+from tb_nnhealth.rules.wording import short
+
+REGRESSION = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
+BOUNDS = {
+    "sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0), "hardtanh": (-1.0, 1.0), "softsign": (-1.0, 1.0),
+}  # fmt: skip
+FEWEST = 3
+EPSILON = 1e-5
+BEYOND = 0.3
+"""Share of the targets' variance that no answer within the bounds can do without; standard normal targets and a tanh
+have 0.15."""
+ADVICE = (
+    "Leave the nonlinearity behind the last layer out: a regression's output is linear.",
+    "Or scale the targets into the range of the output, and the predictions back.",
+)
+
+
+def out_of_reach(history: History, come: Progress | None) -> Hit | None:
+    """The finding on the last module, None where its answers can reach the targets of a regression."""
+    last = next((m for m in reversed(history.layout.modules) if m.called), None)
+    if last is None or history.layout.criterion.type not in REGRESSION:
+        return None
+    kind = last.type.lower() if last.type.lower() in BOUNDS else last.nonlinearity
+    low, high, mean, std = (_first(history, schema.TARGET, name) for name in _EXTREMES)
+    least, most, *_ = (_first(history, schema.PREDICTION, name) for name in _EXTREMES)
+    seen = np.isfinite(low) & np.isfinite(high) & np.isfinite(mean) & (std > 0)
+    if kind not in BOUNDS or seen.sum() < FEWEST or not np.isfinite(most).any():
+        return None
+    bottom, top = BOUNDS[kind]
+    if np.nanmin(least) < bottom - EPSILON or np.nanmax(most) > top + EPSILON:
+        return None  # the answers are scaled behind it
+    beyond = [
+        _excess((m - top) / s) * (h > top) + _excess((bottom - m) / s) * (lo < bottom)
+        for lo, h, m, s in zip(low[seen], high[seen], mean[seen], std[seen], strict=True)
+    ]
+    if (share := float(np.median(beyond))) <= BEYOND:
+        return None
+    steps = history.steps
+    severity: Severity = "warning"
+    if come is not None and (come.learned or come.stuck or share >= 1):
+        severity = "info" if come.learned else "critical"
+    return Hit(
+        subject=last.name,
+        first_step=int(steps[0]),
+        fired_step=int(steps[np.flatnonzero(seen)[FEWEST - 1]]),
+        last_step=int(steps[-1]),
+        count=int(seen.sum()),
+        active=True,
+        severity=severity,
+        statistic="targets_out_of_reach",
+        unit="share of the targets' variance",
+        value=share,
+        limit=BEYOND,
+        direction="above",
+        message=f"`{last.name}` ends in a {kind}, whose answers lie between {short(bottom)} and {short(top)}; the"
+        f" targets go from {short(float(np.nanmin(low)))} to {short(float(np.nanmax(high)))}, of which the answers miss"
+        f" {short(share)} of the variance at least.",
+        advice=ADVICE,
+        more={"targets": [float(np.nanmin(low)), float(np.nanmax(high))], "bounds": [bottom, top]},
+        rank=2.0,
+    )
+
+
+_EXTREMES = (schema.MIN, schema.MAX, schema.MEAN, schema.STD)
+
+
+def _first(history: History, kind: str, statistic: str) -> np.ndarray:
+    """One statistic of the first tensor of its kind, float64 of shape (records,)."""
+    values = history.table(kind, statistic).values
+    return values[:, 0].astype(np.float64) if values.shape[1] else np.full(len(history), np.nan)
+
+
+def _excess(z: float) -> float:
+    """E[max(0, t - b)^2] / variance of normal t whose mean lies z standard deviations above the bound b."""
+    density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) if abs(z) < 30 else 0.0
+    below = 0.5 * math.erfc(-z / math.sqrt(2))
+    return (1 + z * z) * below + z * density
