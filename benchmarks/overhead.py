@@ -137,6 +137,9 @@ class Turns:
     def names(self) -> list[str]:
         return list(self._recordings)
 
+    def reason(self, way: str) -> str:
+        return self._recordings[way].reason() if way in self._recordings else ""
+
     def block(self, way: str, count: int) -> tuple[float, float]:
         """Seconds per step, on the wall clock and of all threads' processor time."""
         recording = self._recordings[way]
@@ -174,9 +177,10 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
             for way in chance.sample(list(times), len(times)):
                 times[way].append(turns.block(way, counts[way]))
     except KeyboardInterrupt:
-        _tell(told, along, times)
         raise StoppedError(told) from None
-    _tell(told, along, times)
+    finally:
+        told.chosen = turns.reason(DEFAULTS)
+        _tell(told, along, times)
 
 
 def _tell(told: Measured, along: Times, times: Times) -> None:

@@ -34,6 +34,8 @@ class Recording:
     written: Callable[[], object] = _nothing
     """Waits until all that was recorded is in the file."""
     rest: Callable[[], AbstractContextManager[object]] = nullcontext
+    reason: Callable[[], str] = str
+    """What a cadence that is chosen says of itself."""
 
 
 Running = Iterator[Recording]
@@ -50,8 +52,12 @@ def watched(every: int | None, *, histograms: str = "usual") -> Way:
     def way(training: Training, directory: str) -> Running:
         with closing(SummaryWriter(directory)) as writer:
             watch = writer.watch(training.model, training.optimizer, criterion=training.criterion, every=every)
-            _take_histograms(watch._capture._cadence, histograms)
-            yield Recording(training.step, writer.flush, watch.paused)
+            cadence = watch._capture._cadence
+            _take_histograms(cadence, histograms)
+            yield Recording(training.step, writer.flush, watch.paused, lambda: cadence.reason)
+            faults = list(writer._recorder._faults.messages)
+            if faults:
+                raise SystemExit(f"what was measured is of no worth, for not all was recorded: {'; '.join(faults)}")
 
     return way
 

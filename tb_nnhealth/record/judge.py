@@ -21,6 +21,8 @@ SHARE_OF_BUDGET = 0.25
 SHORTEST_INTERVAL = 1.0
 """Seconds between judgements at least, and before the first."""
 DEFAULT_BUDGET = 0.02
+ROW_SECONDS = 1e-4
+"""About what a judgement takes for each row of the layouts; it tells when the first one may be made."""
 
 
 class LiveJudge:
@@ -40,7 +42,10 @@ class LiveJudge:
     def _change(self) -> None:
         self._changed = True
         if self._next is None:
-            self._next = time.monotonic() + SHORTEST_INTERVAL
+            rows = sum(len(history.layout.rows) for history in self._run.watches.values())
+            self._next = time.monotonic() + max(
+                SHORTEST_INTERVAL, rows * ROW_SECONDS / (4 * SHARE_OF_BUDGET * DEFAULT_BUDGET)
+            )
 
     def layout(self, watch: str, layout: Any) -> None:
         with self._lock:

@@ -495,6 +495,15 @@ def test_judging_keeps_to_its_share_of_the_budget(tmp_path: Path, monkeypatch: p
     assert live.seconds_to_due() == pytest.approx(2.0 / 0.005)
 
 
+def test_deep_networks_are_judged_first_when_the_budget_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge.time, "monotonic", lambda: 100.0)
+    shallow, deep = judge.LiveJudge("shallow"), judge.LiveJudge("deep")
+    shallow.layout("w", layout(*map(str, range(100))))
+    deep.layout("w", layout(*map(str, range(10_000))))
+    assert shallow.seconds_to_due() == judge.SHORTEST_INTERVAL
+    assert deep.seconds_to_due() == pytest.approx(10_000 * judge.ROW_SECONDS / 0.02)
+
+
 # --- copies ---------------------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ function Facts({ capture }: { capture: Captured }) {
       {overhead !== null && (
         <span>
           Measured overhead <strong>{percent(overhead)}</strong> of the training's own time
-          {overhead > MUCH && (budget ? ": so short a run may cost up to a second, that it is looked at" : ": its steps are very short")}
+          {overhead > MUCH && (budget ? ": so short a run may cost up to a second" : ": its steps are very short")}
         </span>
       )}
       <span>
