@@ -29,6 +29,7 @@ LEVEL_PLANES: Final = ("min", "max", "mean")
 # What a row of a record describes.
 WEIGHT: Final = "weight"  # a parameter before the step
 GRADIENT: Final = "gradient"  # the gradient the optimizer applies (after clipping, unscaled)
+UNCLIPPED: Final = "unclipped_gradient"  # the gradient where observe(unclipped=True) was called, before clipping
 UPDATE: Final = "update"  # weight after the step minus weight before
 ACTIVATION: Final = "activation"  # a leaf module's output, all calls of the step
 ACTIVATION_GRADIENT: Final = "activation_gradient"  # gradient of the loss by that output
@@ -59,7 +60,7 @@ KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
-    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS,
+    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

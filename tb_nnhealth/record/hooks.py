@@ -7,24 +7,29 @@ by keywords and beside a compiled model, bears a hook of its own for as long.
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
 from time import perf_counter
 from typing import Any, Protocol
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_module_registration_hook
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.graph import Graph
+from tb_nnhealth.record.hooks_module import (
+    CompilationHook,
+    CriterionHook,
+    ForwardHook,
+    GradientHook,
+    has_compiled_part,
+    silence_torch_compile,
+)
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, tensors_in
-from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import Silence, UnitDimensions, saturation
 
@@ -61,10 +66,12 @@ class Output:
         self.modes: list[bool] = []
         self.first_pass = False
         """Seen outside a backward pass, so that a recomputation is a repetition."""
+        self.dimension: int | None = None
+        """Which one counts the units of the output just seen."""
 
 
 class Activations:
-    """The forward hook of one watch.
+    """What the hooks of one watch gather.
 
     A forward without gradients is never gathered. One in evaluation mode is, provisionally: it counts
     if a backward pass goes through it before the step ends.
@@ -77,10 +84,21 @@ class Activations:
         batch: Batch,
         spend: Callable[[float], None],
         fail: Callable[[str, Exception], bool],
+        *,
+        compiled: bool = False,
     ) -> None:
         self._model = weakref.ref(model)
         self._catalog, self._batch, self._spend, self.fail = catalog, batch, spend, fail
         self._handles: list[Any] = []
+        self._opened = False
+        self._global: Any = None
+        self._registration: Any = None
+        self._taken = False
+        """torch.compile has taken the model or a part of it while it was watched."""
+        self._compiled = compiled
+        self._lasting: Any = None
+        self._admitted: Output | None = None
+        self._any_output = False
         self._silence: dict[tuple[str, str], Silence] = {}
         self._dimensions = UnitDimensions()
         self._graph: Graph[WatchedModule] | None = None
@@ -98,6 +116,25 @@ class Activations:
     def listen_to(self, criterion: Any) -> None:
         self._criterion = weakref.ref(criterion)
 
+    def attach(self) -> None:
+        """Lays hooks on the layers where compiled code is to be seen: they must be there before it is compiled."""
+        self._registration = register_module_module_registration_hook(CompilationHook(self))
+        model = self._model()
+        if not self._compiled or model is None:
+            return
+        if self._lasting is None:
+            from tb_nnhealth.record.hooks_compiled import CompiledHooks
+
+            self._lasting = CompiledHooks(model, self._catalog.wanted_leaves(), self.compiled_ran, self.forwarded)
+        self._lasting.attach()
+
+    def detach(self) -> None:
+        self.close()
+        if self._registration is not None:
+            self._registration.remove()
+        if self._lasting is not None:
+            self._lasting.detach()
+
     def open(self, *, counted: bool) -> None:
         """Begins a measured step; ``counted`` also takes histograms."""
         self.window += 1
@@ -106,28 +143,41 @@ class Activations:
         self.evaluated_backward = False
         self._backward_seen = False
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
+        self._opened = True
         if not self._handles:
             self._register()
 
     def _register(self) -> None:
-        if not has_compiled_part(self._model()):
-            self._handles.append(register_module_forward_hook(_ForwardHook(self)))
+        if not (self._compiled or self._taken or has_compiled_part(self._model())):
+            silence_torch_compile()
+            self._global = register_module_forward_hook(ForwardHook(self))
+            self._handles.append(self._global)
         criterion = self._criterion()
         if not (criterion is None or isinstance(criterion, torch.jit.ScriptModule) or has_compiled_part(criterion)):
-            self._handles.append(criterion.register_forward_hook(_CriterionHook(self), with_kwargs=True))
+            self._handles.append(criterion.register_forward_hook(CriterionHook(self), with_kwargs=True))
+
+    def taken_by_compiler(self, module: Any) -> None:
+        """torch.compile wraps ``module``: compiled code would be traced with the global hook, and warns of it."""
+        silence_torch_compile()
+        model = self._model()
+        if self._catalog.has(module) or any(inner is model for inner in module.modules()):
+            self._taken = True
+            if self._global is not None:
+                self._global.remove()
 
     def close(self) -> None:
-        """Takes the hook away and lets go of what was not written."""
+        """Takes the hooks of the measured step away and lets go of what was not written."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._opened = False
         self._outputs = {True: {}, False: {}}
-        self._graph = None
+        self._graph = self._admitted = None
         self.window += 1
 
     def forwarded(self, module: Any, args: Any, output: Any) -> None:
         """What the hook does for each call of any module."""
-        if torch.jit.is_tracing() or module is self._criterion():
+        if not self._opened or torch.jit.is_tracing() or module is self._criterion():
             return
         start = perf_counter()
         try:
@@ -158,20 +208,28 @@ class Activations:
             self._batch.model_returned(output, training=self._training())
         if inside or not entry.wanted:
             return  # a container whose layers speak for it
+        gathered = self._admit(entry)
+        if gathered is None:
+            return
+        self._batch.first_module_called(args, training=self._training())
+        self._gather(gathered, module, args, output)
+
+    def _admit(self, entry: WatchedModule) -> Output | None:
+        """Where a call's outputs are gathered; None for a recomputation, and for more calls than are taken."""
         outputs = self._outputs[self._training()]
         gathered = outputs.get(entry.name)
         if gathered is None:
             gathered = outputs[entry.name] = Output(entry)
+            self._any_output = True
         if in_backward():
             if gathered.first_pass:
-                return
+                return None
         else:
             gathered.first_pass = True
         if gathered.values.calls >= CALLS:
-            return
+            return None
         gathered.values.calls += 1
-        self._batch.first_module_called(args, training=self._training())
-        self._gather(gathered, module, args, output)
+        return gathered
 
     def _gather(self, gathered: Output, module: Any, args: Any, output: Any) -> None:
         entry = gathered.entry
@@ -180,23 +238,60 @@ class Activations:
                 listener.called(entry, module, args)
             except Exception as error:
                 self._failed(listener, error)
-        if entry.mode_dependent:
-            gathered.modes.append(bool(module.training))
         for i, tensor in enumerate(tensors_in(output)):
-            taken = gathered.values.take(tensor, counted=self.counted)
-            if taken is None:
+            if not self._take(gathered, module, tensor, i):
                 continue
-            values, reading = taken
-            dimension = self._dimensions.of(module, values.tensor) if i == 0 and not values.implicit_zeros else None
-            if i == 0:
-                gathered.values.units(values.tensor, dimension, reading)
-                saturated = saturation(module, entry.feeds, values.tensor, reading)
-                if saturated is not None:
-                    gathered.values.shares.append((schema.SATURATED_SHARE, *saturated))
-                if self._graph is not None and tensor.grad_fn is not None:
-                    self._graph.record(tensor.grad_fn, entry)
+            if i == 0 and self._graph is not None and tensor.grad_fn is not None:
+                self._graph.record(tensor.grad_fn, entry)
             if tensor.requires_grad and tensor.grad_fn is not None:
-                tensor.register_hook(_GradientHook(self, gathered, dimension))
+                tensor.register_hook(GradientHook(self, gathered, gathered.dimension if i == 0 else None))
+
+    def _take(self, gathered: Output, module: Any, tensor: Any, which: int) -> bool:
+        """Reduces the output number ``which`` of a call; False where it cannot be read."""
+        if which == 0:
+            gathered.dimension = None
+            if gathered.entry.mode_dependent:
+                gathered.modes.append(bool(module.training))
+        taken = gathered.values.take(tensor, counted=self.counted)
+        if taken is None:
+            return False
+        values, reading = taken
+        if which == 0:
+            if not values.implicit_zeros:
+                gathered.dimension = self._dimensions.of(module, values.tensor)
+            gathered.values.units(values.tensor, gathered.dimension, reading)
+            saturated = saturation(module, gathered.entry.feeds, values.tensor, reading)
+            if saturated is not None:
+                gathered.values.shares.append((schema.SATURATED_SHARE, *saturated))
+        return True
+
+    def compiled_ran(self, entry: WatchedModule, tensor: Any, which: int, gradient: bool) -> None:
+        """What the operator in compiled code does, for the output number ``which`` of a layer or for its gradient."""
+        if not self._opened:
+            return
+        try:
+            if gradient:
+                training = self._training()
+                gathered = self._outputs[training].get(entry.name) or self._outputs[not training].get(entry.name)
+                if gathered is not None:
+                    self.gradient_came(gathered, gathered.dimension if which == 0 else None, tensor)
+            else:
+                start = perf_counter()
+                self._compiled_output(entry, tensor, which)
+                self._spend(perf_counter() - start)
+        except Exception as error:
+            if self.fail(f"output of {entry.name}", error):
+                entry.wanted = False
+
+    def _compiled_output(self, entry: WatchedModule, tensor: Any, which: int) -> None:
+        module = entry.reference()
+        if module is None or not entry.wanted:
+            return
+        if which == 0:
+            entry.seen = self.window
+            self._admitted = self._admit(entry)
+        if self._admitted is not None and self._admitted.entry is entry:
+            self._take(self._admitted, module, tensor, which)
 
     def criterion_called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         if module is self._criterion() and torch.is_grad_enabled() and not in_backward():
@@ -251,6 +346,11 @@ class Activations:
             feeds = consumer.nonlinearity if consumer.functional else ""
             self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds)
 
+    @property
+    def overlooked(self) -> bool:
+        """Whether outputs in compiled code were to be seen, and up to this step none of any kind was."""
+        return self._compiled and not self._any_output
+
     def write(self, record: Record, *, gradients: bool = True) -> None:
         """Adds the step's rows to ``record``, in the order in which modules were first called."""
         outputs = dict(self._outputs[True])
@@ -276,76 +376,3 @@ class Activations:
         if gathered.units_seen:
             silence = self._silence.setdefault((kind, name), Silence())
             record.share(row, schema.SILENT_SHARE, silence.update(gathered.alive))
-
-
-class _ForwardHook:
-    """Returns None always: a forward hook's value would replace the module's output."""
-
-    def __init__(self, activations: Activations) -> None:
-        self._activations = activations
-        self._alive = True
-
-    def __call__(self, module: Any, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        if not self._alive:
-            return
-        try:
-            with quiet():
-                self._activations.forwarded(module, args, output)
-        except Exception as error:
-            self._alive = not self._activations.fail("calls of modules", error)
-
-
-class _CriterionHook:
-    """Lies on the criterion while a step is measured; returns None always."""
-
-    def __init__(self, activations: Activations) -> None:
-        self._activations = activations
-
-    def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        try:
-            with quiet():
-                self._activations.criterion_called(module, args, kwargs, output)
-        except Exception as error:
-            self._activations.fail(f"call of {type(module).__name__}", error)
-
-    def __deepcopy__(self, memo: Any) -> _CriterionHook:
-        return self  # on a copied criterion; it knows the original by identity and ignores all others
-
-    def __reduce__(self) -> Any:
-        return getattr, (nullcontext(), "__exit__")
-
-
-class _GradientHook:
-    """Returns None always: a tensor hook's value would replace the gradient. Deaf once its step is over."""
-
-    __torch_unserializable__ = True
-
-    def __init__(self, activations: Activations, gathered: Output, dimension: int | None) -> None:
-        self._activations, self._gathered, self._dimension = activations, gathered, dimension
-        self._window = activations.window
-
-    def __call__(self, gradient: Any) -> None:
-        if torch.compiler.is_compiling() or self._activations.window != self._window:
-            return
-        try:
-            with quiet():
-                self._activations.gradient_came(self._gathered, self._dimension, gradient)
-        except Exception as error:
-            self._activations.fail(f"gradient of the output of {self._gathered.entry.name}", error)
-
-
-def has_compiled_part(model: Any) -> bool:
-    """Whether torch.compile has taken the model or a module in it.
-
-    Compiled code is traced with the global hooks that exist at the time, and warns of them: it is better to have none.
-    """
-    dynamo = sys.modules.get("torch._dynamo")  # importing it takes seconds
-    optimized = getattr(dynamo, "OptimizedModule", ())
-    return model is not None and any(
-        isinstance(module, optimized) or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
-    )

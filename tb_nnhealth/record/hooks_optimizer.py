@@ -17,15 +17,21 @@ _HOOKING = torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
 class StepHook:
     """Tells ``act(index, optimizer, closure)`` of each step, ``closure`` saying whether it was given one.
 
-    Returns None always: a pre-hook's value would replace the step's arguments.
+    Returns None always: a pre-hook's value would replace the step's arguments. A compiled step leaves it out, unless
+    ``compiled``: then the graph is broken for it, which ``fullgraph=True`` does not admit.
     """
 
-    def __init__(self, act: Callable[[int, Any, bool], None], index: int) -> None:
+    def __init__(self, act: Callable[[int, Any, bool], None], index: int, *, compiled: bool = False) -> None:
         self._act, self._index = act, index
+        self._outside = torch.compiler.disable(self._tell) if compiled else None
 
     def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
+        if not torch.compiler.is_compiling():
+            self._tell(optimizer, args, kwargs)
+        elif self._outside is not None:
+            self._outside(optimizer, args, kwargs)
+
+    def _tell(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         capture = self._act.__self__  # type: ignore[attr-defined]
         try:
             if _inside_a_step(optimizer):

@@ -118,6 +118,10 @@ class Catalog:
             self.scan()
         self._scanned = False
 
+    def has(self, module: Any) -> bool:
+        """Whether the model is known to have ``module``; nothing is looked for."""
+        return self._find(self._modules, module) is not None
+
     def module(self, module: Any) -> WatchedModule | None:
         """The entry of ``module``; None where the model does not have it."""
         return self._find(self._modules, module) or (
@@ -159,6 +163,10 @@ class Catalog:
     def in_order_of_calls(self) -> list[WatchedModule]:
         """The leaves called in training so far."""
         return list(self._called.values())
+
+    def wanted_leaves(self) -> list[WatchedModule]:
+        """The layers that are to have rows, in the order of registration."""
+        return [entry for entry in self._modules.values() if entry.wanted and self._leaf(entry)]
 
     def called(self, entry: WatchedModule) -> None:
         """Notes that a leaf was called in training; the order of first calls is the order of the layout."""

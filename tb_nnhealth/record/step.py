@@ -30,7 +30,12 @@ from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.shard_routes import Route
 from tb_nnhealth.record.step_parameters import Parameters
 from tb_nnhealth.record.step_snapshot import NOTE
+from tb_nnhealth.record.unclipped import Unclipped
 
+_COMPILED_BEFORE = (
+    "watch(compiled=True) saw no activation: code compiled before that call does not know of it. Call watch() before "
+    "the model is first called, or torch._dynamo.reset() after it"
+)
 FAILURES_BORNE = 3
 """Errors after which a probe is given up; the first is reported."""
 
@@ -56,6 +61,8 @@ class Capture:
         exchange: Exchange | None = None,
         route: Route | None = None,
         updates: str = "exact",
+        *,
+        compiled: bool = False,
     ) -> None:
         self._stream, self._cadence, self._step = stream, cadence, step
         self._model = weakref.ref(model)
@@ -63,11 +70,12 @@ class Capture:
         self._catalog = Catalog(model, optimizers, wanted)
         self._failures: dict[str, int] = {}
         self._batch = Batch(self._catalog, self.fail)
-        self._activations = Activations(model, self._catalog, self._batch, cadence.spend, self.fail)
+        self._activations = Activations(model, self._catalog, self._batch, cadence.spend, self.fail, compiled=compiled)
         self._parameters = Parameters(self._catalog, self.fail, sampled_updates=updates == "sampled")
         self._record = Record()
         self._stepped: set[int] = set()
         self._carried = Carried(self._catalog, self._stepped)
+        self._unclipped = Unclipped(self._catalog)
         self._noise = GradientNoise(self._catalog)
         self._ranks = None if exchange is None else Ranks(self._catalog, exchange, self._report, route)
         self._activations.listeners = (self._carried, self._noise, *([] if self._ranks is None else [self._ranks]))
@@ -76,7 +84,10 @@ class Capture:
         self._ended: float | None = None
         self._evaluations = {True: 0, False: 0}
         self._sees_evaluations = False
+        """Whether the model was ever seen called: where only parts of it are, or compiled code, it is not."""
         self._last_ungraded: bool | None = None
+        self._compiled = compiled
+        self._told_of_compiled = False
         self._forward_seen = False
         self._number = self._number_of_call = 0
         self._measuring = self.attached = False
@@ -100,11 +111,15 @@ class Capture:
         for i, reference in enumerate(self._optimizers):
             optimizer = reference()
             if optimizer is not None:
-                self._handles.append(optimizer.register_step_pre_hook(StepHook(self._before, i)))
-                self._handles.append(optimizer.register_step_post_hook(StepHook(self._after, i)))
+                self._handles.append(
+                    optimizer.register_step_pre_hook(StepHook(self._before, i, compiled=self._compiled))
+                )
+                self._handles.append(
+                    optimizer.register_step_post_hook(StepHook(self._after, i, compiled=self._compiled))
+                )
         if admits_root_hook(model):
             self._handles.append(model.register_forward_pre_hook(RootHook(self), with_kwargs=True))
-            self._sees_evaluations = True
+        self._activations.attach()
         self._cadence.interrupt()
         self._begin()
 
@@ -114,7 +129,7 @@ class Capture:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._activations.close()
+        self._activations.detach()
         self._parameters.close()
         self._stepped.clear()
 
@@ -136,11 +151,16 @@ class Capture:
         except Exception:
             return  # a warning that the user has made an error must not stop the training either
 
-    def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any, probe: Any) -> None:
+    def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any, probe: Any, unclipped: bool) -> None:
         if self._measuring:
             self._spending("observe()", self._batch.observe, inputs, targets, outputs, loss)
+            if unclipped:
+                self._spending("observe(unclipped=True)", self._read_unclipped)
         if probe is not None and self.attached and self._stream.active:
             self._spending("observe(probe=)", self._batch.probe, probe)
+
+    def _read_unclipped(self) -> None:
+        self._unclipped.read(self._living(), self._record, counted=self._cadence.counted)
 
     def _spending(self, probe: str, function: Callable[..., None], *args: Any) -> None:
         """Calls ``function`` at the budget's expense, unless it has failed too often."""
@@ -163,6 +183,7 @@ class Capture:
             self.fail("model's call", error)
 
     def _root_called(self, model: Any, args: Any, kwargs: Any) -> None:
+        self._sees_evaluations = True
         if in_backward():
             if self._last_ungraded is not None:  # it was no evaluation, but a checkpoint's first pass
                 self._evaluations[self._last_ungraded] -= 1
@@ -239,6 +260,7 @@ class Capture:
         self._parameters.open(counted=counted)
         self._carried.open(follows=self._follows)
         self._noise.open()
+        self._unclipped.open()
         self._loss_scale.open()
         if self._ranks is not None:
             self._ranks.open(self._ended)
@@ -263,6 +285,9 @@ class Capture:
     def _emit(self, skipped: bool) -> None:
         record, catalog = self._record, self._catalog
         self._activations.write(record, gradients=not skipped)
+        if self._activations.overlooked and not self._told_of_compiled:
+            self._told_of_compiled = True
+            self._report(_COMPILED_BEFORE)
         evaluated_backward = self._activations.evaluated_backward
         self._batch.write(record, evaluated_backward=evaluated_backward, step=self._cadence.index)
         self._parameters.rest(record, gradients=not skipped)

@@ -162,6 +162,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         scalars: Mapping[str, Any] | None = None,
         shards: str = "store",
         updates: str = "exact",
+        compiled: bool = False,
     ) -> Watch:
         """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
 
@@ -172,8 +173,9 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         ``scalars`` gives scalar tags names that the rules understand: ``{"objective": "loss/train"}``. The file
         ``nnhealth.toml`` may say both (docs/tuning.md). ``shards`` says how statistics of parameters that are spread
         over the ranks of a job come together (docs/distributed.md). With ``updates="sampled"`` what a step changes is
-        known from a sample of each weight, which takes no memory (docs/capture.md). Call ``watch`` again, with another
-        ``name``, for another model.
+        known from a sample of each weight, which takes no memory, and ``compiled=True`` sees activations in code that
+        ``torch.compile`` takes after this call (docs/capture.md). Call ``watch`` again, with another ``name``, for
+        another model.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """
@@ -197,6 +199,7 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
             scalars=scalars,
             shards=shards,
             updates=updates,
+            compiled=compiled,
         )
         self._watches[name] = watch
         return watch
@@ -210,14 +213,22 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
             self._watches.pop(each).remove()
 
     def observe(
-        self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None, *, probe: Any = None
+        self,
+        inputs: Any = None,
+        targets: Any = None,
+        outputs: Any = None,
+        loss: Any = None,
+        *,
+        probe: Any = None,
+        unclipped: bool = False,
     ) -> None:
         """Shows a batch to the watches, where the loss is a function and not a module given as ``criterion``.
 
-        ``probe`` is the predictions on a batch that stays the same, as in ``Watch.observe``.
+        ``probe`` is the predictions on a batch that stays the same, and ``unclipped=True`` records the gradients before
+        clipping, as in ``Watch.observe``.
         """
         for watch in list(self._watches.values()):
-            watch.observe(inputs=inputs, targets=targets, outputs=outputs, loss=loss, probe=probe)
+            watch.observe(inputs=inputs, targets=targets, outputs=outputs, loss=loss, probe=probe, unclipped=unclipped)
 
     def add_preflight(self, report: PreflightReport) -> None:
         """Adds what the checks before training said, which ``preflight(writer=...)`` does by itself."""

@@ -40,7 +40,9 @@ class Watch:
     beneath; ``rules`` tunes or silences rules, ``scalars`` says what scalar tags hold. ``updates`` are "exact", by a
     copy of the weights, or "sampled", by one of a sample of each. ``shards`` is how the parts of parameters that are
     spread over the ranks of a job come together: through the job's key-value store ("store"), by a collective beside
-    the training's own ("all-reduce"), or not at all ("local"): then rank 0's part is recorded.
+    the training's own ("all-reduce"), or not at all ("local"): then rank 0's part is recorded. ``compiled`` sees the
+    layers' outputs and their gradients in code that ``torch.compile`` takes after this call, which is else not looked
+    into.
 
     Raises TypeError or ValueError for arguments that cannot be meant; afterwards nothing here raises into the training.
     An optimizer that holds none of the model's parameters, which trains nothing, is only warned of.
@@ -64,6 +66,7 @@ class Watch:
         scalars: Mapping[str, Any] | None = None,
         shards: str = "store",
         updates: str = "exact",
+        compiled: bool = False,
     ) -> None:
         _check_model(model)
         optimizers = _hookable_optimizers(optimizer)
@@ -97,13 +100,21 @@ class Watch:
             cadence = SharedCadence(every, budget, exchange, asynchronous=asynchronous)
             route = _route(shards, exchange, every)
         self._capture = Capture(
-            self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route, updates
+            self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route, updates,
+            compiled=compiled,
         )  # fmt: skip
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
 
     def observe(
-        self, inputs: Any = None, targets: Any = None, outputs: Any = None, loss: Any = None, *, probe: Any = None
+        self,
+        inputs: Any = None,
+        targets: Any = None,
+        outputs: Any = None,
+        loss: Any = None,
+        *,
+        probe: Any = None,
+        unclipped: bool = False,
     ) -> None:
         """Hands over the batch of the step under way, before its ``optimizer.step()``.
 
@@ -119,8 +130,16 @@ class Watch:
                 model.eval()
                 watch.observe(probe=model(fixed_batch))
                 model.train()
+
+        ``unclipped=True`` records the gradients as they are now, between the backward pass and clipping (and after the
+        scaler's ``unscale_``), beside those that the optimizer applies::
+
+            loss.backward()
+            watch.observe(unclipped=True)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
         """
-        self._capture.observe(inputs, targets, outputs, loss, probe)
+        self._capture.observe(inputs, targets, outputs, loss, probe, unclipped)
 
     def findings(self) -> list[Any]:
         """The findings of this watch so far."""

@@ -53,7 +53,7 @@ from tb_nnhealth.rules.synthetic import Network
 
 SPREADING = (schema.LOSS, schema.GRADIENT, schema.UPDATE, schema.WEIGHT)
 """Kinds that no mask makes infinite on purpose."""
-BACKWARD_ONLY = (schema.GRADIENT, schema.ACTIVATION_GRADIENT)
+BACKWARD_ONLY = (schema.GRADIENT, schema.ACTIVATION_GRADIENT, schema.UNCLIPPED)
 RECOVERED_AFTER = 5
 SKIPS_WATCHED = 100
 SKIPS_AT_LEAST = 5

@@ -1,0 +1,113 @@
+"""The hooks that meet a measured step's modules: on every call, on the criterion, on outputs.
+
+Each returns None always, since a hook's value would take the place of the output or of the gradient, and lets no
+exception out.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tb_nnhealth.record.reduce_quiet import quiet
+
+if TYPE_CHECKING:
+    from tb_nnhealth.record.hooks import Activations, Output
+
+
+class ForwardHook:
+    """Registered globally: hears of each call of any module."""
+
+    def __init__(self, activations: Activations) -> None:
+        self._activations = activations
+        self._alive = True
+
+    def __call__(self, module: Any, args: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if not self._alive:
+            return
+        try:
+            with quiet():
+                self._activations.forwarded(module, args, output)
+        except Exception as error:
+            self._alive = not self._activations.fail("calls of modules", error)
+
+
+class CompilationHook:
+    """Registered globally: hears of each module that is made part of another, such as torch.compile's wrapper."""
+
+    def __init__(self, activations: Activations) -> None:
+        self._activations = activations
+
+    def __call__(self, module: Any, name: str, part: Any) -> None:
+        if name != "_orig_mod" or torch.compiler.is_compiling():
+            return
+        try:
+            self._activations.taken_by_compiler(part)
+        except Exception as error:
+            self._activations.fail("torch.compile", error)
+
+
+def silence_torch_compile() -> None:
+    """A compiled module warns at each call that global hooks would run twice; ours lets it pass."""
+    if "torch._dynamo" in sys.modules:
+        warnings.filterwarnings("ignore", message="Using `torch.compile.module.` when there are global hooks")
+
+
+class CriterionHook:
+    """Lies on the criterion while a step is measured."""
+
+    def __init__(self, activations: Activations) -> None:
+        self._activations = activations
+
+    def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        try:
+            with quiet():
+                self._activations.criterion_called(module, args, kwargs, output)
+        except Exception as error:
+            self._activations.fail(f"call of {type(module).__name__}", error)
+
+    def __deepcopy__(self, memo: Any) -> CriterionHook:
+        return self  # on a copied criterion; it knows the original by identity and ignores all others
+
+    def __reduce__(self) -> Any:
+        return getattr, (nullcontext(), "__exit__")
+
+
+class GradientHook:
+    """Lies on an output. Deaf once its step is over."""
+
+    __torch_unserializable__ = True
+
+    def __init__(self, activations: Activations, gathered: Output, dimension: int | None) -> None:
+        self._activations, self._gathered, self._dimension = activations, gathered, dimension
+        self._window = activations.window
+
+    def __call__(self, gradient: Any) -> None:
+        if torch.compiler.is_compiling() or self._activations.window != self._window:
+            return
+        try:
+            with quiet():
+                self._activations.gradient_came(self._gathered, self._dimension, gradient)
+        except Exception as error:
+            self._activations.fail(f"gradient of the output of {self._gathered.entry.name}", error)
+
+
+def has_compiled_part(model: Any) -> bool:
+    """Whether torch.compile has taken the model or a module in it.
+
+    Compiled code is traced with the global hooks that exist at the time, and warns of them: it is better to have none.
+    """
+    dynamo = sys.modules.get("torch._dynamo")  # importing it takes seconds
+    optimized = getattr(dynamo, "OptimizedModule", ())
+    return model is not None and any(
+        isinstance(module, optimized) or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
