@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tb_nnhealth.record import reduce_native
+from tb_nnhealth.record import device_reduce, reduce_native
+from tb_nnhealth.record.device_reduce import Later
 from tb_nnhealth.record.reduce_readable import Values, widened
 
 FIELDS = ("mean", "std", "rms", "min", "max", "zeros", "nan", "inf")
@@ -29,10 +30,15 @@ _FLOAT32_MAX = torch.finfo(torch.float32).max
 
 
 class Reading(NamedTuple):
-    """Statistics of ``numel`` elements in the order of FIELDS: floats, or a float32 tensor (8,) on a device."""
+    """Statistics of ``numel`` elements in the order of FIELDS.
+
+    ``values``: a tuple of floats; or of a tensor on a device, a float32 tensor (8,) there, or what will give one.
+    """
 
     numel: int
     values: Any
+    counts: Any = None
+    """A histogram taken in the same pass on a device, int64."""
 
     @property
     def on_host(self) -> bool:
@@ -47,7 +53,7 @@ def read(values: Values, counts: NDArray[np.int64] | None = None) -> list[Readin
     tensor = values.tensor
     readings = []
     if tensor.numel():
-        readings.append(Reading(tensor.numel(), _statistics(tensor, counts)))
+        readings.append(_reading(tensor, counts))
     if values.implicit_zeros:
         readings.append(
             Reading(values.implicit_zeros, (0.0, 0.0, 0.0, 0.0, 0.0, float(values.implicit_zeros), 0.0, 0.0))
@@ -68,8 +74,9 @@ def scaled(reading: Reading, divisor: Any) -> Reading:
     if reading.on_host:
         divisor = float(divisor)
         return Reading(reading.numel, (*(v / divisor for v in reading.values[:ZEROS]), *reading.values[ZEROS:]))
-    divided = reading.values[:ZEROS] / torch.as_tensor(divisor, dtype=torch.float32, device=reading.values.device)
-    return Reading(reading.numel, torch.cat([divided, reading.values[ZEROS:]]))
+    values = reading.values.tensor() if isinstance(reading.values, Later) else reading.values
+    divided = values[:ZEROS] / torch.as_tensor(divisor, dtype=torch.float32, device=values.device)
+    return Reading(reading.numel, torch.cat([divided, values[ZEROS:]]))
 
 
 def flatten(tensor: Any) -> Any:
@@ -80,14 +87,17 @@ def flatten(tensor: Any) -> Any:
     return ordered.contiguous().view(-1)
 
 
-def _statistics(tensor: Any, counts: NDArray[np.int64] | None) -> Any:
+def _reading(tensor: Any, counts: NDArray[np.int64] | None) -> Reading:
     found = reduce_native.statistics(tensor, counts)
-    if found is not None:
-        return found
-    flat = flatten(tensor)
-    if not tensor.is_cpu:
-        return careful(flat)
-    return reduce_native.statistics(flat, counts) or _on_host(widened(flat))
+    if found is None:
+        flat = flatten(tensor)
+        later = device_reduce.statistics(flat, counted=counts is not None)
+        if later is not None:
+            return Reading(tensor.numel(), later, later.counts)
+        found = reduce_native.statistics(flat, counts)
+        if found is None:
+            found = _on_host(widened(flat)) if tensor.is_cpu else careful(widened(flat))
+    return Reading(tensor.numel(), found)
 
 
 def _on_host(flat: Any) -> tuple[float, ...]:

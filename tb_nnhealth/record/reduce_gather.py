@@ -108,7 +108,9 @@ class Gathered:
         return Values(tensor.detach(), 0, name, shape), reading
 
     def _count(self, values: Values, readings: list[Reading], counts: Any) -> None:
-        if not counts.any():
+        if readings[0].counts is not None:
+            counts = readings[0].counts
+        elif not counts.any():
             counts = histogram(widened(flatten(values.tensor)), readings[0].values[ZEROS])
             counts = counts.numpy() if counts.is_cpu else counts
         if values.implicit_zeros:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tb_nnhealth import native
+from tb_nnhealth.record import device_reduce
 from tb_nnhealth.record.reduce_native import CODES, is_ordinary
 
 _WIDE = (torch.float32, torch.float64)
@@ -28,7 +29,7 @@ NAMES = {dtype: str(dtype).removeprefix("torch.") for dtype in CODES}
 class Values(NamedTuple):
     """``tensor``: detached, dense; ``implicit_zeros``: what a sparse layout leaves out.
 
-    Its dtype is float32 or float64, or any that the native core reads where ``readable`` was told so.
+    Its dtype is float32 or float64, or one of lower precision where ``readable`` was told so.
 
     ``dtype`` is that of the tensor as it was stored and, in brackets, what this rank holds of it where that is not all.
     """
@@ -92,7 +93,8 @@ def _local_part(tensor: Any) -> Any:
 def readable(tensor: Any, *, integers: bool = False, narrow: bool = False) -> Values | None:
     """``tensor`` as Values; None where it is empty or cannot be read, and for integers and bools unless asked for.
 
-    Low-precision floats are widened to float32, unless ``narrow`` ones are welcome and the native core reads them.
+    Low-precision floats are widened to float32, unless ``narrow`` ones are welcome and read by the native core
+    or by the kernels of a device.
     Complex numbers become their magnitude.
     """
     if (narrow or tensor.dtype in _WIDE) and native.core is not None and is_ordinary(tensor):
@@ -117,6 +119,6 @@ def readable(tensor: Any, *, integers: bool = False, narrow: bool = False) -> Va
         return None
     if data.is_neg():
         data = data.resolve_neg()
-    if data.dtype not in _WIDE:
+    if data.dtype not in _WIDE and not (narrow and device_reduce.reads(data)):
         data = data.to(torch.float32)
     return Values(data, implicit_zeros, dtype, shape)

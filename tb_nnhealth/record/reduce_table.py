@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.reduce import FIELDS, ZEROS, Reading
+from tb_nnhealth.record.reduce_transfer import Transfer
 
 Table = NDArray[np.float32]
 _COLUMN = {name: i for i, name in enumerate(schema.STATISTICS)}
@@ -36,6 +36,7 @@ class Record:
         self._columns: list[tuple[list[int], str, Any]] = []
         self._histograms: dict[int, Any] = {}
         self._gates: list[tuple[Any, list[int]]] = []
+        self._listeners: list[Callable[[Table], None]] = []
 
     def add(self, row: int, reading: Reading) -> None:
         self._rows.append(row)
@@ -64,6 +65,10 @@ class Record:
         """Leaves ``rows`` unmeasured where the 0-d tensor ``flag`` turns out to be non-zero."""
         self._gates.append((flag, rows))
 
+    def when_made(self, listener: Callable[[Table], None]) -> None:
+        """Has ``listener`` told of the table, on the thread that makes it."""
+        self._listeners.append(listener)
+
     @property
     def size(self) -> int:
         """Bytes that the readings hold, about."""
@@ -81,7 +86,7 @@ class Record:
 
     def stats(self, rows: int) -> Callable[[], Table]:
         """A callable, for the writer's thread, that gives the table of shape (rows, columns of the schema)."""
-        values = _Transfer(
+        values = Transfer(
             [reading.values for reading in self._readings],
             [value for _, _, value, _ in self._shares],
             [flag for flag, _ in self._gates],
@@ -89,7 +94,7 @@ class Record:
         )
         numel = [reading.numel for reading in self._readings]
         index, blocks, shares, gates = self._rows, self._blocks, self._shares, self._gates
-        columns = self._columns
+        columns, listeners = self._columns, self._listeners
 
         def table() -> Table:
             read, share_values, flags, column_values = values.fetch()
@@ -108,6 +113,8 @@ class Record:
             for flag, (_, gated) in zip(flags, gates, strict=True):
                 if flag != 0:
                     result[gated] = np.nan
+            for listener in listeners:
+                listener(result)
             return result
 
         return table
@@ -115,7 +122,7 @@ class Record:
     def histograms(self, rows: int) -> Callable[[], NDArray[np.int32]]:
         """A callable that gives the counts of shape (rows, ``schema.HISTOGRAM_BINS``), zero where not counted."""
         index = list(self._histograms)
-        values = _Transfer(list(self._histograms.values()))
+        values = Transfer(list(self._histograms.values()))
 
         def counts() -> NDArray[np.int32]:
             result = np.zeros((rows, schema.HISTOGRAM_BINS), np.int32)
@@ -124,63 +131,6 @@ class Record:
             return result
 
         return counts
-
-
-_HOST = (tuple, float)
-"""What readings and shares are as a rule; asking whether they are tensors takes longer."""
-
-
-class _Transfer:
-    """Lists of numbers and tensors, stacked into one tensor per device, so that each device is waited for once."""
-
-    def __init__(self, *lists: list[Any]) -> None:
-        self._lists = lists
-        self._stacks: dict[Any, tuple[Any, Any]] = {}
-        by_device: dict[Any, list[Any]] = {}
-        for value in (value for values in lists for value in values):
-            if type(value) in _HOST:
-                continue
-            if isinstance(value, torch.Tensor) and not value.is_cpu:
-                by_device.setdefault(value.device, []).append(value)
-        for device, tensors in by_device.items():
-            wide = torch.int64 if all(not t.is_floating_point() for t in tensors) else torch.float32
-            stack = torch.cat([t.detach().reshape(-1).to(wide) for t in tensors])
-            self._stacks[device] = stack, _recorded_event(device)
-
-    def fetch(self) -> list[NDArray[np.float64]]:
-        """The values of each list, joined end to end."""
-        arrived = {device: [_arrived(stack, event), 0] for device, (stack, event) in self._stacks.items()}
-        return [self._joined(values, arrived) for values in self._lists]
-
-    @staticmethod
-    def _joined(values: list[Any], arrived: dict[Any, list[Any]]) -> NDArray[np.float64]:
-        if any(isinstance(value, (torch.Tensor, np.ndarray)) for value in values):
-            return np.concatenate([_numbers(value, arrived) for value in values])
-        return np.array(values, np.float64).reshape(-1)
-
-
-def _recorded_event(device: Any) -> Any:
-    if device.type != "cuda":
-        return None
-    event = torch.cuda.Event()
-    event.record(torch.cuda.current_stream(device))
-    return event
-
-
-def _arrived(stack: Any, event: Any) -> NDArray[np.float64]:
-    if event is not None:
-        event.synchronize()
-    return np.asarray(stack.cpu().numpy(), np.float64)
-
-
-def _numbers(value: Any, arrived: dict[Any, list[Any]]) -> NDArray[np.float64]:
-    if not isinstance(value, torch.Tensor):
-        return np.atleast_1d(np.asarray(value, np.float64))
-    if value.is_cpu:
-        return value.detach().double().reshape(-1).numpy()  # type: ignore[no-any-return]
-    numbers, start = arrived[value.device]
-    arrived[value.device][1] = end = start + value.numel()
-    return numbers[start:end]  # type: ignore[no-any-return]
 
 
 def pool(rows: int, index: NDArray[np.int64], numel: NDArray[np.float64], readings: NDArray[np.float64]) -> Table:

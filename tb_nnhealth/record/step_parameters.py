@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tb_nnhealth import native, schema
+from tb_nnhealth.record.device_table import DeviceTable, Tables
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import scalar
@@ -21,9 +22,10 @@ from tb_nnhealth.record.step_small import SmallParameters
 from tb_nnhealth.record.step_snapshot import SAMPLED, Snapshot, copies_fit
 from tb_nnhealth.record.step_table import ParameterTable, Room
 
+_RMS = schema.STATISTICS.index(schema.RMS)
 _COPIES_LOOKED_FOR = 3
 """First records in which copied units are looked for; later only with the histograms."""
-_TABLE = "table of parameters"
+_TABLE, _DEVICE_TABLE = "table of parameters", "table of parameters on a device"
 
 
 class Parameters:
@@ -42,8 +44,10 @@ class Parameters:
         """Whether updates were sampled in the last measured step."""
         self._snapshots: dict[int, list[Snapshot]] = {}
         self._small: dict[int, SmallParameters] = {}
-        self._tables: dict[int, ParameterTable] = {}
+        self._tables: dict[int, dict[str, ParameterTable | DeviceTable]] = {}
         self._rooms: dict[int, Room] = {}
+        self._pointers: dict[int, Tables] = {}
+        self._arrived: list[tuple[str, float]] = []
         self._measured: set[str] = set()
         self._records = 0
         self._resting: dict[str, tuple[Any, Gathered]] = {}
@@ -53,6 +57,7 @@ class Parameters:
     def open(self, *, counted: bool) -> None:
         self._counted = counted
         self._forget()
+        self._take_initial()
         self._measured.clear()
         self._records += 1
 
@@ -70,11 +75,14 @@ class Parameters:
         """Reads what the optimizer is about to change. With a ``closure`` the gradients are not there yet."""
         snapshots = self._snapshots[index] = []
         small = self._small[index] = SmallParameters()
-        table = self._tables[index] = ParameterTable(
-            self._rooms.setdefault(index, Room()), counted=self._counted, closure=closure
-        )
         scale = getattr(optimizer, "grad_scale", None)
         natively = scale is None and native.core is not None and _TABLE not in self._disabled
+        on_device = scale is None and _DEVICE_TABLE not in self._disabled
+        room = self._rooms.setdefault(index, Room())
+        table = ParameterTable(room, counted=self._counted, closure=closure)
+        pointers = self._pointers.setdefault(index, Tables())
+        device_table = DeviceTable(pointers, counted=self._counted, closure=closure)
+        self._tables[index] = {_TABLE: table, _DEVICE_TABLE: device_table}
         self.sampled = self._asked or not copies_fit(optimizer)
         plainly = scale is None and not closure and not self._looks_for_copies and not natively
         for g, group in enumerate(optimizer.param_groups):
@@ -85,10 +93,9 @@ class Parameters:
                     continue
                 try:
                     sampled = self.sampled and parameter.numel() > SAMPLED
-                    if (
-                        natively
-                        and parameter.requires_grad
-                        and table.add(entry, parameter, self._rows, copied=not sampled)
+                    if parameter.requires_grad and (
+                        (natively and table.add(entry, parameter, self._rows, copied=not sampled))
+                        or (on_device and device_table.add(entry, parameter, self._rows, copied=not sampled))
                     ):
                         self._measured.add(entry.name)
                         if sampled:
@@ -109,30 +116,30 @@ class Parameters:
         self._table_before(index, record)
 
     def _table_before(self, index: int, record: Record) -> None:
-        table = self._tables[index]
-        try:
-            for entry, parameter, rms in table.before(record):
-                self._initial(entry, rms)
-                if self._looks_for_copies:
-                    copied = copied_share(parameter.detach())
-                    if copied is not None:
-                        record.share(self._rows(entry)[0], schema.COPIED_SHARE, copied)
-        except Exception as error:
-            del self._tables[index]
-            self._table_failed(error)
+        for name, table in list(self._tables[index].items()):
+            try:
+                for entry, parameter, rms in table.before(record):
+                    self._initial(record, self._rows(entry)[0], entry, rms)
+                    if self._looks_for_copies:
+                        copied = copied_share(parameter.detach())
+                        if copied is not None:
+                            record.share(self._rows(entry)[0], schema.COPIED_SHARE, copied)
+            except Exception as error:
+                del self._tables[index][name]
+                self._table_failed(name, error)
 
     def _table_after(self, index: int, record: Record) -> list[int]:
-        table = self._tables.pop(index, None)
-        try:
-            if table is not None:
-                return table.after(record, lambda entry, parameter: self._gradient(record, entry, parameter, None))
-        except Exception as error:
-            self._table_failed(error)
-        return []
+        rows = []
+        for name, table in self._tables.pop(index, {}).items():
+            try:
+                rows += table.after(record, lambda entry, parameter: self._gradient(record, entry, parameter, None))
+            except Exception as error:
+                self._table_failed(name, error)
+        return rows
 
-    def _table_failed(self, error: Exception) -> None:
-        if self._fail(_TABLE, error):
-            self._disabled.add(_TABLE)
+    def _table_failed(self, name: str, error: Exception) -> None:
+        if self._fail(name, error):
+            self._disabled.add(name)
 
     @property
     def _looks_for_copies(self) -> bool:
@@ -214,15 +221,29 @@ class Parameters:
                     gathered.shares.append((schema.COPIED_SHARE, copied, 1.0))
             if not parameter.requires_grad:
                 self._resting[entry.name] = state, gathered
-            self._initial(entry, taken[1].values[2])
+            first = taken[1]
+            self._initial(record, self._row(schema.WEIGHT, entry), entry, first.values[2] if first.on_host else None)
         gathered.write(record, self._row(schema.WEIGHT, entry))
 
-    def _initial(self, entry: WatchedParameter, rms: Any) -> None:
+    def _initial(self, record: Record, row: int, entry: WatchedParameter, rms: float | None) -> None:
+        """Notes the scale of a weight seen first; where a device has it still (None), once the record is made."""
         if entry.name in self._known:
             return
         self._known.add(entry.name)
-        entry.initial_rms = float(rms)  # waits for the device, once
         self._catalog.changed = True
+        if rms is not None:
+            entry.initial_rms = float(rms)
+            return
+        name, arrived = entry.name, self._arrived
+        record.when_made(lambda table: arrived.append((name, float(table[row, _RMS]))))
+
+    def _take_initial(self) -> None:
+        """Of the weights on a device the scales that have arrived since."""
+        while self._arrived:
+            name, rms = self._arrived.pop()
+            for _, entry in self._catalog.parameters():
+                if entry.name == name and math.isnan(entry.initial_rms):
+                    entry.initial_rms, self._catalog.changed = rms, True
 
     def _gradient(self, record: Record, entry: WatchedParameter, parameter: Any, scale: Any) -> None:
         row = self._row(schema.GRADIENT, entry)

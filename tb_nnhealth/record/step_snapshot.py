@@ -11,6 +11,7 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from tb_nnhealth import schema
+from tb_nnhealth.record import device_table
 from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import FIELDS, ZEROS, flatten
 from tb_nnhealth.record.reduce_gather import Gathered
@@ -78,16 +79,17 @@ def sample(data: Any) -> Any:
 
 
 def copies_fit(optimizer: Any) -> bool:
-    """Whether memory suffices for copies of the weights on the CPU that ``optimizer`` is about to change.
+    """Whether memory suffices for copies of the weights that ``optimizer`` is about to change.
 
     They may take half of what is available. Where the system does not tell, they fit.
     """
-    size = _size([p for group in optimizer.param_groups for p in group["params"]])
-    return size <= _SURELY_FITS or size <= _SHARE * available_memory()
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if not is_lazy(p)]
+    size = _size(parameters)
+    return (size <= _SURELY_FITS or size <= _SHARE * available_memory()) and device_table.copies_fit(parameters)
 
 
 def _size(parameters: Sequence[Any]) -> int:
-    return sum(p.numel() * p.element_size() for p in parameters if p.is_cpu and p.requires_grad and not is_lazy(p))
+    return sum(p.numel() * p.element_size() for p in parameters if p.is_cpu and p.requires_grad)
 
 
 def available_memory() -> float:

@@ -67,7 +67,7 @@ def alive_units(tensor: Any, dimension: int, reading: Reading) -> Any:
     told, alive = reduce_native.alive(tensor, dimension)
     if told:
         return alive
-    tensor = widened(tensor)
+    tensor = widened(tensor) if tensor.is_cpu else tensor
     others = [d for d in range(tensor.dim()) if d != dimension]
     if tensor.is_cpu and tensor.numel() < SMALL:
         return (tensor.numpy() != 0).any(tuple(others))
