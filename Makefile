@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench proof zoo docs readme frontend clean help
+.PHONY: demo test check bench bench-gpu proof zoo docs readme frontend clean help
 
 help:
 	@echo "make demo    train six small models, healthy and faulty, and open TensorBoard on them"
@@ -16,6 +16,7 @@ help:
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
 	@echo "make bench   what recording costs, beside other tools, in ten minutes of a quiet machine; BENCH=--quick shows that it runs"
+	@echo "make bench-gpu  the same on an NVIDIA GPU, and whether statistics are right there and no call waits; BENCH=--help tells of its arguments"
 	@echo "make docs    regenerate the generated documents"
 	@echo "make readme  write inspection, pictures and proof anew; PIECE=proof writes one alone"
 
@@ -42,6 +43,9 @@ zoo: $(VENV)/.development
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-gpu: $(VENV)/.package
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 docs: $(VENV)/.development
 	$(BIN)/python tools/documents.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,9 @@ def upload(numbers: NDArray[Any], device: Any) -> Any:
     host = torch.from_numpy(numbers)
     if device.type != "cuda":
         return host.to(device)
-    pinned = torch.empty(host.shape, dtype=host.dtype, pin_memory=True)  # PyTorch keeps it until the copy is done
+    pinned = torch.empty(
+        host.shape, dtype=host.dtype, pin_memory=True, device="cpu"
+    )  # PyTorch keeps it until the copy is done
     return pinned.copy_(host).to(device, non_blocking=True)
 
 
@@ -38,21 +41,29 @@ class Download:
     def __init__(self, tensor: Any) -> None:
         self._tensor, self._event = tensor, None
         if tensor.device.type == "cuda":
-            pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True, device="cpu")
             pinned.copy_(tensor, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(tensor.device))
             self._tensor = pinned  # what was copied may be reused: later work follows the copy on the stream
 
-    def numbers(self) -> NDArray[np.float64]:
-        """float64, flat. Polls: the calling thread sleeps until the copy has arrived, and no stream is waited for."""
+    def numbers(self) -> NDArray[Any]:
+        """Flat. Polls: the calling thread sleeps until the copy has arrived, and no stream is waited for."""
         if self._event is not None:
             _let_others_capture()
             pause, longest = _POLL_SECONDS
             while not self._event.query():
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
-        return np.asarray(self._tensor.cpu().reshape(-1).numpy(), np.float64)
+        return np.asarray(self._tensor.cpu().reshape(-1).numpy())
+
+
+def arriving(number: Any) -> Callable[[], Any]:
+    """A callable, for a thread other than the training's, that gives ``number``, which may be a 0-d tensor."""
+    if not isinstance(number, torch.Tensor) or number.is_cpu:
+        return lambda: number
+    download = Download(number.detach().reshape(1))
+    return lambda: download.numbers()[0]
 
 
 def _let_others_capture() -> None:

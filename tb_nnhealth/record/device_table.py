@@ -153,6 +153,8 @@ def _where(tensor: Any) -> int:
         return 0
     if tensor.is_neg() or tensor.is_nested or not tensor.numel():
         return 0
+    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+        return 0  # what we ran would become part of the user's CUDA graph
     return address(tensor)
 
 

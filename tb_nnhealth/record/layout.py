@@ -321,6 +321,8 @@ def _gathered(known: Any, found: Any) -> bool:
 
 
 def _number(value: Any) -> float:
+    if getattr(value, "device", None) is not None and not getattr(value, "is_cpu", True):
+        return math.nan  # to ask for it would wait for the device
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -76,7 +76,7 @@ class Reader:
         self._places: dict[str, int] = {}
 
     def digest(self, index: int, table: NDArray[np.float32], batch: Any, every: int) -> Digest:
-        """``batch``: the inputs' fingerprint, an int, a 0-d tensor or None; waits for its device."""
+        """``batch``: the inputs' fingerprint, an int, a 0-d tensor on the CPU or None."""
         self._read_rows(len(table))
         weights = self._compared()
         signature = zlib.crc32(repr([(self._rows[i].subject, list(self._rows[i].shape)) for i in weights]).encode())

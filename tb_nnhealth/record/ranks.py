@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth import messages, schema
+from tb_nnhealth.record.device_copy import arriving
 from tb_nnhealth.record.faults import warn
 from tb_nnhealth.record.health_log import CaptureState
 from tb_nnhealth.record.layout import Catalog
@@ -98,12 +99,13 @@ class Ranks:
         """
         exchange, plan, merge, label = self._exchange, self._plan, self._merge, self._label
         names = [entry.name for _, entry in self._catalog.parameters()]
+        fingerprint = arriving(batch)
         if not exchange.rank:
             exchange.expect(index, plan.holders if plan is not None and merge is not None else ())
 
         def table() -> Table:
             made = values()
-            digest = self._reader.digest(index, made, batch, every)
+            digest = self._reader.digest(index, made, fingerprint(), every)
             exchange.give(digest)
             if exchange.rank:
                 if plan is not None and merge is not None and exchange.rank in plan.holders:

@@ -25,7 +25,7 @@ class Transfer:
 
     def fetch(self) -> list[NDArray[np.float64]]:
         """The values of each list, joined end to end. For the writer's thread, which sleeps until they are there."""
-        arrived = {device: download.numbers() for device, download in self._downloads.items()}
+        arrived = {device: np.asarray(download.numbers(), np.float64) for device, download in self._downloads.items()}
         return [_joined(values, arrived) for values in self._lists]
 
 
