@@ -133,8 +133,9 @@ def _behind_silence(history: History, names: Sequence[str]) -> Any:
     place = {module.name: i for i, module in enumerate(history.layout.modules)}
     rectifiers, _, _ = rectified(history)
     silent = silent_altogether(history, rectifiers)
-    behind = np.array([[place[r] < place[name] for name in names] for r in rectifiers], bool).reshape(-1, len(names))
-    return (silent.astype(np.int64) @ behind.astype(np.int64)) > 0
+    where = np.array([place[rectifier] for rectifier in rectifiers], np.int64)
+    first = np.where(silent, where, len(place)).min(axis=1, initial=len(place))
+    return first[:, None] < np.array([place[name] for name in names], np.int64)
 
 
 def _share_of_data(history: History, names: Sequence[str], std: Floats) -> Floats:
