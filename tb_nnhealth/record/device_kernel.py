@@ -18,7 +18,8 @@ from tb_nnhealth import schema
 
 TILE = 4096
 """Elements read by one program; a count within a tile fits 16 bits."""
-WARPS = 4
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
+"""Of every launch. Triton warns of a change to come where fusion is not named."""
 POOLED = 512
 """Tiles pooled at once."""
 READ, COPY, MINUS = range(3)

@@ -148,7 +148,7 @@ class Batch:
         with on(self.device), torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             jobs = upload(np.array(self._jobs, np.int64), self.device)
             results = torch.empty((tensors, _FIELDS), dtype=torch.float32, device=self.device)
-            kernel.pool_tiles[(tensors,)](jobs, results, kernel.TILE, kernel.POOLED, num_warps=kernel.WARPS)
+            kernel.pool_tiles[(tensors,)](jobs, results, kernel.TILE, kernel.POOLED, **kernel.OPTIONS)
         self._results = results
         self._slabs.clear()
 
@@ -186,7 +186,7 @@ def statistics(tensor: Any, *, counted: bool = False) -> Later | None:
                 partials if counts is None else counts,
                 COUNTED=counted,
                 SIZE=kernel.TILE,
-                num_warps=kernel.WARPS,
+                **kernel.OPTIONS,
             )
     except Exception as error:
         give_up(error)

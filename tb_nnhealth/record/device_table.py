@@ -200,7 +200,7 @@ class _Jobs:
                 ALIGNED=aligned,
                 COUNTED=self._counted,
                 SIZE=kernel.TILE,
-                num_warps=kernel.WARPS,
+                **kernel.OPTIONS,
             )
         for i, (row, numel) in enumerate(zip(rows, numels, strict=True)):
             record.add(row, Reading(numel, Later(batch, start + i, None if counts is None else counts[i])))

@@ -21,7 +21,7 @@ def compiled(function: Any, constants: dict[str, Any], capability: int, **types:
     signature = {**types, **dict.fromkeys(constants, "constexpr")}
     attributes = {(i,): ALIGNED for i, kind in enumerate(types.values()) if kind.startswith("*")}
     source = ASTSource(function, signature, constants, attributes)
-    found = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": kernel.WARPS})
+    found = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=kernel.OPTIONS)
     text: str = found.asm["ptx"]
     return text
 
@@ -35,7 +35,7 @@ def main() -> None:
                 capability,
                 jobs="*i64", job_of="*i32", copies="*u8", partials="*fp32", counts="*i64",
             )  # fmt: skip
-            read = 16 * text.count("ld.global.v4.b32") * 32 * kernel.WARPS
+            read = 16 * text.count("ld.global.v4.b32") * 32 * kernel.OPTIONS["num_warps"]
             expected = 2 * kernel.TILE * dtype.primitive_bitwidth // 8  # a tensor, and one that is subtracted
             assert read == expected, f"{dtype}, sm_{capability}: expected {expected} bytes in vectors, found {read}"
         types = {"tensor": "*bf16", "numel": "i64", "partials": "*fp32", "counts": "*fp32"}
