@@ -18,6 +18,8 @@ _OF_HISTOGRAMS = "It is computed from histograms, which are taken at few steps."
 NO_SERIES: Mapping[str, str] = {
     "share_of_trainable_weights_in_no_optimizer": "It follows from the parameters that the optimizer was given, which "
     "are the same at every step.",
+    "targets_out_of_reach": "It follows from the targets and from the last nonlinearity, which hardly change from step "
+    "to step.",
     "modules_in_low_precision": "It follows from the types of numbers, which are the same at every step.",
     "elements compared : elements given": "It follows from the shapes of predictions and targets, which are the same "
     "at every step.",

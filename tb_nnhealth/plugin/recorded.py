@@ -101,11 +101,14 @@ def _rank_seconds(run: Run, finding: Finding) -> Curve | None:
 
 
 def _absent_gradient(run: Run, finding: Finding) -> Curve | None:
-    """The norm of the gradient, 0 where the parameter had none although it was there."""
+    """Norm of the gradient, 0 where the parameter is there and had none; of the model where all had none."""
     table = layered(run, BY_ID["gradient-norm"])
     for part, (watch, history) in zip(table.parts, run.watches.items(), strict=True):
         prefix = prefix_of(run, watch)
         weights = history.table(schema.WEIGHT, schema.RMS)
+        if finding["subject"] in ("", prefix.rstrip(".")):
+            whole = np.sqrt(np.nansum(np.square(table.statistic.table(history).values, dtype=np.float64), axis=1))
+            return Curve(table.statistic.title, table.statistic.unit, table.statistic.scale, history.steps, whole)
         name = finding["subject"].removeprefix(prefix)
         if not finding["subject"].startswith(prefix) or name not in weights.subjects:
             continue

@@ -37,10 +37,10 @@ def test_the_planted_illness_is_the_first_finding(
     print(f"\nverdict shown {seconds:.1f} s after the page was asked for ({request.node.callspec.id})")
     expect(page.get_by_role("tab", name="NN Health")).to_have_attribute("aria-selected", "true")
     first = view.get_by_role("region", name="Findings").get_by_role("button").first
-    expect(first).to_contain_text("activation-mean-shift")
+    expect(first).to_contain_text("dead-units")
     expect(first).to_contain_text(ILL_ROOT)
-    expect(first).to_contain_text("Warning")
-    expect(view.get_by_role("region", name="Findings")).to_contain_text("dead-units")
+    expect(first).to_contain_text("Critical")
+    expect(view.get_by_role("region", name="Findings")).to_contain_text("activation-mean-shift")
     runs = view.get_by_role("navigation", name="Runs")
     expect(runs).to_contain_text("healthy")
     expect(view.locator("canvas").first).to_be_visible()

@@ -74,7 +74,7 @@ def adam_at_1e_5(writer: SummaryWriter, ill: bool) -> None:
     fit(writer, model, optimizer, flat=True, steps=300, every=1)
 
 
-@pair("underfitting", subject="loss*", onset=(200, 1200))
+@pair("underfitting", subject="loss*", onset=(0, 1200))
 def one_hidden_unit(writer: SummaryWriter, ill: bool) -> None:
     model = mlp(64, 1 if ill else 48, 10)
     fit(
