@@ -1,4 +1,4 @@
-"""Set aside: images through separable convolutions, patches, binary weights, and samples mixed with each other."""
+"""Images through separable convolutions, patches, binary weights, and samples mixed with each other."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def modern(width: int = 20) -> nn.Sequential:
     )  # fmt: skip
 
 
-separable = Family("separable", mobile, images, Recipe(lr=5e-3, steps=130), held_out=True)
+separable = Family("separable", mobile, images, Recipe(lr=5e-3, steps=130))
 separable.specimen("inverted-adam")
 separable.specimen("inverted-plain-rmsprop", lambda: mobile(excite=False), optimizer="rmsprop", lr=2e-3)
 separable.specimen("inverted-nesterov-cosine", optimizer="nesterov", lr=0.1, schedule="cosine", weight_decay=1e-4)
@@ -103,7 +103,7 @@ class Patches(nn.Module):
         return self.head(h[:, 1:].mean(1) if self.pooled else h[:, 0])  # type: ignore[no-any-return]
 
 
-patches = Family("patches", Patches, images, Recipe("adamw", 4e-3, steps=250, batch=48), held_out=True)
+patches = Family("patches", Patches, images, Recipe("adamw", 4e-3, steps=250, batch=48))
 patches.specimen("class-token", good=0.9)
 patches.specimen("pooled-cosine", lambda: Patches(pooled=True), schedule="cosine", lr=5e-3, good=0.9)
 patches.specimen("stochastic-depth", lambda: Patches(skipped=0.15), schedule="warm-up", good=0.87)
@@ -147,7 +147,7 @@ def quantized(levels: int, activation: type[nn.Module] = nn.ReLU, width: int = 9
     )  # fmt: skip
 
 
-coarse = Family("quantized", lambda: quantized(2), vectors, Recipe(lr=3e-3, steps=220), held_out=True)
+coarse = Family("quantized", lambda: quantized(2), vectors, Recipe(lr=3e-3, steps=220))
 coarse.specimen("binary-weights")
 coarse.specimen("ternary-weights", lambda: quantized(3), optimizer="adamw", schedule="cosine")
 coarse.specimen("fifteen-levels-momentum", lambda: quantized(15), optimizer="momentum", lr=0.05, logs="epochs")
@@ -188,7 +188,7 @@ def mixed(pasted: bool = False) -> Task:
     return Mixed(**{**vars(task), "pasted": pasted})
 
 
-mixing = Family("mixed-samples", lambda: cnn(12, 24, pooled=False), mixed, Recipe(lr=3e-3, steps=200), held_out=True)
+mixing = Family("mixed-samples", lambda: cnn(12, 24, pooled=False), mixed, Recipe(lr=3e-3, steps=200))
 mixing.specimen("blended")
 mixing.specimen("pasted", task=lambda: mixed(True))
 mixing.specimen("blended-batch-norm-one-cycle", lambda: cnn(12, 24, 24, norm=batch_norm), optimizer="nesterov", lr=0.2,

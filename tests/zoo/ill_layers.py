@@ -1,4 +1,4 @@
-"""Set aside: ill for their layers: what stands between them, how they begin, and what holds their weights."""
+"""Ill for their layers: what stands between them, how they begin, and what holds their weights."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.habits import descend
 from tests.zoo.builders.sequences import Decoder
 from tests.zoo.builders.tasks import alphabet, text, waves
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import cnn, initialize, mlp
 from tests.zoo.faulty.problems import Problem, images, pixels
-from tests.zoo.held_out.habits import descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 ACH = "DeepCrime (ISSTA 2021), ACH: change activation function"
 GROWING = ("exploding-activations", "exploding-gradients", "non-finite")

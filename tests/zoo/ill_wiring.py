@@ -1,8 +1,6 @@
-"""Set aside: ill for how their parts are joined, called, masked, and handed to the optimizer."""
+"""Ill for how their parts are joined, called, masked, and handed to the optimizer."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +9,12 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, NAdam, RMSprop
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.habits import descend
 from tests.zoo.builders.tasks import reviews, waves
 from tests.zoo.faulty.loop import at, train
 from tests.zoo.faulty.networks import Encoded, mlp
 from tests.zoo.faulty.problems import Problem, ink, pixels
-from tests.zoo.held_out.habits import descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 LEFT_OUT = "Forum: the optimizer is given the parameters of one part; Humbatova et al. (ICSE 2020): training process"
 THAWED = "Forum: requires_grad set after the optimizer was built from a filter"

@@ -1,8 +1,6 @@
-"""Set aside: ill for the steps they take: optimizers' own numbers, schedules, groups, weights put back."""
+"""Ill for the steps they take: optimizers' own numbers, schedules, groups, weights put back."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +9,13 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.habits import Lion, descend
 from tests.zoo.builders.sequences import Encoder
 from tests.zoo.builders.tasks import surface
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import Encoded, cnn, mlp
 from tests.zoo.faulty.problems import diabetes, images, pixels, rows
-from tests.zoo.held_out.habits import Lion, descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 TOO_LOW = ("learning-rate-too-low", "update-ratio-too-low")
 TOO_HIGH = ("learning-rate-too-high", "update-ratio-too-high")

@@ -1,8 +1,6 @@
-"""Set aside: ill for the formats that numbers are kept in, and for losses that have no floor."""
+"""Ill for the formats that numbers are kept in, and for losses that have no floor."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +8,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.builders.generative import EvidenceBound, Variational
+from tests.zoo.builders.habits import descend
 from tests.zoo.builders.tasks import line
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import Half, cnn, mlp
 from tests.zoo.faulty.problems import images, pixels
-from tests.zoo.held_out.habits import descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 
 @ill("adam-in-pure-float16", "non-finite", "low-precision-range",

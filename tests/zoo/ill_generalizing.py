@@ -1,24 +1,21 @@
-"""Set aside: ill for what they train on and are asked afterwards: noise, erasure, other sources, classes unseen."""
+"""Ill for what they train on and are asked afterwards: noise, erasure, other sources, classes unseen."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.builders.sequences import Bag
 from tests.zoo.builders.tasks import reviews
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import Recurrent, cnn, mlp
 from tests.zoo.faulty.problems import Problem, diabetes, images, pixels, rows
-from tests.zoo.held_out.ill_batches import grey
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.ill_batches import grey
+from tests.zoo.registry import ill
 
 
 @ill("noise-added-to-the-training-data", "over-regularized", "input-range-mismatch", "underfitting",

@@ -1,11 +1,10 @@
-"""Set aside: ill for what is in their batches: values missing, spoiled, shifted, or of another distribution."""
+"""Ill for what is in their batches: values missing, spoiled, shifted, or of another distribution."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +12,13 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader, IterableDataset
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.habits import descend
 from tests.zoo.builders.sequences import Windows
 from tests.zoo.builders.tasks import reviews, surface, waves
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import cnn, mlp
 from tests.zoo.faulty.problems import Batches, Problem, diabetes, images, pixels, tumours
-from tests.zoo.held_out.habits import descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 MISSING = "Forum: NaN in the data; TheDeepChecker (TOSEM 2023): non-finite inputs"
 TWICE = "Forum: ToTensor divides by 255 and the loader does so again"

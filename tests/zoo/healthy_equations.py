@@ -1,4 +1,4 @@
-"""Set aside: equations to be met, and networks whose own answers are their targets."""
+"""Equations to be met, and networks whose own answers are their targets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.optim import Adam, Optimizer
 
 from tb_nnhealth import SummaryWriter
 from tests.zoo.builders.feedforward import mlp
+from tests.zoo.builders.habits import descend
 from tests.zoo.builders.loop import examine
 from tests.zoo.builders.tasks import vectors
-from tests.zoo.held_out.habits import descend
 from tests.zoo.registry import healthy
 
 
@@ -77,7 +77,7 @@ for name, train in (
     ("quasi-newton", partial(equation, quasi_newton=True, steps=60)),
     ("weak-boundary", partial(equation, weight=1.0, steps=600)),
 ):
-    healthy("equations", f"equations-{name}", train, held_out=True)
+    healthy("equations", f"equations-{name}", train)
 
 
 def self_distilled(
@@ -118,4 +118,4 @@ for name, train in (
     ("stopped-gradient", partial(self_distilled, stop=True)),
     ("without-normalization", partial(self_distilled, norm=False)),
 ):
-    healthy("self-distilled", f"self-distilled-{name}", train, held_out=True)
+    healthy("self-distilled", f"self-distilled-{name}", train)

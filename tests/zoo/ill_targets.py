@@ -1,10 +1,9 @@
-"""Set aside: ill for what their loss asks: sums for means, classes weighted the wrong way, answers that collapse."""
+"""Ill for what their loss asks: sums for means, classes weighted the wrong way, answers that collapse."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +12,12 @@ from torch.optim import SGD, Adam
 from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.habits import descend
 from tests.zoo.builders.tasks import rare_digit
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import Recurrent, cnn, mlp
 from tests.zoo.faulty.problems import Problem, diabetes, images, pixels, rows, tumours
-from tests.zoo.held_out.habits import descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 SUMMED = "Forum: reduction='sum' with the learning rate of a mean; Humbatova et al. (ICSE 2020): loss function"
 DIVIDED = "Forum: a loss that is a mean already is divided by the batch, or by the data set, again"

@@ -1,4 +1,4 @@
-"""Set aside: word vectors, masked words, tables of categories."""
+"""Word vectors, masked words, tables of categories."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Vectors(nn.Module):
         return (self.word(pairs[:, 0]) * self.context(pairs[:, 1])).sum(1)
 
 
-vectors = Family("word-vectors", Vectors, neighbours, Recipe(lr=5e-3, steps=250, batch=128), held_out=True)
+vectors = Family("word-vectors", Vectors, neighbours, Recipe(lr=5e-3, steps=250, batch=128))
 vectors.specimen("adam")
 vectors.specimen("adagrad", optimizer="adagrad", lr=0.1, logs="steps")
 vectors.specimen("sparse-sgd", lambda: Vectors(sparse=True), optimizer="sgd", lr=10.0, steps=300, told="nothing")
@@ -107,7 +107,7 @@ class TwoWays(nn.Module):
         return self.head(self.cells(self.words(tokens))[0])  # type: ignore[no-any-return]
 
 
-filler = Family("masked-words", Filler, gaps, Recipe("adamw", 5e-3, batch=48, steps=200), held_out=True)
+filler = Family("masked-words", Filler, gaps, Recipe("adamw", 5e-3, batch=48, steps=200))
 filler.specimen("adamw")
 filler.specimen("warm-up-and-cosine-clipped", schedule="warm-up and cosine", clip=1.0, lr=8e-3)
 filler.specimen("dropout-observed", lambda: Filler(dropout=0.1), told="observed", logs="tens", steps=250)
@@ -154,7 +154,7 @@ class Deep(nn.Module):
         return (h if self.wide is None else h + self.wide(categories)).squeeze(1)  # type: ignore[no-any-return]
 
 
-table = Family("categories", Deep, clicks, Recipe(lr=5e-3, steps=250, batch=128), held_out=True)
+table = Family("categories", Deep, clicks, Recipe(lr=5e-3, steps=250, batch=128))
 table.specimen("deep")
 table.specimen("wide-and-deep", lambda: Deep(wide=True), optimizer="adamw", weight_decay=0.05)
 table.specimen("wide-and-deep-adagrad", lambda: Deep(wide=True), optimizer="adagrad", lr=0.05, logs="steps")

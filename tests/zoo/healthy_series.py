@@ -1,4 +1,4 @@
-"""Set aside: forecasts, linear recurrences, sets of points, networks of experts."""
+"""Forecasts, linear recurrences, sets of points, networks of experts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Reader(nn.Module):
         return self.head(states[:, -1])  # type: ignore[no-any-return]
 
 
-forecast = Family("forecast", Stack, seasons, Recipe(lr=2e-3, steps=250), held_out=True)
+forecast = Family("forecast", Stack, seasons, Recipe(lr=2e-3, steps=250))
 forecast.specimen("stack")
 forecast.specimen("linear", lambda: nn.Sequential(nn.Linear(32, 8)), optimizer="sgd", lr=0.03, logs="steps")
 forecast.specimen("stack-absolute-tens", task=seasons_absolute, logs="tens", schedule="linear to zero", lr=4e-3)
@@ -100,7 +100,7 @@ class StateSpace(nn.Module):
         return self.head(self.layers(self.into(x.transpose(1, 2))).mean(1))  # type: ignore[no-any-return]
 
 
-recurrence = Family("linear-recurrence", StateSpace, waves, Recipe("adamw", 1e-2, steps=200, batch=48), held_out=True)
+recurrence = Family("linear-recurrence", StateSpace, waves, Recipe("adamw", 1e-2, steps=200, batch=48))
 recurrence.specimen("adamw")
 recurrence.specimen("warm-up-and-cosine", schedule="warm-up and cosine", lr=2e-2)
 recurrence.specimen(
@@ -143,7 +143,7 @@ class Points(nn.Module):
         return self.whole(h.amax(1) if self.pool == "max" else h.mean(1))  # type: ignore[no-any-return]
 
 
-points = Family("point-sets", Points, outlines, Recipe(lr=5e-3, steps=250), held_out=True)
+points = Family("point-sets", Points, outlines, Recipe(lr=5e-3, steps=250))
 points.specimen("max-pool")
 points.specimen("mean-pool", lambda: Points("mean"), schedule="cosine")
 points.specimen("layer-norm-observed", lambda: Points(norm=nn.LayerNorm), told="observed", optimizer="adamw")
@@ -170,7 +170,7 @@ class Experts(nn.Module):
         return (logits.softmax(1)[..., None] * answers).sum(1)  # type: ignore[no-any-return]
 
 
-experts = Family("experts", Experts, vectors, Recipe(lr=3e-3, steps=220), held_out=True)
+experts = Family("experts", Experts, vectors, Recipe(lr=3e-3, steps=220))
 experts.specimen("all-weighed")
 experts.specimen("best-two-of-four", lambda: Experts(best=2))
 experts.specimen("best-two-of-six-cosine", lambda: Experts(6, 2), schedule="cosine", optimizer="adamw", lr=5e-3)

@@ -1,4 +1,4 @@
-"""Set aside: optimizers that users write by themselves, and what they do around the step."""
+"""Optimizers that users write by themselves, and what they do around the step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from tb_nnhealth import SummaryWriter
 from tests.zoo.builders.feedforward import cnn, mlp
+from tests.zoo.builders.habits import Lion, descend, look
 from tests.zoo.builders.loop import examine
 from tests.zoo.builders.tasks import images, vectors
-from tests.zoo.held_out.habits import Lion, descend, look
 from tests.zoo.registry import healthy
 
 
@@ -159,4 +159,4 @@ for name, train in (
     ("sharpness-aware", sharpness_aware),
     ("sharpness-aware-adamw", partial(sharpness_aware, base="adamw")),
 ):
-    healthy("own-optimizers", f"own-optimizers-{name}", train, held_out=True)
+    healthy("own-optimizers", f"own-optimizers-{name}", train)

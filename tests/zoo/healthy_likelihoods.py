@@ -1,4 +1,4 @@
-"""Set aside: quantiles, mixtures, counts, order: losses whose level says little."""
+"""Quantiles, mixtures, counts, order: losses whose level says little."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spread() -> Task:
     return split(x, y / y.std(), 400, criterion=Pinball, score=covered, good=0.9)
 
 
-quantiles = Family("quantiles", lambda: mlp(4, 48, 48, 3), spread, Recipe(lr=3e-3, steps=250), held_out=True)
+quantiles = Family("quantiles", lambda: mlp(4, 48, 48, 3), spread, Recipe(lr=3e-3, steps=250))
 quantiles.specimen("adam")
 quantiles.specimen("tanh-nesterov", lambda: mlp(4, 48, 3, activation=nn.Tanh), optimizer="nesterov", lr=0.05)
 quantiles.specimen("observed-tens", told="observed", logs="tens", optimizer="nadam")
@@ -75,7 +75,7 @@ def inverse() -> Task:
 
 
 mixture = Family("mixture-density", lambda: mlp(1, 48, 48, 15, activation=nn.Tanh), inverse,
-                 Recipe(lr=2e-3, steps=350, batch=128), held_out=True)  # fmt: skip
+                 Recipe(lr=2e-3, steps=350, batch=128))  # fmt: skip
 mixture.specimen("adam")
 mixture.specimen("silu-clipped", lambda: mlp(1, 48, 48, 15, activation=nn.SiLU), clip=1.0, optimizer="adamw")
 mixture.specimen("cosine-observed", schedule="cosine", lr=1e-2, told="observed")
@@ -108,7 +108,7 @@ def visits() -> Task:
                  good=0.3)  # fmt: skip
 
 
-counts = Family("counts", lambda: mlp(6, 32, 1), visits, Recipe(lr=3e-3, steps=250), held_out=True)
+counts = Family("counts", lambda: mlp(6, 32, 1), visits, Recipe(lr=3e-3, steps=250))
 counts.specimen("adam")
 counts.specimen("linear-sgd", lambda: mlp(6, 1), optimizer="sgd", lr=0.05, logs="steps")
 counts.specimen("momentum-clipped", optimizer="momentum", lr=0.01, clip=1.0)
@@ -157,7 +157,7 @@ class Scorer(nn.Module):
         return self.net(documents).squeeze(-1)  # type: ignore[no-any-return]
 
 
-ranking = Family("ranking", lambda: Scorer(32, 32), queries, Recipe(lr=3e-3, steps=220, batch=32), held_out=True)
+ranking = Family("ranking", lambda: Scorer(32, 32), queries, Recipe(lr=3e-3, steps=220, batch=32))
 ranking.specimen("listwise")
 ranking.specimen("pairwise", task=lambda: queries(True))
 ranking.specimen("pairwise-sgd", task=lambda: queries(True), optimizer="sgd", lr=0.3, logs="epochs")

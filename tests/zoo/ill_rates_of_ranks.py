@@ -1,4 +1,4 @@
-"""Set aside: ill as a job of two ranks that step at rates of their own."""
+"""Ill as a job of two ranks that step at rates of their own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import cnn, mlp
 from tests.zoo.faulty.problems import images, pixels
 from tests.zoo.faulty.ranks import on_two_ranks, share
-
-ill = partial(registry.ill, held_out=True)
-
+from tests.zoo.registry import ill
 
 RATES = "Forum: hyperparameters that each process sets for itself, or that only rank 0 has read"
 

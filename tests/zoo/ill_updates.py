@@ -1,9 +1,8 @@
-"""Set aside: ill for what happens around the step: gradients added up, weights put back or wrecked."""
+"""Ill for what happens around the step: gradients added up, weights put back or wrecked."""
 
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +10,11 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.habits import descend
 from tests.zoo.faulty.loop import train
 from tests.zoo.faulty.networks import Recurrent, mlp
 from tests.zoo.faulty.problems import diabetes, pixels, rows
-from tests.zoo.held_out.habits import descend
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 TOO_HIGH = ("learning-rate-too-high", "update-ratio-too-high")
 
