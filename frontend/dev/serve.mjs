@@ -36,7 +36,7 @@ async function respond(request, response) {
   if (path === "") return send(200, "text/html", HOST);
   if (path === "data/plugin_entry.html") return send(200, "text/html", ENTRY);
   const route = path.replace("data/plugin/nnhealth/", "");
-  const file = route.match(/^index\.(js|css)$/);
+  const file = route.match(/^(?:index|parts\/[\w-]+)\.(js|css)$/);
   if (file) return send(200, TYPES[file[1]], readFileSync(new URL(route, STATIC)));
   if (scenario === "slow") await new Promise((done) => setTimeout(done, 60_000));
   if (scenario === "error")

@@ -8,6 +8,10 @@ import { chooseFirstRun } from "./state/actions";
 import { followLocation } from "./state/location";
 import { followReloads } from "./state/reload";
 import { App } from "./views/App";
+import { preloadParts } from "./views/parts";
+
+/** The first page comes first. */
+const PRELOAD_AFTER_MS = 2000;
 
 function loadStyles(): Promise<void> {
   return new Promise((done) => {
@@ -32,4 +36,5 @@ export async function render(): Promise<void> {
   root.id = "app";
   document.body.replaceChildren(root);
   mount(<App />, root);
+  setTimeout(preloadParts, PRELOAD_AFTER_MS);
 }

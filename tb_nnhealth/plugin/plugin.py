@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ EXPERIMENTS_MOST = 8
 STATIC = Path(__file__).parent / "static"
 STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css", "licences.txt": "text/plain"}
 
+PART = re.compile(r"[A-Za-z]+-[A-Z0-9]+\.js")
+"""Name of a part of the frontend; it changes with the content."""
+
 logger = logging.getLogger(__name__)
 
 Answer = Callable[[Any], dict[str, Any]]
@@ -64,7 +68,8 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/layer": self._layer,
         }
         static = {f"/{name}": _static_route(name, mime) for name, mime in STATIC_FILES.items()}
-        return {**{path: _route(answer) for path, answer in answers.items()}, **static}
+        routes = {path: _route(answer) for path, answer in answers.items()}
+        return {**routes, **static, "/parts/*": _parts_route()}
 
     def data_plugin_names(self) -> tuple[str, ...]:
         """The tab is there for health records, and for plain scalars too: the loss rules read those."""
@@ -191,6 +196,23 @@ def _route(answer: Answer) -> Any:
             sentence = "This is a fault of the NN Health plugin; TensorBoard's log has the details."
             return http_util.Respond(request, sentence, "text/plain", code=500)
         return http_util.Respond(request, content, "application/json")
+
+    return application
+
+
+def _parts_route() -> Any:
+    """A WSGI application for the modules of the frontend that are fetched when a view is opened."""
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        name = request.path.rpartition("/parts/")[2]
+        if not PART.fullmatch(name):
+            raise errors.NotFoundError("expected the name of a part of NN Health's frontend")
+        try:
+            content = (STATIC / "parts" / name).read_bytes()
+        except OSError:
+            raise errors.NotFoundError(f"no such part of NN Health's frontend: {name}; reload the page") from None
+        return http_util.Respond(request, content, "application/javascript")
 
     return application
 

@@ -179,7 +179,12 @@ def test_the_frontend_is_served_with_its_own_types(
     (tmp_path / "secret.txt").write_text("secret")
     assert client.get(ROOT + "index.js").content_type.startswith("application/javascript")
     assert client.get(ROOT + "index.css").content_type.startswith("text/css")
-    for path in ("secret.txt", "../plugin.py", "%2e%2e/plugin.py", "index.js/../secret.txt"):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "Layer-AB12CD34.js").write_text("export {}")
+    (tmp_path / "parts" / "secret.js").write_text("secret")
+    assert client.get(ROOT + "parts/Layer-AB12CD34.js").content_type.startswith("application/javascript")
+    strangers = ("parts/secret.js", "parts/Layer-GONE.js", "parts/..%2findex.js", "parts/../secret.txt", "parts/")
+    for path in (*strangers, "secret.txt", "../plugin.py", "%2e%2e/plugin.py", "index.js/../secret.txt"):
         assert client.get(ROOT + path).status_code == 404
 
 

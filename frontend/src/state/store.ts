@@ -84,6 +84,8 @@ export const runReport = computed<RunReport | null>(() => {
   const loaded = report.value.data?.run;
   return loaded && loaded.run === run.value ? loaded : null;
 });
+/** Whether runs other than the one in focus are ticked. */
+export const comparing = computed(() => [...ticked.value].some((name) => name !== run.value));
 export const findings = computed<readonly Finding[]>(() => runReport.value?.findings ?? []);
 
 /** Findings as trees, symptoms beneath their cause. */

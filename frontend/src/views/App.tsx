@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { onKey } from "../lib/keyboard";
 import { layer, outlook, run, runs, settled } from "../state/store";
 import { Help } from "./Help";
-import { Overview } from "./Overview";
+import { Overview } from "./parts";
 import { LayerPage, RunPage } from "./RunPage";
 import { Runs } from "./Runs";
 import { Empty, Fault, Loading, Outdated, retryRuns } from "./States";

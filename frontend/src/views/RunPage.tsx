@@ -1,13 +1,12 @@
 /** One run: is it ill, where, since when, why, what to try. */
 
 import { refetch } from "../state/resources";
-import { layer, report, run, runReport } from "../state/store";
+import { comparing, layer, report, run, runReport } from "../state/store";
 import { Capture } from "./Capture";
 import { Checks } from "./Checks";
-import { Compare } from "./Compare";
 import { Findings } from "./Findings";
-import { Layer } from "./Layer";
 import { Layers } from "./Layers";
+import { Comparison, Layer } from "./parts";
 import { Scalars } from "./Scalars";
 import { Fault, Loading, Outdated, Problems, ThreeLines } from "./States";
 import { Verdict } from "./Verdict";
@@ -30,7 +29,7 @@ export function RunPage({ name }: { name: string }) {
       <Verdict report={loaded} />
       <Problems problems={data?.problems ?? []} />
       <Findings />
-      <Compare />
+      {comparing.value && <Comparison />}
       {healthy && checks}
       {loaded.has_records ? <Layers /> : <Unwatched />}
       <Scalars />

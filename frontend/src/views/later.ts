@@ -1,0 +1,5 @@
+/** The code of the views that are not on the first page, one module and so one request. */
+
+export { Compare } from "./Compare";
+export { Layer } from "./Layer";
+export { Overview } from "./Overview";
