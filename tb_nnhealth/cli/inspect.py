@@ -11,16 +11,16 @@ from typing import Any
 
 from tb_nnhealth.cli import tuning
 from tb_nnhealth.cli.errors import failed
-from tb_nnhealth.cli.reading import Inspected, inspect_runs
+from tb_nnhealth.cli.reading import inspect_runs
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.history import Problem
 from tb_nnhealth.report import baseline
-from tb_nnhealth.report import json as json_report
 from tb_nnhealth.report import text as text_report
+from tb_nnhealth.report.formats import FORMATS
+from tb_nnhealth.report.tally import severest
 from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.files import FileSource
 
-FORMATS = ("text", "json")
 FOUND = 1
 """Exit status where --fail-on finds what it asks for."""
 
@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
         epilog="Exit status: 1 where --fail-on asks for it, 2 where nothing could be inspected, otherwise 0.",
     )
     parser.add_argument("logdirs", nargs="+", metavar="LOGDIR", help="a log directory, or a single event file")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    parser.add_argument("--format", choices=list(FORMATS), default="text", help="default: text")
     parser.add_argument("--output", metavar="FILE", help="write there and not to standard output")
     parser.add_argument(
         "--fail-on",
@@ -83,35 +83,17 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return failed(f"cannot write {error.filename or 'standard output'}: {error.strerror or error}")
     fail_on = args.fail_on or judging.settings.fail_on
-    return FOUND if fail_on and _severest(inspected) >= SEVERITIES.index(fail_on) else 0
-
-
-def _severest(inspected: Inspected) -> int:
-    """Place in ``SEVERITIES`` of the severest finding, -1 without any."""
-    found = (finding["severity"] for report in inspected.reports for finding in report["findings"])
-    return max((SEVERITIES.index(severity) for severity in found), default=-1)
+    return FOUND if fail_on and severest(inspected.reports) >= SEVERITIES.index(fail_on) else 0
 
 
 def _rendered(args: argparse.Namespace, reports: Sequence[dict[str, Any]], problems: Sequence[Problem]) -> str:
-    if args.format == "json":
-        return json_report.render(reports, problems) + "\n"
-    told = [Problem(_printable(problem.path), _printable(problem.message)) for problem in problems]
-    return text_report.render(_printable(list(reports)), told, color=args.output is None and _in_colour())
+    if args.format == "text":
+        return text_report.render(reports, problems, color=args.output is None and _in_colour())
+    return FORMATS[args.format](reports, problems)
 
 
 def _in_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _printable(value: Any) -> Any:
-    """``value`` with control characters escaped: names in a log are data from strangers, a terminal obeys them."""
-    if isinstance(value, str):
-        return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in value)
-    if isinstance(value, dict):
-        return {key: _printable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_printable(item) for item in value]
-    return value
 
 
 def _write(text: str, output: str | None) -> None:

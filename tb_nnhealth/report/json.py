@@ -12,12 +12,9 @@ from tb_nnhealth.report.build import SCHEMA
 
 def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem]) -> str:
     """One object: ``schema``, ``runs`` (as ``build`` made them), ``problems``."""
-    return json.dumps(
-        {
-            "schema": SCHEMA,
-            "runs": list(reports),
-            "problems": [{"path": problem.path, "message": problem.message} for problem in problems],
-        },
-        indent=1,
-        allow_nan=False,
-    )
+    report = {
+        "schema": SCHEMA,
+        "runs": list(reports),
+        "problems": [{"path": problem.path, "message": problem.message} for problem in problems],
+    }
+    return json.dumps(report, indent=1, allow_nan=False) + "\n"

@@ -8,21 +8,23 @@ from typing import Any
 
 from tb_nnhealth import checks as preflight
 from tb_nnhealth.history import Problem
+from tb_nnhealth.report.printable import all_printable, printable
+from tb_nnhealth.report.tally import span, totals
 
 WIDTH = 100
 _MARK = {"critical": "✖", "warning": "▲", "info": "●", "healthy": "✔", "no-data": "–"}
 _COLOUR = {"critical": "31", "warning": "33", "info": "34", "healthy": "32", "no-data": "90"}
 
 
-def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], *, color: bool) -> str:
+def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], *, color: bool = False) -> str:
     """Each run's verdict and findings, root causes first, symptoms indented, then what could not be read."""
     lines: list[str] = []
     for report in reports:
-        lines += [*_run(report, color), ""]
+        lines += [*_run(all_printable(report), color), ""]
     for problem in problems:
-        lines += _wrapped(f"{problem.path}: {problem.message}", "could not read  ", " " * 16)
+        lines += _wrapped(printable(f"{problem.path}: {problem.message}"), "could not read  ", " " * 16)
     if len(reports) > 1:
-        lines.append(_totals(reports))
+        lines.append(totals(reports))
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -60,8 +62,7 @@ def _finding(finding: dict[str, Any], color: bool) -> list[str]:
     severity = finding["severity"]
     head = _paint(f"{_MARK[severity]} {finding['rule']}", severity, color)
     where = f"  {finding['subject']}" if finding["subject"] else ""
-    span = f"  steps {finding['first_step']}–{finding['last_step']}" + ("" if finding["active"] else " (over)")
-    lines = [f"{indent}{head}{where}{span}"]
+    lines = [f"{indent}{head}{where}  {span(finding)}"]
     if finding["caused_by"] is not None:
         cause = finding["caused_by"]
         lines.append(
@@ -72,12 +73,6 @@ def _finding(finding: dict[str, Any], color: bool) -> list[str]:
         for number, advice in enumerate(finding["advice"], 1):
             lines += _wrapped(advice, f"{indent}  {number}. ", f"{indent}     ")
     return lines
-
-
-def _totals(reports: Sequence[dict[str, Any]]) -> str:
-    counts = {verdict: sum(report["verdict"] == verdict for report in reports) for verdict in _MARK}
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-    return f"{len(reports)} runs: {told}"
 
 
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
