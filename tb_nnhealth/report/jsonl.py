@@ -11,7 +11,7 @@ from tb_nnhealth.report.build import SCHEMA
 
 
 def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem]) -> str:
-    """``{"schema": …, "type": "run", …}`` with all fields of a run of ``--format json``; ``"type": "problem"`` likewise."""
+    """``{"schema": …, "type": "run", …}`` with the fields of a run in ``--format json``; ``problem`` likewise."""
     lines: list[dict[str, Any]] = [{"schema": SCHEMA, "type": "run", **report} for report in reports]
     lines += [{"schema": SCHEMA, "type": "problem", "path": p.path, "message": p.message} for p in problems]
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)

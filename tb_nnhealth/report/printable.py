@@ -1,4 +1,4 @@
-"""Names from a log as text of one line: they are data from strangers, and terminals and parsers obey control characters."""
+"""Names from a log as text of one line: they are data from strangers, and a terminal obeys control characters."""
 
 from __future__ import annotations
 

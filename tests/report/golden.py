@@ -19,7 +19,8 @@ from tb_nnhealth.rules.synthetic import Network
 HERE = Path(__file__).parent / "golden"
 PROBLEMS = [Problem("logs/bad/events.out.tfevents.1", "not read from byte 90 on (7 bytes): the record is incomplete")]
 EXTENSIONS = {
-    "text": "txt", "json": "json", "jsonl": "jsonl", "markdown": "md", "sarif": "sarif", "junit": "xml", "github": "github.txt",
+    "text": "txt", "json": "json", "jsonl": "jsonl", "markdown": "md", "sarif": "sarif", "junit": "xml",
+    "github": "github.txt",
 }  # fmt: skip
 
 
