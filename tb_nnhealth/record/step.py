@@ -133,6 +133,11 @@ class Capture:
         self._parameters.close()
         self._stepped.clear()
 
+    @property
+    def steps_seen(self) -> int:
+        """Steps of the training that ended, measured or not."""
+        return self._cadence.index
+
     def _optimizer_gone(self) -> None:
         """Without an optimizer left no step would ever end."""
         if not any(reference() is not None for reference in self._optimizers):

@@ -22,6 +22,7 @@ from tb_nnhealth.record.ranks import RankStream, directory_of
 from tb_nnhealth.record.shard_reduce import AllReduceRoute
 from tb_nnhealth.record.shard_routes import Route, StoreRoute
 from tb_nnhealth.record.step import Capture
+from tb_nnhealth.record.unseen_steps import UnseenSteps
 
 SHARDS = ("store", "all-reduce", "local")
 
@@ -105,6 +106,7 @@ class Watch:
         )  # fmt: skip
         self._capture.attach()
         weakref.finalize(model, self._capture.detach).atexit = False
+        self._unseen = UnseenSteps(model, optimizers)
 
     def observe(
         self,
@@ -146,7 +148,13 @@ class Watch:
         return list(self._stream.findings())
 
     def settle(self, timeout: float = 2.0) -> None:
-        """On a rank other than 0: waits, at most ``timeout`` seconds, until what rank 0 is to know has been sent."""
+        """Says what is to be said before the writer closes.
+
+        On a rank other than 0 it waits, at most ``timeout`` seconds, until what rank 0 is to know has been sent.
+        """
+        unseen = self._unseen.sentence(self._capture.steps_seen)
+        if unseen is not None:
+            self._stream.error(unseen)
         if self._exchange is not None and self._exchange.rank:
             self._exchange.settle(timeout)
 

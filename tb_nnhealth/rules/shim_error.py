@@ -36,7 +36,7 @@ from tb_nnhealth.rules.synthetic import Network
 ERRORS_TOLD = 5
 
 ADVICE = (
-    "Exclude the module named: watch(..., exclude=[...]).",
+    "Where a module is named, exclude it: watch(..., exclude=[...]).",
     "Where records were dropped, log to a faster disk or measure less often with every=.",
     "Report the error with the versions of torch and tb-nnhealth.",
 )
