@@ -145,6 +145,7 @@ function evidence(run, index) {
     healthy: item.evidence.healthy,
     limit: item.evidence.limit,
     direction: item.evidence.direction,
+    trial: index === 0 ? { option: "max", value: item.evidence.limit, scale: 1 } : null,
     others: others
       ? {
           title: "other layers",
@@ -237,6 +238,43 @@ function scalars(run, query) {
   };
 }
 
+/** As if every rule had two options, and the finding went where the first is raised beyond what was reached. */
+function rejudge(query) {
+  const [rule, option, value] = [query.get("rule"), query.get("option"), Number(query.get("value"))];
+  const options = [
+    { name: "max", value: 0.1, default: 0.1, unit: "per step", help: "update beyond which a step is too large" },
+    { name: "jump", value: 0.5, default: 0.5, unit: "1", help: "single step that counts alone" },
+  ];
+  if (!option) return { rule, options, tried: null };
+  const gone = option === "max" && value > 1.4;
+  const finding = {
+    rule,
+    subject: "blocks.3.mlp",
+    severity: "critical",
+    first_step: 398,
+    last_step: 430,
+    count: 33,
+    message: "",
+  };
+  return {
+    rule,
+    options,
+    tried: {
+      option,
+      value,
+      verdict: "critical",
+      sentence: gone ? "1 finding would be gone." : "1 finding would change.",
+      kept: 0,
+      changes: [
+        gone ? { kind: "gone", was: null, ...finding } : { kind: "changed", was: finding, ...finding, first_step: 407 },
+      ],
+      changes_left_out: 0,
+      python: `writer.watch(model, optimizer, rules={"${rule}": {"${option}": ${value}}})`,
+      toml: `[rules.${rule}]\n${option} = ${value}`,
+    },
+  };
+}
+
 function layer(run, name) {
   if (!LAYERS.includes(name)) return null;
   const ill = isIll(run),
@@ -303,6 +341,7 @@ export function answer(scenario, route, query) {
     return { first_step: 0, last_step: lastStep(run), statistics: STATISTICS, layers: LAYERS.map(layerInfo) };
   if (route === "heatmap") return heatmap(run, query);
   if (route === "evidence") return evidence(run, Number(query.get("finding")));
+  if (route === "rejudge") return rejudge(query);
   if (route === "scalars") return scalars(run, query);
   if (route === "layer") return layer(run, query.get("layer"));
   return null;

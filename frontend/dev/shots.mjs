@@ -21,6 +21,7 @@ const RUN = "#nnhealth&p.nnhealth.run=";
 const SHOTS = [
   { name: "run", path: "default/" },
   { name: "finding-3", path: `default/${RUN}gpt-small%2Flr3e-3&p.nnhealth.finding=non-finite%40loss%2Ftrain` },
+  { name: "tried", path: `default/${RUN}gpt-small%2Flr3e-3&p.nnhealth.try=update-ratio-too-high%3Amax%3A0.6` },
   { name: "layer", path: `default/${RUN}gpt-small%2Flr3e-3&p.nnhealth.layer=blocks.3.mlp.fc` },
   { name: "healthy", path: `default/${RUN}gpt-small%2Flr3e-4` },
   { name: "no-data", path: `default/${RUN}unet%2Fbaseline` },

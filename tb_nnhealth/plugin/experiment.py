@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -21,6 +21,9 @@ REFRESH_SECONDS = 1.0
 
 RUNS_KEPT = 8
 """Runs that stay in memory; a large one takes more than 100 MB."""
+
+TRIALS_KEPT = 256
+"""Answers about other options, of each run."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,8 @@ class Judged:
         self.looked_at = -1
         """Refresh of the source at which the report was last known to be true; -1 before the first."""
         self.grown_to: object = None
+        self.trials: dict[object, dict[str, Any]] = {}
+        """Answers about this state of the run with other options."""
         self.incomplete = False
         """Whether something of the run could not be read; it is tried again then."""
         self._state: object = None
@@ -63,6 +68,7 @@ class Judged:
         state = _state(run)
         if self.report is None or state != self._state:
             self.report = build(run, judge(run))
+            self.trials.clear()
             self.row = runs.summary(run, self.report)
             self.tags = frozenset(run.scalars)
         self.run, self._state, self.incomplete = run, state, bool(run.problems)
@@ -148,6 +154,16 @@ class Experiment:
                 judged.run = self._read(judged)
             assert judged.report is not None
             yield judged.run, judged.report
+
+    def trial(self, name: str, key: object, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """``answer()`` about the run that is open, or what it gave for the same ``key`` while the log was the same."""
+        judged = self._judged.get(name)
+        trials = {} if judged is None else judged.trials
+        if key not in trials:
+            if len(trials) >= TRIALS_KEPT:
+                trials.clear()
+            trials[key] = answer()
+        return trials[key]
 
     def rows(self, seconds: float) -> list[dict[str, Any]]:
         """A row for each run, judging for about ``seconds``: new runs first, then those that grew.

@@ -22,7 +22,7 @@ def limits(run: Run, statistic: Statistic) -> list[dict[str, Any]]:
 
     A rule's limit is its first option that is called "max" or "min" or has the statistic's unit ("1" says nothing).
     """
-    given = _recorded(run.watches.values())
+    given = recorded_rules(run)
     found = []
     for rule in RULES:
         if rule.statistic != statistic.id or given.get(rule.id) is False:
@@ -65,6 +65,25 @@ def options_of(history: History, rule_id: str) -> Options | None:
     """The options of a rule under which this watch is judged, or None where the user switched it off."""
     given = _recorded([history]).get(rule_id)
     return None if given is False else Options(BY_ID[rule_id].options, given)
+
+
+def recorded_rules(run: Run) -> dict[str, Any]:
+    """The tuning of rules that was given in training, all watches taken together."""
+    return _recorded(run.watches.values())
+
+
+def trial(
+    finding: Mapping[str, Any], limit: float | None, options: Iterable[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """The option that draws a finding's limit, and how far the limit moves when it grows by one; None where none does.
+
+    ``limit``: where the limit stands in the chart, in the unit of the series shown.
+    """
+    judged = finding["evidence"]["limit"]
+    if limit is None or not isinstance(judged, (int, float)) or not math.isfinite(judged) or judged == 0:
+        return None
+    name = next((option["name"] for option in options if option["value"] == judged), None)
+    return None if name is None else {"option": name, "value": judged, "scale": limit / judged}
 
 
 def _recorded(histories: Iterable[History]) -> dict[str, Any]:

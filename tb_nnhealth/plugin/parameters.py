@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tensorboard import errors
@@ -27,6 +28,18 @@ def integer(request: Any, name: str, default: int | None, low: int, high: int) -
         return min(max(int(value), low), high)
     except ValueError:
         raise errors.InvalidArgumentError(f"expected an integer for {name!r}, found {value[:80]!r}") from None
+
+
+def number(request: Any, name: str) -> float:
+    """A finite number that must be there."""
+    value = text(request, name)
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise errors.InvalidArgumentError(f"expected a finite number for {name!r}, found {value[:80]!r}")
+    return found
 
 
 def count(request: Any, name: str, default: int, most: int) -> int:

@@ -24,9 +24,12 @@ from tb_nnhealth.plugin.evidence import evidence, why_none
 from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
 from tb_nnhealth.plugin.heatmap import heatmap
 from tb_nnhealth.plugin.layer import layer
+from tb_nnhealth.plugin.limits import trial
 from tb_nnhealth.plugin.model import model
+from tb_nnhealth.plugin.rejudge import options, rejudge
 from tb_nnhealth.plugin.scalars import scalars
 from tb_nnhealth.report.build import SCHEMA
+from tb_nnhealth.rules.registry import BY_ID as BY_RULE
 from tb_nnhealth.source.provider import SCALAR_SAMPLES, ProviderSource
 
 JUDGING_SECONDS = 1.0
@@ -64,6 +67,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/model": self._model,
             "/heatmap": self._heatmap,
             "/evidence": self._evidence,
+            "/rejudge": self._rejudge,
             "/scalars": self._scalars,
             "/layer": self._layer,
         }
@@ -125,7 +129,30 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             chart = evidence(run, findings[index], limit=points)
             if chart is None:
                 raise errors.NotFoundError(why_none(findings[index]))
-            return chart
+            known = options(run, BY_RULE[findings[index]["rule"]])
+            return {**chart, "trial": trial(findings[index], chart["limit"], known)}
+
+    def _rejudge(self, request: Any) -> dict[str, Any]:
+        name, rule_id = parameters.text(request, "run"), parameters.text(request, "rule")
+        rule = BY_RULE.get(rule_id)
+        if rule is None:
+            raise errors.NotFoundError(f"there is no rule {rule_id[:80]!r}")
+        option = request.args.get("option")
+        value = None if option is None else parameters.number(request, "value")
+        with self._opened(request) as (run, report):
+            known = options(run, rule)
+            answer: dict[str, Any] = {"rule": rule.id, "options": known, "tried": None}
+            if value is None:
+                return answer
+            names = [entry["name"] for entry in known]
+            if option not in names:
+                raise errors.InvalidArgumentError(
+                    f"expected an option of {rule.id} ({', '.join(names) or 'it has none'}), found {option[:80]!r}"
+                )
+            tried = self._experiment(request).trial(
+                name, (rule.id, option, value), lambda: rejudge(run, report, rule, option, value)
+            )
+            return {**answer, "tried": tried}
 
     def _scalars(self, request: Any) -> dict[str, Any]:
         tags = parameters.tags(request)

@@ -230,3 +230,21 @@ def test_a_plugin_without_a_provider_still_describes_itself() -> None:
     plugin = HealthPlugin(base_plugin.TBContext())
     assert plugin.frontend_metadata().tab_name == "NN Health"
     assert plugin.is_active() is False
+
+
+def test_a_threshold_is_tried_and_nonsense_is_refused(client: Client) -> None:
+    known = get(client, "rejudge", run="ill", rule="dead-units")
+    assert known["tried"] is None
+    assert known["options"][0]["name"] == "share"
+    found = get(client, "rejudge", run="ill", rule="dead-units", option="share", value="0.9")["tried"]
+    assert found["value"] == 0.9
+    assert found["toml"] == "[rules.dead-units]\nshare = 0.9"
+    for query, status in (
+        ({"run": "ill"}, 400),
+        ({"run": "ill", "rule": "none-such"}, 404),
+        ({"run": "ill", "rule": "dead-units", "option": "share"}, 400),
+        ({"run": "ill", "rule": "dead-units", "option": "share", "value": "nan"}, 400),
+        ({"run": "ill", "rule": "dead-units", "option": "severity", "value": "1"}, 400),
+        ({"run": "gone", "rule": "dead-units", "option": "share", "value": "1"}, 404),
+    ):
+        refusal(client, "rejudge", status, query)

@@ -251,3 +251,21 @@ def _curve():  # type: ignore[no-untyped-def]
     import numpy as np
 
     return np.linspace(2, 1, 5)
+
+
+def test_an_answer_about_another_option_is_kept_until_the_log_grows(at_once: None) -> None:
+    source = Runs(a=healthy)
+    experiment = Experiment(source)
+    answers = []
+
+    def ask() -> None:
+        with experiment.open("a"):
+            experiment.trial("a", "key", lambda: answers.append({}) or {})  # type: ignore[func-returns-value]
+
+    ask()
+    ask()
+    assert len(answers) == 1
+    source.made["a"].scalars["loss"] = Series([(40, 0.0, 1.0)])
+    source.growth["a"] += 1
+    ask()
+    assert len(answers) == 2

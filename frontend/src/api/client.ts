@@ -6,6 +6,7 @@ import type {
   HeatmapResponse,
   LayerResponse,
   ModelResponse,
+  RejudgeResponse,
   ReportResponse,
   RunsResponse,
   ScalarsResponse,
@@ -17,6 +18,7 @@ export interface Routes {
   model: ModelResponse;
   heatmap: HeatmapResponse;
   evidence: EvidenceResponse;
+  rejudge: RejudgeResponse;
   scalars: ScalarsResponse;
   layer: LayerResponse;
 }

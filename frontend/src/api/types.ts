@@ -216,6 +216,37 @@ export interface EvidenceResponse {
   direction: Direction | null;
   /** What it is compared with, such as the other layers: median, 5 % and 95 %. */
   others: { title: string; median: Float32Array; low: Float32Array; high: Float32Array } | null;
+  /** The option of the rule that draws the limit: limit = value * scale. */
+  trial?: { option: string; value: number; scale: number } | null;
+}
+
+export interface RuleOption {
+  name: string;
+  value: number;
+  default: number;
+  unit: string;
+  help: string;
+}
+
+export type ChangedFinding = Pick<
+  Finding,
+  "rule" | "subject" | "severity" | "first_step" | "last_step" | "count" | "message"
+>;
+
+export interface RejudgeResponse {
+  rule: string;
+  options: RuleOption[];
+  tried: {
+    option: string;
+    value: number;
+    verdict: Verdict;
+    sentence: string;
+    kept: number;
+    changes: (ChangedFinding & { kind: "gone" | "new" | "changed"; was: ChangedFinding | null })[];
+    changes_left_out: number;
+    python: string;
+    toml: string;
+  } | null;
 }
 
 export interface ScalarsResponse {

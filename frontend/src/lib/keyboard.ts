@@ -15,6 +15,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: ["/"], what: "filter runs" },
   { keys: ["[", "]"], what: "previous and next layer, on a layer's page" },
   { keys: ["Left", "Right"], what: "move the cursor through steps, in a heatmap or chart" },
+  { keys: ["Up", "Down"], what: "move the limit of a finding's chart, or the row in the heatmap" },
   { keys: ["?"], what: "this list" },
 ];
 

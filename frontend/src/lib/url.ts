@@ -12,6 +12,7 @@ export interface Place {
   layer: string | null;
   ticked: readonly string[];
   tags: readonly string[];
+  trial: { rule: string; option: string; value: number } | null;
   folds: readonly (readonly [group: string, open: boolean])[];
   filter: string;
   sort: string;
@@ -25,6 +26,7 @@ export const NOWHERE: Place = {
   layer: null,
   ticked: [],
   tags: [],
+  trial: null,
   folds: [],
   filter: "",
   sort: "severity",
@@ -51,6 +53,7 @@ export function formatHash(place: Place): string {
     ["layer", place.layer],
     ["ticked", list(place.ticked) || null],
     ["tags", list(place.tags) || null],
+    ["try", place.trial && `${place.trial.rule}:${place.trial.option}:${place.trial.value}`],
     ["folds", list(place.folds.map(([group, open]) => `${open ? "+" : "-"}${group}`)) || null],
     ["filter", place.filter || null],
     ["sort", place.sort === NOWHERE.sort ? null : place.sort],
@@ -71,6 +74,7 @@ export function parseHash(hash: string): Place | null {
   }
   if (tab !== PLUGIN || !values.size) return null;
   const text = (name: string) => values.get(name) || null;
+  const [, rule, option, value] = text("try")?.match(/^([\w-]+):(\w+):([-+.\de]+)$/) ?? [];
   const steps = text("steps")?.match(/^(\d+)-(\d+)$/);
   return {
     run: text("run"),
@@ -80,6 +84,7 @@ export function parseHash(hash: string): Place | null {
     layer: values.get("layer") ?? null, // "" is the model itself
     ticked: unlist(text("ticked") ?? ""),
     tags: unlist(text("tags") ?? ""),
+    trial: rule && option && Number.isFinite(Number(value)) ? { rule, option, value: Number(value) } : null,
     folds: unlist(text("folds") ?? "").map((item) => [item.slice(1), item.startsWith("+")] as const),
     filter: text("filter") ?? "",
     sort: text("sort") ?? NOWHERE.sort,

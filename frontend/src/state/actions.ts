@@ -21,6 +21,7 @@ import {
   runs,
   settled,
   ticked,
+  trial,
 } from "./store";
 
 /** Puts a run in focus; null opens the overview. The statistic stays, so that runs can be flicked through. */
@@ -33,6 +34,7 @@ export function openRun(name: string | null): void {
     range.value = null;
     cursor.value = null;
     folds.value = new Map();
+    trial.value = null;
   });
 }
 
@@ -56,6 +58,7 @@ export function selectFinding(index: number): void {
   if (!chosen) return;
   batch(() => {
     findingKey.value = keyOf(chosen);
+    if (trial.value?.rule !== chosen.rule) trial.value = null;
     if (chosen.statistic_id) chosenStatistic.value = null;
   });
 }

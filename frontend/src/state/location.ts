@@ -19,6 +19,7 @@ import {
   sort,
   tags,
   ticked,
+  trial,
 } from "./store";
 
 function host(): Window | null {
@@ -38,6 +39,7 @@ export function here(): Place {
     layer: layer.value,
     ticked: [...ticked.value],
     tags: tags.value,
+    trial: trial.value,
     folds: [...folds.value],
     filter: filter.value,
     sort: sort.value,
@@ -53,6 +55,7 @@ export function go(place: Place): void {
     layer.value = place.run === null ? null : place.layer;
     ticked.value = new Set(place.ticked);
     tags.value = place.tags;
+    trial.value = place.trial;
     folds.value = new Map(place.folds);
     filter.value = place.filter;
     sort.value = RUN_SORTS.find((item) => item === place.sort) ?? ("severity" satisfies RunSort);

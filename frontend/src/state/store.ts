@@ -7,6 +7,11 @@ import { type RunSort, runFilter, sortRuns } from "../lib/runs";
 import { fetched, type Resource } from "./resources";
 
 export type Theme = "light" | "dark";
+export interface Trial {
+  rule: string;
+  option: string;
+  value: number;
+}
 export type StepRange = readonly [from: number, to: number];
 
 /** Run in focus; null shows the overview of all runs. */
@@ -35,6 +40,8 @@ export const scalarsAnyway = signal(false);
 /** Whether the first run was chosen, by the address, a person or ourselves; until then nothing is a new page. */
 export const settled = signal(false);
 export const helpOpen = signal(false);
+/** A limit tried: one option of one rule at another value. */
+export const trial = signal<Trial | null>(null);
 /** Tags of scalars the user picked, beside the standard charts. */
 export const tags = signal<readonly string[]>([]);
 /** Groups of layers opened (true) or closed (false) by hand, by module path. */

@@ -18,6 +18,7 @@ import { fetchedEvidence } from "../state/resources";
 import { cursor, findings, theme } from "../state/store";
 import { Badge } from "./Icons";
 import { chosenNonFinite } from "./LayersModel";
+import { LimitHandle } from "./parts";
 
 const TALL = 224;
 const LOW = 132;
@@ -81,6 +82,7 @@ function Chart({ data, finding, number: badge }: { data: EvidenceResponse; findi
         ) : (
           <p class="evidence-none over">No finite value in these steps.</p>
         )}
+        {axes && <LimitHandle data={data} finding={finding} y={axes.y} left={LEFT} />}
         {axes && width.value > 0 && (
           <Onset x={x} axes={axes} data={data} finding={finding} badge={badge} height={high} />
         )}

@@ -10,7 +10,8 @@ import { layer } from "../state/store";
 import { EvidenceChart } from "./EvidenceChart";
 import { Dialog } from "./Help";
 import { Icon, SeverityIcon } from "./Icons";
-import { CopyButton, Markdown, Prose, Python } from "./Prose";
+import { CopyButton, Markdown, Prose } from "./Prose";
+import { Tune } from "./parts";
 
 export function FindingCard({ report, finding, index }: { report: RunReport; finding: Finding; index: number }) {
   const [collapsed, setCollapsed] = useState(report.verdict === "healthy");
@@ -80,15 +81,7 @@ export function FindingCard({ report, finding, index }: { report: RunReport; fin
               )}
             </section>
           </div>
-          {finding.snippet && (
-            <div class="snippet">
-              <h3 class="small">Tune or silence</h3>
-              <div class="code">
-                <Python code={finding.snippet} />
-                <CopyButton text={() => finding.snippet} label="Copy the line" />
-              </div>
-            </div>
-          )}
+          <Tune key={finding.rule} finding={finding} />
         </>
       )}
     </article>

@@ -10,7 +10,12 @@ export interface Lazy<P> {
   preload: () => Promise<void>;
 }
 
-export function lazy<P extends object>(what: string, load: () => Promise<ComponentType<P>>): Lazy<P> {
+/** `Meanwhile` stands in the view's place until its code is there, and where it cannot be had. */
+export function lazy<P extends object>(
+  what: string,
+  load: () => Promise<ComponentType<P>>,
+  Meanwhile?: ComponentType<P>,
+): Lazy<P> {
   const view = signal<ComponentType<P> | null>(null);
   const fault = signal<string | null>(null);
   let under: Promise<void> | null = null;
@@ -33,8 +38,9 @@ export function lazy<P extends object>(what: string, load: () => Promise<Compone
   function Lazily(props: P) {
     const View = view.value;
     if (View) return <View {...props} />;
+    if (fault.value === null) void preload();
+    if (Meanwhile) return <Meanwhile {...props} />;
     if (fault.value) return <Fault title={`${what} could not be loaded`} message={fault.value} retry={retry} />;
-    void preload();
     return <Loading what={`Opening ${what}`} />;
   }
   return Object.assign(Lazily, { preload });

@@ -2,4 +2,6 @@
 
 export { Compare } from "./Compare";
 export { Layer } from "./Layer";
+export { LimitHandle } from "./LimitHandle";
 export { Overview } from "./Overview";
+export { Tune } from "./Tune";
