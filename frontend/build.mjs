@@ -1,5 +1,5 @@
 // Bundles the tab into index.js and index.css, beside the plugin that serves them. Views that are not on the first
-// page are fetched when they are opened, as modules in the folder parts.
+// page are fetched when they are opened, as modules in the folder parts. The saved report is report.js and report.css.
 //   node build.mjs [--outdir DIR] [--watch]
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
@@ -73,6 +73,8 @@ if (options.watch) {
   await (await context({ ...settings, sourcemap: "inline", minify: false })).watch();
 } else {
   const { metafile } = await build(settings);
+  // A saved report is one file: its script is one too, and no module.
+  await build({ ...settings, entryPoints: { report: "src/report.tsx" }, splitting: false, format: "iife" });
   const script = join(outdir, "index.js");
   writeFileSync(join(outdir, LICENCES), licences(metafile).join("\n\n"));
   writeFileSync(script, `${readFileSync(script, "utf8").trim()}\n//! Licences of what is bundled: ${LICENCES}\n`);

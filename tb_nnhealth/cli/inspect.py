@@ -11,9 +11,10 @@ from typing import Any
 
 from tb_nnhealth.cli import tuning
 from tb_nnhealth.cli.errors import failed
-from tb_nnhealth.cli.reading import inspect_runs
+from tb_nnhealth.cli.reading import Inspected, inspect_runs
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.history import Problem
+from tb_nnhealth.plugin import page
 from tb_nnhealth.report import baseline
 from tb_nnhealth.report import text as text_report
 from tb_nnhealth.report.formats import FORMATS
@@ -21,6 +22,8 @@ from tb_nnhealth.report.tally import severest
 from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.files import FileSource
 
+HTML = "html"
+"""The one format that is made of the runs themselves, not of their reports alone."""
 FOUND = 1
 """Exit status where --fail-on finds what it asks for."""
 
@@ -34,7 +37,7 @@ def add_parser(commands: Any) -> None:
         epilog="Exit status: 1 where --fail-on asks for it, 2 where nothing could be inspected, otherwise 0.",
     )
     parser.add_argument("logdirs", nargs="+", metavar="LOGDIR", help="a log directory, or a single event file")
-    parser.add_argument("--format", choices=list(FORMATS), default="text", help="default: text")
+    parser.add_argument("--format", choices=[*FORMATS, HTML], default="text", help="default: text")
     parser.add_argument("--output", metavar="FILE", help="write there and not to standard output")
     parser.add_argument(
         "--fail-on",
@@ -69,13 +72,20 @@ def run(args: argparse.Namespace) -> int:
     if not names:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in source.problems)
         return failed(f"no event files found below {', '.join(args.logdirs)}{told}")
-    inspected = inspect_runs(args.logdirs, names, args.jobs or os.cpu_count() or 1, judging)
+    saved_bytes = None
+    if args.format == HTML:
+        try:
+            page.check_built()
+        except page.NotBuiltError as error:
+            return failed(str(error))
+        saved_bytes = page.share(len(names))
+    inspected = inspect_runs(args.logdirs, names, args.jobs or os.cpu_count() or 1, judging, saved_bytes)
     problems = [*source.problems, *inspected.problems]
     if not inspected.any_read:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
         return failed(f"nothing could be read of the {len(names)} run(s) below {', '.join(args.logdirs)}{told}")
     try:
-        _write(_rendered(args, inspected.reports, problems), args.output)
+        _write(_rendered(args, inspected, problems), args.output)
         if args.write_baseline:
             _write(baseline.render(inspected.reports), args.write_baseline)
     except BrokenPipeError:
@@ -86,7 +96,11 @@ def run(args: argparse.Namespace) -> int:
     return FOUND if fail_on and severest(inspected.reports) >= SEVERITIES.index(fail_on) else 0
 
 
-def _rendered(args: argparse.Namespace, reports: Sequence[dict[str, Any]], problems: Sequence[Problem]) -> str:
+def _rendered(args: argparse.Namespace, inspected: Inspected, problems: Sequence[Problem]) -> str:
+    reports = inspected.reports
+    if args.format == HTML:
+        logdir = os.path.basename(os.path.abspath(args.logdirs[0]))
+        return page.page(inspected.saved, logdir=logdir, problems=problems)
     if args.format == "text":
         return text_report.render(reports, problems, color=args.output is None and _in_colour())
     return FORMATS[args.format](reports, problems)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tb_nnhealth.cli.tuning import Judging
 from tb_nnhealth.history import Problem
+from tb_nnhealth.plugin.replies import SavedRun, saved_run
 from tb_nnhealth.report.baseline import without
 from tb_nnhealth.report.build import build
 from tb_nnhealth.rules.engine import judge
@@ -21,8 +22,8 @@ from tb_nnhealth.source.files import FileSource
 RUNS_PER_PROCESS = 4
 """With fewer runs than this for each process, starting it costs more than it saves."""
 
-One = tuple[dict[str, Any] | None, list[Problem], bool]
-"""A run's report, its problems, and whether anything of it was read."""
+One = tuple[dict[str, Any] | None, list[Problem], bool, SavedRun | None]
+"""A run's report, its problems, whether anything of it was read, and what a saved report holds of it."""
 
 
 @dataclass
@@ -32,29 +33,42 @@ class Inspected:
     reports: list[dict[str, Any]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     any_read: bool = False
+    saved: list[SavedRun] = field(default_factory=list)
+    """For a saved report, where one was asked for."""
 
 
-def inspect_runs(paths: Sequence[str], names: Sequence[str], jobs: int, judging: Judging) -> Inspected:
-    """Reports of the runs ``names`` below ``paths``. A run that fails is a problem and no report."""
+def inspect_runs(
+    paths: Sequence[str], names: Sequence[str], jobs: int, judging: Judging, saved_bytes: int | None = None
+) -> Inspected:
+    """Reports of the runs ``names`` below ``paths``. A run that fails is a problem and no report.
+
+    ``saved_bytes``: how much of each run a saved report may hold; None where none is wanted.
+    """
     jobs = min(jobs, len(names) // RUNS_PER_PROCESS)
     found = Inspected()
-    for report, problems, read in _with_progress(_each(tuple(paths), names, jobs, judging), len(names)):
+    for report, problems, read, saved in _with_progress(
+        _each(tuple(paths), names, jobs, judging, saved_bytes), len(names)
+    ):
         found.problems += problems
         found.any_read |= read
         if report is not None:
             found.reports.append(report)
+        if saved is not None:
+            found.saved.append(saved)
     return found
 
 
-def _each(paths: tuple[str, ...], names: Sequence[str], jobs: int, judging: Judging) -> Iterator[One]:
+def _each(
+    paths: tuple[str, ...], names: Sequence[str], jobs: int, judging: Judging, saved_bytes: int | None
+) -> Iterator[One]:
     if jobs < 2:
         source = _source(paths)
         for name in names:
-            yield _inspect(source, name, judging)
+            yield _inspect(source, name, judging, saved_bytes)
         return
     pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
     try:
-        yield from pool.map(_inspect_in_process, repeat(paths), names, repeat(judging))
+        yield from pool.map(_inspect_in_process, repeat(paths), names, repeat(judging), repeat(saved_bytes))
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -63,8 +77,8 @@ def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _inspect_in_process(paths: tuple[str, ...], name: str, judging: Judging) -> One:
-    return _inspect(_source(paths), name, judging)
+def _inspect_in_process(paths: tuple[str, ...], name: str, judging: Judging, saved_bytes: int | None) -> One:
+    return _inspect(_source(paths), name, judging, saved_bytes)
 
 
 @cache
@@ -74,15 +88,16 @@ def _source(paths: tuple[str, ...]) -> FileSource:
     return source
 
 
-def _inspect(source: FileSource, name: str, judging: Judging) -> One:
+def _inspect(source: FileSource, name: str, judging: Judging, saved_bytes: int | None) -> One:
     try:
         run = source.run(name)
         judgement, known = without(judge(run, judging.tuning), name, judging.known)
         report = build(run, judgement, known)
+        saved = None if saved_bytes is None else saved_run(run, report, saved_bytes)
     except Exception as error:
-        return None, [Problem(name, f"could not be judged: {type(error).__name__}: {error}")], False
+        return None, [Problem(name, f"could not be judged: {type(error).__name__}: {error}")], False, None
     read = bool(run.watches or run.scalars) or not run.problems
-    return report, list(run.problems), read
+    return report, list(run.problems), read, saved
 
 
 def _with_progress(results: Iterable[One], total: int) -> Iterable[One]:

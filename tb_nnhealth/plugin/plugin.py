@@ -19,7 +19,7 @@ from werkzeug import wrappers
 from tb_nnhealth import schema
 from tb_nnhealth.derive import BY_ID
 from tb_nnhealth.history import Run
-from tb_nnhealth.plugin import parameters
+from tb_nnhealth.plugin import page, parameters
 from tb_nnhealth.plugin.evidence import evidence, why_none
 from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
 from tb_nnhealth.plugin.heatmap import heatmap
@@ -27,6 +27,7 @@ from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.limits import trial
 from tb_nnhealth.plugin.model import model
 from tb_nnhealth.plugin.rejudge import options, rejudge
+from tb_nnhealth.plugin.replies import saved_run
 from tb_nnhealth.plugin.scalars import scalars
 from tb_nnhealth.report.build import SCHEMA
 from tb_nnhealth.rules.registry import BY_ID as BY_RULE
@@ -45,7 +46,8 @@ PART = re.compile(r"[A-Za-z]+-[A-Z0-9]+\.js")
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[Any], dict[str, Any]]
+Answer = Callable[[Any], Any]
+"""What a route answers to a request: an object for JSON, or a whole response."""
 
 
 class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
@@ -73,6 +75,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         }
         static = {f"/{name}": _static_route(name, mime) for name, mime in STATIC_FILES.items()}
         routes = {path: _route(answer) for path, answer in answers.items()}
+        routes["/report_html"] = _route(self._report_html)
         return {**routes, **static, "/parts/*": _parts_route()}
 
     def data_plugin_names(self) -> tuple[str, ...]:
@@ -173,6 +176,18 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 raise errors.NotFoundError(f"run {run.name!r} has no layer {name[:200]!r}")
             return found
 
+    def _report_html(self, request: Any) -> Any:
+        try:
+            page.check_built()
+        except page.NotBuiltError as error:
+            raise errors.NotFoundError(str(error)) from error
+        with self._opened(request) as (run, report):
+            saved = saved_run(run, report, page.share(1))
+        content = page.page([saved], logdir=os.path.basename(self._logdir.rstrip("/\\")), title=run.name)
+        # Saved and not shown: in TensorBoard's own origin the page's policy would be TensorBoard's.
+        headers = [("Content-Disposition", f'attachment; filename="{_file_name(run.name)}"')]
+        return http_util.Respond(request, content, "text/html", headers=headers)
+
     @contextmanager
     def _opened(self, request: Any) -> Iterator[tuple[Run, dict[str, Any]]]:
         name = parameters.text(request, "run")
@@ -222,6 +237,8 @@ def _route(answer: Answer) -> Any:
             logger.exception("nnhealth: no answer to %s", request.path)
             sentence = "This is a fault of the NN Health plugin; TensorBoard's log has the details."
             return http_util.Respond(request, sentence, "text/plain", code=500)
+        if isinstance(content, wrappers.Response):
+            return content
         return http_util.Respond(request, content, "application/json")
 
     return application
@@ -242,6 +259,11 @@ def _parts_route() -> Any:
         return http_util.Respond(request, content, "application/javascript")
 
     return application
+
+
+def _file_name(run: str) -> str:
+    """A name for the saved report of ``run``, of characters that every system and header takes."""
+    return f"nnhealth-{re.sub(r'[^A-Za-z0-9._-]+', '_', run).strip('._')[:80] or 'run'}.html"
 
 
 def _static_route(name: str, mime: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, FrameLocator, Page, Request
+from playwright.sync_api import ConsoleMessage, FrameLocator, Locator, Page, Request
 
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 Serve = Callable[..., str]
@@ -51,9 +51,17 @@ class Watched:
 
 def barriers(view: FrameLocator) -> list[str]:
     """What axe finds wrong in the tab's frame."""
+    return _axe(view.locator("html"))
+
+
+def page_barriers(page: Page) -> list[str]:
+    """What axe finds wrong in a page of its own."""
+    return _axe(page.locator("html"))
+
+
+def _axe(root: Locator) -> list[str]:
     if not AXE.exists():
         pytest.skip("axe-core is not installed: run `npm ci` in the folder frontend")
-    root = view.locator("html")
     root.evaluate(AXE.read_text("utf-8"))
     found = root.evaluate("async () => (await axe.run()).violations")
     return [f"{entry['id']}: {[node['target'] for node in entry['nodes']]}" for entry in found]

@@ -19,6 +19,7 @@ from werkzeug.test import Client
 
 from tb_nnhealth import schema
 from tb_nnhealth.cli.main import main
+from tb_nnhealth.plugin import page
 from tb_nnhealth.plugin import plugin as plugins
 from tb_nnhealth.plugin.loader import Loader
 from tb_nnhealth.plugin.plugin import HealthPlugin
@@ -119,6 +120,19 @@ def test_layer_and_scalars(client: Client) -> None:
     assert found["panels"][0]["distribution"] is not None
     assert [c["id"] for c in get(client, "scalars", run="plain")["charts"]] == ["loss"]
     assert get(client, "scalars", run="plain", tag="loss/train")["charts"][0]["series"][0]["steps"][-1] == 99
+
+
+def test_a_run_is_saved_as_one_file(client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(page, "STATIC", tmp_path)
+    assert "npm run build" in refusal(client, "report_html", 404, {"run": "ill"})
+    for name in ("report.js", "report.css", "index.css", "licences.txt"):
+        (tmp_path / name).write_text("")
+    response = client.get(ROOT + "report_html", query_string={"run": "odd <b>run</b> ü"})
+    assert response.status_code == 200
+    assert response.content_type.startswith("text/html")
+    assert response.headers["Content-Disposition"] == 'attachment; filename="nnhealth-odd_b_run_b.html"'
+    assert b"nnhealth-replies" in response.get_data()
+    assert "no run 'x'" in refusal(client, "report_html", 404, {"run": "x"})
 
 
 def test_a_run_without_records_has_no_model_and_no_fault(client: Client) -> None:

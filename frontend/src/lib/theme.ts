@@ -4,7 +4,7 @@ import { effect } from "@preact/signals";
 import { theme } from "../state/store";
 import { customProperties } from "./palette";
 
-const DARK = "dark-mode";
+export const DARK = "dark-mode";
 
 /** The element whose class says which theme TensorBoard shows; null where the parent cannot be reached. */
 function host(): HTMLElement | null {

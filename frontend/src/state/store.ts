@@ -46,6 +46,8 @@ export const trial = signal<Trial | null>(null);
 export const tags = signal<readonly string[]>([]);
 /** Groups of layers opened (true) or closed (false) by hand, by module path. */
 export const folds = signal<ReadonlyMap<string, boolean>>(new Map());
+/** Whether this is a saved report, which has no server to ask. */
+export const saved = signal(false);
 export const theme = signal<Theme>("light");
 /** False while TensorBoard hides the tab: nothing should be drawn then. */
 export const visible = signal(true);

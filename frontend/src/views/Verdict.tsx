@@ -5,7 +5,7 @@ import { place } from "../lib/findings";
 import { liveness, plural, step } from "../lib/format";
 import { reportText } from "../lib/text";
 import { selectFinding } from "../state/actions";
-import { finding as chosen } from "../state/store";
+import { finding as chosen, saved } from "../state/store";
 import { Arrow, Badge, VerdictLabel } from "./Icons";
 import { CopyButton, Path, Pieces, Prose } from "./Prose";
 
@@ -35,6 +35,11 @@ export function Verdict({ report }: { report: RunReport }) {
         <CopyButton text={() => reportText(report)} label="Copy verdict and findings as text">
           Copy as text
         </CopyButton>
+        {!saved.value && (
+          <a class="button" download href={`report_html?run=${encodeURIComponent(report.run)}`}>
+            HTML report
+          </a>
+        )}
       </div>
       <h1 aria-live="polite">
         <Pieces of={report.sentence} />
