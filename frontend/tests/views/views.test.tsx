@@ -77,7 +77,8 @@ it("takes names from strangers for text", () => {
   );
   expect(words().split(HOSTILE).length).toBeGreaterThan(8);
   expect(root.querySelector("img")).toBeNull();
-  expect(root.querySelector("a")).toBeNull();
+  const links = [...root.querySelectorAll("a")].map((link) => link.getAttribute("href"));
+  expect(links).toEqual([`report_html?run=${encodeURIComponent(HOSTILE)}`]);
 });
 
 it("says of each group of checks what did not pass, and why", () => {
