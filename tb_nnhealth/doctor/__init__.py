@@ -1,0 +1,1 @@
+"""What is wrong with a log itself: its files, records, steps and clocks."""

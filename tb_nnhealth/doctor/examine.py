@@ -1,0 +1,86 @@
+"""A whole log directory, examined run by run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tb_nnhealth import schema
+from tb_nnhealth.doctor import writers
+from tb_nnhealth.doctor.files import FileSeen, examine_file
+from tb_nnhealth.doctor.retention import Retention
+from tb_nnhealth.doctor.steps import Steps
+from tb_nnhealth.doctor.trouble import Examined, Trouble, worst_first
+from tb_nnhealth.doctor.writers import Written
+from tb_nnhealth.events.storage import LOCAL, Storage
+from tb_nnhealth.events.tensor import FormatError, tensor_data
+from tb_nnhealth.events.walk import Found, RunDirectory
+from tb_nnhealth.messages import Capture
+
+
+def examine(found: Found, storage: Storage = LOCAL) -> Examined:
+    """Reads every event file of the runs in ``found``, one record at a time."""
+    files: list[FileSeen] = []
+    troubles: list[Trouble] = []
+    for run in found.runs:
+        run_files, run_troubles = examine_run(run, storage)
+        files += run_files
+        troubles += run_troubles
+    troubles += [_not_searched(problem.path, problem.message) for problem in found.problems]
+    return Examined(
+        len(found.runs),
+        len(files),
+        sum(file.records for file in files),
+        sum(file.size for file in files),
+        worst_first(troubles),
+    )
+
+
+def examine_run(run: RunDirectory, storage: Storage = LOCAL) -> tuple[list[FileSeen], list[Trouble]]:
+    """The files of one run in the order in which TensorBoard reads them, and what is wrong with them."""
+    steps, retention, captured = Steps(), Retention(), _Captured()
+
+    def see(event: Any, path: str, offset: int) -> None:
+        steps.see(event, path, offset)
+        retention.see(event)
+        captured.see(event)
+
+    files = [examine_file(path, storage, see) for path in sorted(run.files)]
+    troubles = [trouble for file in files for trouble in file.troubles]
+    troubles += [*steps.troubles(), *writers.troubles(_written(files), run.path), *captured.troubles(run.path)]
+    return files, troubles + retention.troubles(run.path)
+
+
+def _written(files: Iterable[FileSeen]) -> list[Written]:
+    return [
+        Written(file.path, file.first, file.last, file.values)
+        for file in files
+        if file.first is not None and file.last is not None
+    ]
+
+
+class _Captured:
+    """What our own recorder says of itself in the log."""
+
+    def __init__(self) -> None:
+        self._newest: Any = None
+
+    def see(self, event: Any) -> None:
+        for value in event.summary.value:
+            if value.tag == schema.CAPTURE_TAG and value.HasField("tensor"):
+                try:
+                    data = tensor_data(value.tensor)
+                    self._newest = Capture.FromString(data) if isinstance(data, bytes) else None
+                except (FormatError, ValueError):
+                    continue
+
+    def troubles(self, directory: str) -> list[Trouble]:
+        if self._newest is None or not self._newest.dropped:
+            return []
+        lost, written = self._newest.dropped, self._newest.written
+        told = f"The recorder dropped {lost:,} records and wrote {written:,}: its disk was slower than the training."
+        return [Trouble("dropped-records", "warning", directory, told, "Log to a local disk.", count=int(lost))]
+
+
+def _not_searched(path: str, message: str) -> Trouble:
+    return Trouble("not-searched", "info", path, f"It was {message}.", "Name it as a log directory of its own.")
