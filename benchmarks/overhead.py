@@ -52,6 +52,10 @@ WAYS: dict[str, ways.Way] = {
 }
 ALONG = (BARE, AGAIN, DEFAULTS)
 """Measured over a whole run."""
+_SLOW = 20
+"""Times the bare step, from which a single step is a block."""
+_PATIENCE, _FEWEST_ROUNDS = 3, 3
+"""A way whose blocks are longer than so many of bare training takes part in the first rounds only, at least in three."""
 Times = dict[str, list[tuple[float, float]]]
 """Of each way, seconds per step of each round: on the wall clock, and processor time."""
 
@@ -166,15 +170,22 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
             _say(f"{told.name}: whole run, {done * effort.seconds:.0f} of {effort.run:.0f} s", passing=True)
             for way in chance.sample(list(along), len(along)):
                 along[way].append(turns.block(way, usual))
-        counts = {}
+        counts, rounds = {}, {}
         for way in times:
-            turns.block(way, 12)  # the first records read the model's structure as well
-            slow = max(1.0, turns.block(way, 3)[1] / single)
-            counts[way] = max(3, round(usual / slow))
+            slow = turns.block(way, 1)[1] / single
+            if slow < _SLOW:
+                turns.block(way, 12)  # the first records read the model's structure as well
+            slow = max(1.0, turns.block(way, 3 if slow < _SLOW else 1)[1] / single)
+            counts[way] = max(3 if slow < _SLOW else 1, round(usual / slow))
+            block = counts[way] * slow * single
+            rounds[way] = min(
+                effort.rounds, max(_FEWEST_ROUNDS, round(effort.rounds * _PATIENCE * effort.seconds / block))
+            )
         for done in range(effort.rounds):
             _say(f"{told.name}: round {done + 1} of {effort.rounds}", passing=True)
             gc.collect()
-            for way in chance.sample(list(times), len(times)):
+            taking_part = [way for way in times if done < rounds[way]]
+            for way in chance.sample(taking_part, len(taking_part)):
                 times[way].append(turns.block(way, counts[way]))
     except KeyboardInterrupt:
         raise StoppedError(told) from None
@@ -189,13 +200,15 @@ def _tell(told: Measured, along: Times, times: Times) -> None:
         told.bare_ms = 1000 * statistics.median(processor for _, processor in along[BARE])
         told.run_seconds = complete * statistics.median(wall for wall, _ in along[BARE])
         told.over_the_run = [_over_the_run(way, along, complete) for way in along if way != BARE]
-    complete = min(len(of_way) for of_way in times.values())
+    complete = len(times[BARE])
     if complete >= 2:
         told.bare_ms = 1000 * statistics.median(processor for _, processor in times[BARE])
-        told.results = [_of_rounds(way, times, complete) for way in times if way != BARE]
+        told.results = [_of_rounds(way, times) for way in times if way != BARE and len(times[way]) >= 2]
 
 
-def _of_rounds(way: str, times: Times, rounds: int) -> Result:
+def _of_rounds(way: str, times: Times) -> Result:
+    rounds = min(len(times[way]), len(times[BARE]))
+
     def added(clock: int) -> tuple[float, float, float]:
         pairs = zip(times[way][:rounds], times[BARE][:rounds], strict=True)
         low, middle, high = statistics.quantiles([own[clock] / bare[clock] - 1 for own, bare in pairs], n=4)
