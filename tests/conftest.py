@@ -11,6 +11,12 @@ from synthetic_logs import write_log
 from tb_nnhealth.rules.synthetic import Network
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered between inspections is remembered for one test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Callable[..., Path]:
     """``log(run=network, ...)`` writes networks as runs below one log directory and gives the directory."""

@@ -6,19 +6,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tb_nnhealth.cli import tuning
+from tb_nnhealth.cli import reading, tuning
 from tb_nnhealth.cli.errors import failed
-from tb_nnhealth.cli.reading import Inspected, inspect_runs
 from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.fleet.inspection import Inspected
 from tb_nnhealth.history import Problem
 from tb_nnhealth.plugin import page
+from tb_nnhealth.plugin.replies import saved_run
 from tb_nnhealth.report import baseline
 from tb_nnhealth.report import text as text_report
 from tb_nnhealth.report.formats import FORMATS
-from tb_nnhealth.report.tally import severest
 from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.files import FileSource
 
@@ -36,7 +37,9 @@ def add_parser(commands: Any) -> None:
         "and prints verdicts and findings, root causes first.",
         epilog="Exit status: 1 where --fail-on asks for it, 2 where nothing could be inspected, otherwise 0.",
     )
-    parser.add_argument("logdirs", nargs="+", metavar="LOGDIR", help="a log directory, or a single event file")
+    parser.add_argument(
+        "logdirs", nargs="+", metavar="LOGDIR", help="a log directory or event file; s3://, gs:// and the like too"
+    )
     parser.add_argument("--format", choices=[*FORMATS, HTML], default="text", help="default: text")
     parser.add_argument("--output", metavar="FILE", help="write there and not to standard output")
     parser.add_argument(
@@ -45,23 +48,12 @@ def add_parser(commands: Any) -> None:
         metavar="SEVERITY",
         help="exit with 1 on a finding at least this severe: %(choices)s",
     )
-    parser.add_argument(
-        "--jobs", type=_positive, metavar="N", help="processes that read and judge; default: as many as there are cores"
-    )
+    reading.add_arguments(parser)
     tuning.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of processes, 1 or more, found {text!r}")
-    return int(text)
-
-
 def run(args: argparse.Namespace) -> int:
-    remote = [logdir for logdir in args.logdirs if "://" in logdir]
-    if remote:
-        return failed(f"expected a local directory, found {remote[0]!r}; copy the event files first")
     source = FileSource(args.logdirs)
     try:
         judging = tuning.judging(args)
@@ -72,18 +64,19 @@ def run(args: argparse.Namespace) -> int:
     if not names:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in source.problems)
         return failed(f"no event files found below {', '.join(args.logdirs)}{told}")
-    saved_bytes = None
+    chosen = reading.choice(args).of(source.directories)
+    saved = None
     if args.format == HTML:
         try:
             page.check_built()
         except page.NotBuiltError as error:
             return failed(str(error))
-        saved_bytes = page.share(len(names))
-    inspected = inspect_runs(args.logdirs, names, args.jobs or os.cpu_count() or 1, judging, saved_bytes)
+        saved = partial(saved_run, limit=page.share(max(1, len(chosen))))
+    inspected = reading.read(args, chosen, judging, saved)
     problems = [*source.problems, *inspected.problems]
-    if not inspected.any_read:
+    if chosen and not inspected.any_read:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
-        return failed(f"nothing could be read of the {len(names)} run(s) below {', '.join(args.logdirs)}{told}")
+        return failed(f"nothing could be read of the {len(chosen)} run(s) below {', '.join(args.logdirs)}{told}")
     try:
         _write(_rendered(args, inspected, problems), args.output)
         if args.write_baseline:
@@ -93,14 +86,15 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return failed(f"cannot write {error.filename or 'standard output'}: {error.strerror or error}")
     fail_on = args.fail_on or judging.settings.fail_on
-    return FOUND if fail_on and severest(inspected.reports) >= SEVERITIES.index(fail_on) else 0
+    return FOUND if fail_on and inspected.reports.severest >= SEVERITIES.index(fail_on) else 0
 
 
 def _rendered(args: argparse.Namespace, inspected: Inspected, problems: Sequence[Problem]) -> str:
     reports = inspected.reports
     if args.format == HTML:
         logdir = os.path.basename(os.path.abspath(args.logdirs[0]))
-        return page.page(inspected.saved, logdir=logdir, problems=problems)
+        saved = [inspected.also[summary.run] for summary in reports.summaries]
+        return page.page(saved, logdir=logdir, problems=problems)
     if args.format == "text":
         return text_report.render(reports, problems, color=args.output is None and _in_colour())
     return FORMATS[args.format](reports, problems)

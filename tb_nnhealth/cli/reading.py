@@ -1,106 +1,112 @@
-"""Reading and judging many runs, in several processes where that pays."""
+"""How ``nnhealth inspect`` reads many runs: which of them, on how many processes or machines, with which index."""
 
 from __future__ import annotations
 
-import signal
+import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache
-from itertools import repeat
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from tb_nnhealth.cli.tuning import Judging
-from tb_nnhealth.history import Problem
-from tb_nnhealth.plugin.replies import SavedRun, saved_run
-from tb_nnhealth.report.baseline import without
-from tb_nnhealth.report.build import build
-from tb_nnhealth.rules.engine import judge
-from tb_nnhealth.source.files import FileSource
+from tb_nnhealth.events.walk import RunDirectory
+from tb_nnhealth.fleet import choose
+from tb_nnhealth.fleet.choose import Choice
+from tb_nnhealth.fleet.executors import workers
+from tb_nnhealth.fleet.index import Index, default_path
+from tb_nnhealth.fleet.inspection import Inspected, inspect_runs
+from tb_nnhealth.fleet.scan import Also, How, Scanned, Summary
 
-RUNS_PER_PROCESS = 4
-"""With fewer runs than this for each process, starting it costs more than it saves."""
-
-One = tuple[dict[str, Any] | None, list[Problem], bool, SavedRun | None]
-"""A run's report, its problems, whether anything of it was read, and what a saved report holds of it."""
-
-
-@dataclass
-class Inspected:
-    """Reports of the runs in the order asked for, and what could not be read of them."""
-
-    reports: list[dict[str, Any]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    any_read: bool = False
-    saved: list[SavedRun] = field(default_factory=list)
-    """For a saved report, where one was asked for."""
+VERDICTS = ("critical", "warning", "healthy", "no-data")
+_ORDERS: Mapping[str, Callable[[Summary], Any]] = {
+    "name": lambda summary: summary.run,
+    "severity": lambda summary: (VERDICTS.index(summary.verdict), -summary.severest, summary.run),
+    "recent": lambda summary: (-summary.last_wall, summary.run),
+}
 
 
-def inspect_runs(
-    paths: Sequence[str], names: Sequence[str], jobs: int, judging: Judging, saved_bytes: int | None = None
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("many runs", "which of them are read, and how (docs/fleet.md)")
+    group.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        type=_parsed(choose.checked),
+        help="runs whose name matches a glob, or /a regular expression/; may be repeated",
+    )
+    group.add_argument(
+        "--since",
+        metavar="WHEN",
+        type=_parsed(lambda text: choose.since(text, time.time())),
+        help="runs written to since: an age (90m, 24h, 7d) or a date (2026-03-01)",
+    )
+    group.add_argument(
+        "--verdict",
+        action="append",
+        choices=VERDICTS,
+        metavar="VERDICT",
+        help="show only runs of this verdict: %(choices)s; may be repeated",
+    )
+    group.add_argument("--sort", choices=tuple(_ORDERS), default="name", help="default: name")
+    group.add_argument(
+        "--jobs", type=_positive, metavar="N", help="processes that read and judge; default: by cores and runs"
+    )
+    group.add_argument(
+        "--index",
+        metavar="FILE",
+        type=Path,
+        help="where to remember what was found in files that have not changed since; default: in your cache directory",
+    )
+    group.add_argument("--no-index", action="store_true", help="remember nothing, read everything")
+
+
+def choice(args: argparse.Namespace) -> Choice:
+    return Choice(tuple(args.only), args.since)
+
+
+def read(
+    args: argparse.Namespace, directories: list[RunDirectory], judging: Judging, also: Also | None = None
 ) -> Inspected:
-    """Reports of the runs ``names`` below ``paths``. A run that fails is a problem and no report.
-
-    ``saved_bytes``: how much of each run a saved report may hold; None where none is wanted.
-    """
-    jobs = min(jobs, len(names) // RUNS_PER_PROCESS)
-    found = Inspected()
-    for report, problems, read, saved in _with_progress(
-        _each(tuple(paths), names, jobs, judging, saved_bytes), len(names)
-    ):
-        found.problems += problems
-        found.any_read |= read
-        if report is not None:
-            found.reports.append(report)
-        if saved is not None:
-            found.saved.append(saved)
-    return found
-
-
-def _each(
-    paths: tuple[str, ...], names: Sequence[str], jobs: int, judging: Judging, saved_bytes: int | None
-) -> Iterator[One]:
-    if jobs < 2:
-        source = _source(paths)
-        for name in names:
-            yield _inspect(source, name, judging, saved_bytes)
-        return
-    pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
+    """The reports that the arguments ask for, in their order; with ``also``, what that makes of each run as well."""
+    how = How(judging.tuning, judging.known, also)
+    index = None if args.no_index or also is not None else Index(args.index or default_path(), how)
     try:
-        yield from pool.map(_inspect_in_process, repeat(paths), names, repeat(judging), repeat(saved_bytes))
+        inspected = inspect_runs(
+            directories, how, partial(workers, jobs=args.jobs), index=index, progress=_with_progress
+        )
     finally:
-        pool.shutdown(cancel_futures=True)
+        if index is not None:
+            index.close()
+            for note in index.notes:
+                print(f"nnhealth: {note}", file=sys.stderr)
+    if args.verdict:
+        inspected.reports.keep(lambda summary: summary.verdict in args.verdict)
+    inspected.reports.arrange(_ORDERS[args.sort])
+    return inspected
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """``parse`` for argparse, which shows the message of no ValueError."""
+
+    def checked(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return checked
 
 
-def _inspect_in_process(paths: tuple[str, ...], name: str, judging: Judging, saved_bytes: int | None) -> One:
-    return _inspect(_source(paths), name, judging, saved_bytes)
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of processes, 1 or more, found {text!r}")
+    return int(text)
 
 
-@cache
-def _source(paths: tuple[str, ...]) -> FileSource:
-    source = FileSource(paths, runs_kept=1)
-    source.refresh()
-    return source
-
-
-def _inspect(source: FileSource, name: str, judging: Judging, saved_bytes: int | None) -> One:
-    try:
-        run = source.run(name)
-        judgement, known = without(judge(run, judging.tuning), name, judging.known)
-        report = build(run, judgement, known)
-        saved = None if saved_bytes is None else saved_run(run, report, saved_bytes)
-    except Exception as error:
-        return None, [Problem(name, f"could not be judged: {type(error).__name__}: {error}")], False, None
-    read = bool(run.watches or run.scalars) or not run.problems
-    return report, list(run.problems), read, saved
-
-
-def _with_progress(results: Iterable[One], total: int) -> Iterable[One]:
+def _with_progress(results: Iterable[Scanned], total: int) -> Iterable[Scanned]:
     """``results`` with a progress bar on a terminal, where rich is installed."""
     if total < 2 or not sys.stderr.isatty():
         return results
@@ -109,5 +115,5 @@ def _with_progress(results: Iterable[One], total: int) -> Iterable[One]:
         from rich.progress import track
     except ImportError:
         return results
-    shown: Iterable[One] = track(results, "Inspecting", total=total, console=Console(stderr=True), transient=True)
+    shown: Iterable[Scanned] = track(results, "Inspecting", total=total, console=Console(stderr=True), transient=True)
     return shown

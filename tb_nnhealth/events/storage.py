@@ -19,8 +19,30 @@ class Entry:
     link: bool
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """What tells one state of a file from another, without reading it.
+
+    ``version``: its entity tag, or the time of its last change and its number; "" where the storage tells nothing.
+    """
+
+    size: int
+    version: str
+    modified: float
+    """Seconds since 1970; 0 where the storage does not tell."""
+
+
 class Storage(Protocol):
     """A file system. All methods raise OSError for what is missing or may not be read."""
+
+    remote: bool
+    """Whether waiting for the storage may cost more than working on what it gave."""
+    shared: bool
+    """Whether other processes see the same."""
+
+    def renew(self, directory: str) -> None:
+        """What was learned of ``directory`` and all below it may be out of date."""
+        ...
 
     def entries(self, directory: str) -> list[Entry]:
         """What lies in ``directory``, in the order of names."""
@@ -28,6 +50,10 @@ class Storage(Protocol):
 
     def size(self, path: str) -> int:
         """Bytes in a file. Raises OSError for what is no regular file."""
+        ...
+
+    def stamp(self, path: str) -> Stamp:
+        """Of a file, as it was listed where the storage keeps listings."""
         ...
 
     def read_into(self, memory: memoryview, path: str, offset: int) -> int:
@@ -52,6 +78,12 @@ class Storage(Protocol):
 class LocalStorage:
     """The file system of this machine."""
 
+    remote = False
+    shared = True
+
+    def renew(self, directory: str) -> None:
+        """Nothing is kept."""
+
     def entries(self, directory: str) -> list[Entry]:
         with os.scandir(directory) as found:
             entries = [Entry(entry.name, _is_directory(entry), entry.is_symlink()) for entry in found]
@@ -59,6 +91,10 @@ class LocalStorage:
 
     def size(self, path: str) -> int:
         return _regular(path, os.stat(path)).st_size
+
+    def stamp(self, path: str) -> Stamp:
+        status = _regular(path, os.stat(path))
+        return Stamp(status.st_size, f"{status.st_mtime_ns}-{status.st_ino}", status.st_mtime)
 
     def read_into(self, memory: memoryview, path: str, offset: int) -> int:
         # A pipe in the place of a file would block open() for ever, hence O_NONBLOCK and a second look.

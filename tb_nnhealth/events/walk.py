@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from tb_nnhealth.events.storage import LOCAL, Entry, Storage
+from tb_nnhealth.events.storage import LOCAL, Entry, Stamp, Storage
 from tb_nnhealth.history import Problem
 
 DEPTH = 32
@@ -25,6 +25,11 @@ class RunDirectory:
     name: str
     path: str
     files: tuple[str, ...]
+    storage: Storage = LOCAL
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """Of the files. Raises OSError where one of them is gone, or no file."""
+        return tuple(self.storage.stamp(path) for path in self.files)
 
 
 @dataclass
@@ -45,6 +50,7 @@ def find_runs(logdir: str, storage: Storage = LOCAL, *, outside: bool = False) -
 
     Raises OSError where ``logdir`` itself cannot be listed; what fails below it becomes a Problem.
     """
+    storage.renew(logdir)
     storage.entries(logdir)
     walk = _Walk(storage, None if outside else storage.real(logdir))
     # Links wait until all that they may point to has been seen under its own name.
@@ -99,7 +105,7 @@ class _Walk:
             return []
         files = tuple(self._storage.join(path, e.name) for e in entries if not e.directory)
         if files:
-            self.runs.append(RunDirectory(name or ".", path, files))
+            self.runs.append(RunDirectory(name or ".", path, files, self._storage))
         inner = [e for e in entries if e.directory]
         if inner and depth >= DEPTH:
             self.problems.append(Problem(path, f"not searched below: {DEPTH} directories deep"))

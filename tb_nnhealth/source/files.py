@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from tb_nnhealth.events.storage import LOCAL, Storage
+from tb_nnhealth.events.storage import Storage
+from tb_nnhealth.events.storage_fsspec import storage_of
+from tb_nnhealth.events.storage_url import displayed
 from tb_nnhealth.events.walk import Found, RunDirectory, find_runs, is_event_file
 from tb_nnhealth.history import Problem, Run
 from tb_nnhealth.source.base import LogDirError
@@ -14,7 +17,7 @@ from tb_nnhealth.source.run_files import RunFiles
 
 
 class FileSource:
-    """The runs below ``paths``: log directories, or single event files.
+    """The runs below ``paths``: log directories, or single event files, of this machine or URLs that fsspec knows.
 
     A run is named by its directory relative to the log directory; where several log directories have one of that
     name, by their path as well. ``outside`` follows links that leave the log directory. Runs are read when they
@@ -27,10 +30,12 @@ class FileSource:
         *,
         outside: bool = False,
         runs_kept: int = 64,
-        storage: Storage = LOCAL,
+        storage: Storage | None = None,
     ) -> None:
+        """``storage``: where all of ``paths`` lie; None to tell it from each of them."""
         self._paths = list(dict.fromkeys(os.fspath(path) for path in paths))
-        self._outside, self._runs_kept, self._storage = outside, runs_kept, storage
+        self._outside, self._runs_kept = outside, runs_kept
+        self._places = {} if storage is None else {path: (storage, path) for path in self._paths}
         self._found: dict[str, RunDirectory] = {}
         self._read: OrderedDict[str, RunFiles] = OrderedDict()
         self._problems: list[Problem] = []
@@ -42,6 +47,11 @@ class FileSource:
 
     def runs(self) -> list[str]:
         return list(self._found)
+
+    @property
+    def directories(self) -> Mapping[str, RunDirectory]:
+        """The runs by name: where each of them lies."""
+        return self._found
 
     def refresh(self) -> None:
         """Looks for new runs and files.
@@ -55,7 +65,9 @@ class FileSource:
             try:
                 below = self._find(path)
             except OSError as error:
-                unreadable.append(Problem(path, f"cannot be read as a log directory: {error.strerror or error}"))
+                unreadable.append(
+                    Problem(displayed(path), f"cannot be read as a log directory: {error.strerror or error}")
+                )
                 continue
             self._problems += below.problems
             found += [(path, run) for run in below.runs]
@@ -69,7 +81,7 @@ class FileSource:
 
     def run(self, name: str) -> Run:
         directory = self._found[name]
-        files = self._read.pop(directory.path, None) or RunFiles(name, self._storage)
+        files = self._read.pop(directory.path, None) or RunFiles(name, directory.storage)
         self._read[directory.path] = files
         while len(self._read) > self._runs_kept:
             self._read.popitem(last=False)
@@ -77,23 +89,28 @@ class FileSource:
         return files.refresh(directory.files)
 
     def _find(self, path: str) -> Found:
+        if path not in self._places:
+            self._places[path] = storage_of(path)
+        storage, path = self._places[path]
         if is_event_file(os.path.basename(path)):
+            storage.renew(path)
             try:
-                self._storage.size(path)
+                storage.size(path)
             except OSError:
                 pass  # a directory of that name, or nothing: listing it says which
             else:
-                return Found([RunDirectory(".", path, (path,))])
-        return find_runs(path, self._storage, outside=self._outside)
+                return Found([RunDirectory(".", path, (path,), storage)])
+        return find_runs(path, storage, outside=self._outside)
 
     def _named(self, found: Sequence[tuple[str, RunDirectory]]) -> dict[str, RunDirectory]:
         """The runs by a name that only one of them has, sorted; a directory found twice is one run."""
-        directories = {self._storage.real(run.path): (path, run) for path, run in reversed(found)}
+        directories = {run.storage.real(run.path): (path, run) for path, run in reversed(found)}
         shared = Counter(run.name for _, run in directories.values())
         named = {}
         for path, run in directories.values():
-            if shared[run.name] == 1:
-                named[run.name] = run
-            else:
-                named[path if run.name == "." else f"{path.rstrip('/')}/{run.name}"] = run
+            name = run.name
+            if shared[name] > 1:
+                path = displayed(path).rstrip("/")
+                name = path if name == "." else f"{path}/{name}"
+            named[name] = replace(run, name=name)
         return dict(sorted(named.items()))

@@ -12,15 +12,10 @@ import pytest
 from synthetic_logs import write_log, write_scalars
 
 from tb_nnhealth import __version__, schema
-from tb_nnhealth.cli import inspect
+from tb_nnhealth.cli import inspect, reading
 from tb_nnhealth.cli.main import main
-from tb_nnhealth.cli.reading import inspect_runs
-from tb_nnhealth.cli.tuning import Judging
-from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.settings import Settings
 
-AS_RECORDED = Judging(Settings(), Tuning(), ())
 NNHEALTH = [sys.executable, "-m", "tb_nnhealth.cli.main"]
 
 
@@ -113,10 +108,6 @@ def test_a_directory_without_event_files(tmp_path: Path, capsys: pytest.CaptureF
     assert "no event files found below" in failure(capsys, str(tmp_path))
 
 
-def test_a_url_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "expected a local directory, found 's3://bucket/runs'" in failure(capsys, "s3://bucket/runs")
-
-
 def test_a_file_that_cannot_be_written(
     log: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,29 +147,6 @@ def test_one_directory_of_two_does_not_exist(log: Callable[..., Path], capsys: p
     found = json.loads(capsys.readouterr().out)
     assert len(found["runs"]) == 1
     assert found["problems"][0]["path"] == "/no/such/place"
-
-
-def test_several_processes_find_what_one_does(log: Callable[..., Path]) -> None:
-    logdir = str(log(**{f"run{i}": (ill if i % 3 else healthy)() for i in range(9)}))
-    names = [f"run{i}" for i in range(9)]
-    one, two = inspect_runs([logdir], names, 1, AS_RECORDED), inspect_runs([logdir], names, 2, AS_RECORDED)
-    assert two == one
-    assert [report["run"] for report in two.reports] == names
-
-
-def test_a_run_that_cannot_be_judged_spoils_no_other(log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from tb_nnhealth.cli import reading
-
-    def fragile(run, judgement, known, build=reading.build):  # type: ignore[no-untyped-def]
-        if run.name == "bad":
-            raise RuntimeError("boom")
-        return build(run, judgement, known)
-
-    monkeypatch.setattr(reading, "build", fragile)
-    found = inspect_runs([str(log(good=healthy(), bad=healthy()))], ["bad", "good"], 1, AS_RECORDED)
-    assert [report["run"] for report in found.reports] == ["good"]
-    assert found.problems[0].path == "bad"
-    assert "boom" in found.problems[0].message
 
 
 def test_names_from_a_log_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,9 +219,9 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(log: Callable[..., Pat
 def test_an_interrupt_ends_quietly(
     log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspect, "inspect_runs", interrupted)
+    monkeypatch.setattr(reading, "inspect_runs", interrupted)
     assert main(["inspect", str(log(good=Network(steps=3)))]) == 130
     assert capsys.readouterr().err == "nnhealth: interrupted\n"
