@@ -201,6 +201,8 @@ export interface HeatmapResponse {
   neutral?: [layer: number, first: number, last: number][];
   /** Index of the layer, first and last step. */
   non_finite: [layer: number, first: number, last: number][];
+  /** Set by the tab: values are ratios to those of this run. */
+  relativeTo?: string;
 }
 
 export interface EvidenceResponse {

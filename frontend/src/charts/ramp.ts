@@ -1,6 +1,6 @@
 /** Colours of the heatmap: a value's distance from the healthy band, and the ramps it is looked up in. */
 
-export type StatisticScale = "log" | "share" | "symlog" | "relative";
+export type StatisticScale = "log" | "share" | "symlog" | "relative" | "ratio";
 export type Band = readonly [number, number];
 
 /** Colours 0xAABBGGRR, as a Uint32Array over ImageData wants them on little-endian machines. */
@@ -105,7 +105,7 @@ export function makeJudge(scale: StatisticScale, band: Band): Judge {
   return twoSided(scale, band, ends, (v) => (v > 0 ? Math.log10(v) : Number.isNaN(v) ? Number.NaN : ZERO_DECADE));
 }
 
-function twoSided(scale: StatisticScale, band: Band, ends: Band, place: (v: number) => number): Judge {
+export function twoSided(scale: StatisticScale, band: Band, ends: Band, place: (v: number) => number): Judge {
   const [low, high] = [place(band[0]), place(band[1])];
   const below = low - place(ends[0]) || 1;
   const above = place(ends[1]) - high || 1;
@@ -153,8 +153,9 @@ export function colourOf(ramp: Ramp, distance: number): number {
 export function describe(judge: Judge, value: number): string {
   const distance = judge.distance(value);
   if (Number.isNaN(distance)) return "no record";
-  if (distance === 0) return "healthy";
+  if (distance === 0) return judge.scale === "ratio" ? "about the same" : "healthy";
   const [low, high] = judge.band;
+  if (judge.scale === "ratio") return distance > 0 ? `${times(value)} as much` : `1/${times(1 / value)} as much`;
   if (judge.scale === "share") {
     return high > 0 ? `too large, healthy is up to ${percent(high)}` : "too large, healthy is none";
   }

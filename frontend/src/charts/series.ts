@@ -2,6 +2,7 @@
 
 import type { Band, Direction, Scale as Kind } from "../api/types";
 import type { Palette } from "../lib/palette";
+import type { Overlay } from "./compared";
 import * as paint from "./paint";
 import { type Range, robustRange } from "./range";
 import { formatTick, makeScale, type Scale, type ScaleKind } from "./scale";
@@ -17,6 +18,8 @@ export interface JudgedSeries {
   direction: Direction | null;
   /** Spans of steps known not to be finite where the series has no points at all. */
   nonFinite?: readonly (readonly [number, number])[];
+  /** The same of other runs. */
+  overlays?: readonly Overlay[];
   others?: { median: Float32Array; low: Float32Array; high: Float32Array } | null;
 }
 
@@ -40,6 +43,11 @@ export function judgedAxis(
   const values = series.values.filter(inside);
   if (!values.some(Number.isFinite)) return null;
   const context = series.others ? [...series.others.median.filter(inside)] : [];
+  for (const { steps, values: more } of series.overlays ?? []) {
+    more.forEach((value, i) => {
+      if ((steps[i] as number) >= shown[0] && (steps[i] as number) <= shown[1]) context.push(value);
+    });
+  }
   const marks = [series.limit, ...(series.healthy ?? [])].filter((value) => value !== null);
   const range = robustRange(kind, [...values, ...context], { include: marks });
   if (!range) return null;
@@ -78,6 +86,10 @@ export function paintJudged(
       paint.drawLine(context, x, y, steps, others.median, { colour: colours.context, width: 1.2 });
     }
     if (low && high) paint.drawArea(context, x, y, steps, low, high, colours.noise);
+  });
+  paint.clipTo(context, clip, () => {
+    for (const { colour, steps: at, values: more } of series.overlays ?? [])
+      paint.drawLine(context, x, y, at, more, { colour: colour(colours), width: 1.4 });
   });
   line(clip, { colour: colours.strong, width: 1.6 });
   if (limit !== null) {

@@ -3,8 +3,21 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { HeatmapResponse, ScalarChart, ScalarsResponse } from "../api/types";
 import { fetched, type Resource } from "../state/resources";
-import { cursor, model, range, run, runReport, type StepRange, statistic, tags, ticked } from "../state/store";
+import {
+  cursor,
+  model,
+  otherRun,
+  others,
+  range,
+  ratioShown,
+  run,
+  runReport,
+  type StepRange,
+  statistic,
+  tags,
+} from "../state/store";
 import { type Columns, makeColumns } from "./columns";
+import { relative } from "./ratio";
 import { makeScale, type Scale } from "./scale";
 
 /** Room for names to the left of every plot and for values to its right. */
@@ -29,11 +42,29 @@ function held<T>(read: () => Resource<T>): ReadonlySignal<Resource<T>> {
   });
 }
 
-export const heatmap: ReadonlySignal<Resource<HeatmapResponse>> = held(() => {
-  if (run.value === null || !model.value.data || plotWidth.value === 0) return IDLE;
+const heatmapParameters = () => {
   const [from, to] = range.value ?? [null, null];
-  const parameters = { run: run.value, statistic: statistic.value, from, to, columns: columnsWanted.value };
-  return fetched("heatmap", parameters, { lane: "heatmap" }).value;
+  return { statistic: statistic.value, from, to, columns: columnsWanted.value };
+};
+
+const ownHeatmap: ReadonlySignal<Resource<HeatmapResponse>> = held(() => {
+  if (run.value === null || !model.value.data || plotWidth.value === 0) return IDLE;
+  return fetched("heatmap", { run: run.value, ...heatmapParameters() }, { lane: "heatmap" }).value;
+});
+
+const otherHeatmap = computed<Resource<HeatmapResponse>>(() =>
+  !ratioShown.value || otherRun.value === null || !ownHeatmap.value.data
+    ? IDLE
+    : fetched("heatmap", { run: otherRun.value, ...heatmapParameters() }, { lane: "other heatmap" }).value,
+);
+
+/** Of the run in focus, or where two are compared relative to the other. */
+export const heatmap: ReadonlySignal<Resource<HeatmapResponse>> = computed(() => {
+  const [own, other] = [ownHeatmap.value, otherHeatmap.value];
+  const name = otherRun.value;
+  if (!own.data || !other.data || name === null || own.data.statistic !== other.data.statistic) return own;
+  const scale = model.value.data?.statistics.find(({ id }) => id === own.data?.statistic)?.scale ?? "log";
+  return { ...own, data: relative(own.data, other.data, name, scale) };
 });
 
 const SCALAR_POINTS = 500;
@@ -54,20 +85,17 @@ export const pickedScalars: ReadonlySignal<Resource<ScalarsResponse>> = held(() 
 );
 
 /** More runs than this in one chart could not be told apart. */
-const COMPARED = 4;
+export const COMPARED = 4;
 
 /** The same charts of the other ticked runs. */
 export const comparedScalars = computed<{ run: string; charts: ScalarChart[] }[]>(() =>
-  [...ticked.value]
-    .filter((name) => name !== run.value)
-    .slice(0, COMPARED)
-    .flatMap((name) => {
-      const answers = (tags.value.length > 0 ? [[], tags.value] : [[]]).map(
-        (picked) => fetched("scalars", { ...scalarParameters(picked), run: name }).value.data,
-      );
-      const charts = answers.flatMap((answer) => answer?.charts ?? []);
-      return charts.length > 0 ? [{ run: name, charts }] : [];
-    }),
+  others.value.slice(0, COMPARED).flatMap((name) => {
+    const answers = (tags.value.length > 0 ? [[], tags.value] : [[]]).map(
+      (picked) => fetched("scalars", { ...scalarParameters(picked), run: name }).value.data,
+    );
+    const charts = answers.flatMap((answer) => answer?.charts ?? []);
+    return charts.length > 0 ? [{ run: name, charts }] : [];
+  }),
 );
 
 const NO_COLUMNS = makeColumns([]);

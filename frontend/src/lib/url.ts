@@ -12,6 +12,8 @@ export interface Place {
   layer: string | null;
   ticked: readonly string[];
   tags: readonly string[];
+  /** False where two runs are compared and yet only one is to be seen in the heatmap. */
+  ratio: boolean;
   trial: { rule: string; option: string; value: number } | null;
   folds: readonly (readonly [group: string, open: boolean])[];
   filter: string;
@@ -26,6 +28,7 @@ export const NOWHERE: Place = {
   layer: null,
   ticked: [],
   tags: [],
+  ratio: true,
   trial: null,
   folds: [],
   filter: "",
@@ -53,6 +56,7 @@ export function formatHash(place: Place): string {
     ["layer", place.layer],
     ["ticked", list(place.ticked) || null],
     ["tags", list(place.tags) || null],
+    ["ratio", place.ratio ? null : "off"],
     ["try", place.trial && `${place.trial.rule}:${place.trial.option}:${place.trial.value}`],
     ["folds", list(place.folds.map(([group, open]) => `${open ? "+" : "-"}${group}`)) || null],
     ["filter", place.filter || null],
@@ -84,6 +88,7 @@ export function parseHash(hash: string): Place | null {
     layer: values.get("layer") ?? null, // "" is the model itself
     ticked: unlist(text("ticked") ?? ""),
     tags: unlist(text("tags") ?? ""),
+    ratio: text("ratio") !== "off",
     trial: rule && option && Number.isFinite(Number(value)) ? { rule, option, value: Number(value) } : null,
     folds: unlist(text("folds") ?? "").map((item) => [item.slice(1), item.startsWith("+")] as const),
     filter: text("filter") ?? "",

@@ -13,6 +13,7 @@ import {
   folds,
   layer,
   range,
+  ratioShown,
   run,
   scalarsAnyway,
   settled,
@@ -40,6 +41,7 @@ export function here(): Place {
     ticked: [...ticked.value],
     tags: tags.value,
     trial: trial.value,
+    ratio: ratioShown.value,
     folds: [...folds.value],
     filter: filter.value,
     sort: sort.value,
@@ -56,6 +58,7 @@ export function go(place: Place): void {
     ticked.value = new Set(place.ticked);
     tags.value = place.tags;
     trial.value = place.trial;
+    ratioShown.value = place.ratio;
     folds.value = new Map(place.folds);
     filter.value = place.filter;
     sort.value = RUN_SORTS.find((item) => item === place.sort) ?? ("severity" satisfies RunSort);

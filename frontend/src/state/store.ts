@@ -42,6 +42,8 @@ export const settled = signal(false);
 export const helpOpen = signal(false);
 /** A limit tried: one option of one rule at another value. */
 export const trial = signal<Trial | null>(null);
+/** Whether the heatmap of two compared runs shows their ratio, or the one in focus alone. */
+export const ratioShown = signal(true);
 /** Tags of scalars the user picked, beside the standard charts. */
 export const tags = signal<readonly string[]>([]);
 /** Groups of layers opened (true) or closed (false) by hand, by module path. */
@@ -93,8 +95,11 @@ export const runReport = computed<RunReport | null>(() => {
   const loaded = report.value.data?.run;
   return loaded && loaded.run === run.value ? loaded : null;
 });
-/** Whether runs other than the one in focus are ticked. */
-export const comparing = computed(() => [...ticked.value].some((name) => name !== run.value));
+/** Ticked runs other than the one in focus. */
+export const others = computed(() => [...ticked.value].filter((name) => name !== run.value));
+export const comparing = computed(() => others.value.length > 0);
+/** The other one of two runs compared. */
+export const otherRun = computed(() => (others.value.length === 1 ? (others.value[0] ?? null) : null));
 export const findings = computed<readonly Finding[]>(() => runReport.value?.findings ?? []);
 
 /** Findings as trees, symptoms beneath their cause. */

@@ -5,7 +5,7 @@ import { place } from "../lib/findings";
 import { step } from "../lib/format";
 import { toggleTick } from "../state/actions";
 import { fetched } from "../state/resources";
-import { keyOf, runReport, ticked } from "../state/store";
+import { comparing, keyOf, others, runReport } from "../state/store";
 import { Icon, SeverityIcon } from "./Icons";
 
 const MOST = 6;
@@ -14,7 +14,7 @@ export interface Comparison {
   finding: Finding;
   /** The finding in each run, null where the run has none such. */
   found: (Finding | null)[];
-  kind: "common" | "only here" | "not here" | "some";
+  kind: "common" | "new" | "gone" | "some";
 }
 
 /** Findings of several runs side by side; the first report is the one in focus. */
@@ -31,7 +31,7 @@ export function compare(reports: readonly RunReport[]): Comparison[] {
     const finding = found.find((item) => item !== null);
     if (!finding) return [];
     const count = found.filter(Boolean).length;
-    const kind = count === found.length ? "common" : !found[0] ? "not here" : count === 1 ? "only here" : "some";
+    const kind = count === found.length ? "common" : !found[0] ? "gone" : count === 1 ? "new" : "some";
     return [{ finding, found, kind } satisfies Comparison];
   });
 }
@@ -39,9 +39,10 @@ export function compare(reports: readonly RunReport[]): Comparison[] {
 export function Compare() {
   const focus = runReport.value;
   if (!focus) return null;
-  const others = [...ticked.value].filter((name) => name !== focus.run);
-  if (!others.length) return null;
-  const answers = others.slice(0, MOST - 1).map((name) => ({ name, answer: fetched("report", { run: name }).value }));
+  if (!comparing.value) return null;
+  const answers = others.value
+    .slice(0, MOST - 1)
+    .map((name) => ({ name, answer: fetched("report", { run: name }).value }));
   const reports = [focus, ...answers.flatMap(({ answer }) => (answer.data ? [answer.data.run] : []))];
   const rows = compare(reports);
   return (
@@ -49,8 +50,8 @@ export function Compare() {
       <header>
         <h2>Compared</h2>
         <span class="secondary">
-          findings by run, with the step each began at
-          {others.length >= MOST && `; the first ${MOST} of ${others.length + 1} runs`}
+          findings by run, with the step each began at; new: in {focus.run} alone
+          {others.value.length >= MOST && `; the first ${MOST} of ${others.value.length + 1} runs`}
         </span>
       </header>
       <div class="compare-body">

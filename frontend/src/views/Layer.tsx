@@ -1,11 +1,15 @@
 /** The page of one layer: what it is, its series with their healthy bands, its distributions over steps. */
 
+import type { LayerResponse } from "../api/types";
+import { COMPARED_COLOURS, type Overlay } from "../charts/compared";
 import { displayName } from "../charts/fold";
 import { formatStep } from "../charts/paint";
+import { COMPARED } from "../charts/stepRange";
 import { SEVERITY_WORDS } from "../lib/findings";
+import { palette } from "../lib/palette";
 import { moveLayer } from "../state/actions";
 import { fetched } from "../state/resources";
-import { findings, layer, model, run } from "../state/store";
+import { findings, layer, model, others, run, theme } from "../state/store";
 import { SeverityIcon } from "./Icons";
 import { LayerFacts } from "./LayerFacts";
 import { LayerPanel } from "./LayerPanel";
@@ -16,6 +20,10 @@ export function Layer() {
   const name = layer.value;
   if (run.value === null || name === null) return null;
   const { data, error } = fetched("layer", { run: run.value, layer: name, points: POINTS }, { lane: "layer" }).value;
+  const compared = others.value.slice(0, COMPARED).map((other) => ({
+    run: other,
+    data: fetched("layer", { run: other, layer: name, points: POINTS }).value.data,
+  }));
   return (
     <>
       <section class="card layer-head" aria-label={`Layer ${name}`}>
@@ -25,17 +33,47 @@ export function Layer() {
           <Findings name={name} />
         </div>
         {data && <LayerFacts data={data} />}
+        {compared.length > 0 && <Compared runs={compared} />}
       </section>
       {data && data.panels.length > 0 && (
         <section class="card layer-panels" aria-label="Series and distributions">
           {data.panels.map((panel) => (
-            <LayerPanel key={panel.id} panel={panel} layer={name} />
+            <LayerPanel key={panel.id} panel={panel} layer={name} overlays={overlaid(compared, panel.id)} />
           ))}
         </section>
       )}
       {data && data.panels.length === 0 && <p class="card chart-note">Nothing was recorded of this layer.</p>}
       {!data && <p class="card chart-note">{error ?? "Reading the layer's records"}</p>}
     </>
+  );
+}
+
+interface ComparedRun {
+  run: string;
+  data: LayerResponse | null;
+}
+
+/** The panel's series in the other runs, as far as they have this layer. */
+function overlaid(compared: readonly ComparedRun[], id: string): Overlay[] {
+  return compared.flatMap(({ run: other, data }, i) => {
+    const panel = data?.panels.find((item) => item.id === id);
+    const colour = COMPARED_COLOURS[i];
+    return panel && colour ? [{ run: other, colour, steps: panel.steps, values: panel.values }] : [];
+  });
+}
+
+function Compared({ runs }: { runs: readonly ComparedRun[] }) {
+  const colours = palette(theme.value);
+  return (
+    <ul class="layer-compared" aria-label="Compared with">
+      {[{ run: run.value, data: true }, ...runs].map(({ run: name, data }, i) => (
+        <li key={name}>
+          <i style={{ background: i === 0 ? colours.strong : COMPARED_COLOURS[i - 1]?.(colours) }} />
+          {name}
+          {!data && <span class="secondary"> has no such layer</span>}
+        </li>
+      ))}
+    </ul>
   );
 }
 

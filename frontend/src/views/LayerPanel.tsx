@@ -6,6 +6,7 @@ import type { LayerPanel as Panel } from "../api/types";
 import { ChartMenu } from "../charts/ChartMenu";
 import { useCanvas } from "../charts/canvas";
 import { upperBound } from "../charts/columns";
+import type { Overlay } from "../charts/compared";
 import { nonFiniteSteps } from "../charts/distribution";
 import { formatStep } from "../charts/paint";
 import { StepSurface } from "../charts/StepSurface";
@@ -19,13 +20,13 @@ import { Badge } from "./Icons";
 import { LayerColourBar, LayerReadout } from "./LayerDistribution";
 import { LAYOUT, paintPanel } from "./LayerPaint";
 
-export function LayerPanel({ panel, layer }: { panel: Panel; layer: string }) {
+export function LayerPanel({ panel, layer, overlays }: { panel: Panel; layer: string; overlays: readonly Overlay[] }) {
   const [plot, width] = useWidth<HTMLDivElement>();
   const hovered = useSignal(false);
   const first = panel.steps[0] ?? 0;
   const last = panel.steps[panel.steps.length - 1] ?? first;
   const steps = shown.value ?? [first, Math.max(first + 1, last)];
-  const axes = judgedAxis(panel, steps, LAYOUT.seriesTop, LAYOUT.seriesBottom);
+  const axes = judgedAxis({ ...panel, overlays }, steps, LAYOUT.seriesTop, LAYOUT.seriesBottom);
   const x = makeScale("linear", steps, [LAYOUT.left, Math.max(LAYOUT.left + 1, width.value - LAYOUT.right)]);
   const marks = findings.value
     .map((finding, index) => ({ finding, index }))
@@ -36,7 +37,7 @@ export function LayerPanel({ panel, layer }: { panel: Panel; layer: string }) {
   const gaps = panel.distribution ? nonFiniteSteps(panel.distribution).all : [];
   const canvas = useCanvas((context, wide, _, ratio) => {
     const scale = makeScale("linear", steps, [LAYOUT.left, wide - LAYOUT.right]);
-    paintPanel(context, wide, scale, axes, { ...panel, nonFinite: gaps }, illFor, ratio);
+    paintPanel(context, wide, scale, axes, { ...panel, overlays, nonFinite: gaps }, illFor, ratio);
   });
   const height = panel.distribution ? LAYOUT.height : LAYOUT.seriesBottom + LAYOUT.axis;
   return (

@@ -2,7 +2,7 @@
 
 import { formatStep } from "../charts/paint";
 import { columns, heatmap, shown } from "../charts/stepRange";
-import { chosenStatistic, model, range, statistic } from "../state/store";
+import { chosenStatistic, model, otherRun, range, ratioShown, statistic } from "../state/store";
 import { LayersHeatmap } from "./LayersHeatmap";
 import { LayersLegend } from "./LayersLegend";
 import { names } from "./LayersModel";
@@ -16,6 +16,7 @@ export function Layers() {
       <header class="layers-head">
         <h2>Layers × steps</h2>
         <StatisticSelect />
+        <RatioSelect />
         <Subtitle />
         <LayersLegend />
       </header>
@@ -40,6 +41,24 @@ function StatisticSelect() {
           {title}
         </option>
       ))}
+    </select>
+  );
+}
+
+/** Where two runs are compared: their ratio, or the one in focus alone. */
+function RatioSelect() {
+  if (otherRun.value === null) return null;
+  return (
+    <select
+      class="layers-select"
+      aria-label="Runs shown"
+      value={ratioShown.value ? "ratio" : "own"}
+      onChange={(event) => {
+        ratioShown.value = event.currentTarget.value === "ratio";
+      }}
+    >
+      <option value="ratio">log2 ratio to {otherRun.value}</option>
+      <option value="own">this run alone</option>
     </select>
   );
 }

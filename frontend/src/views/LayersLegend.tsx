@@ -4,6 +4,7 @@ import { useCanvas } from "../charts/canvas";
 import { denseHatch, hatch } from "../charts/paint";
 import { colourOf, cssColour, type Judge } from "../charts/ramp";
 import { rampsOf } from "../charts/ramps";
+import { ratioJudge } from "../charts/ratio";
 import { makeScale, type Scale, type ScaleKind, tickLabels } from "../charts/scale";
 import { palette } from "../lib/palette";
 import { fetchedEvidence } from "../state/resources";
@@ -13,10 +14,13 @@ import { judge, shownStatistic } from "./LayersModel";
 const WIDTH = 280;
 const HEIGHT = 9;
 
+const RATIOS = [1 / 32, 1 / 8, 1 / 2, 2, 8, 32];
+const RATIO_LABELS = ["1/32", "1/8", "1/2", "2", "8", "32"];
+
 /** The axis of the legend: from the end of one arm to the end of the other. */
 function legendScale(judging: Judge): Scale {
   const [low, high] = judging.ends;
-  const kind: ScaleKind = judging.scale === "relative" ? "log" : judging.scale;
+  const kind: ScaleKind = judging.scale === "relative" || judging.scale === "ratio" ? "log" : judging.scale;
   const unit = Math.max(Math.abs(judging.band[0]), Math.abs(judging.band[1])) || 1;
   if (kind === "share" && judging.band[1] === 0) return makeScale("log", [1e-6, 1], [0, WIDTH]);
   return makeScale(kind, [low ?? 0, high], [0, WIDTH], { linear: unit });
@@ -24,7 +28,12 @@ function legendScale(judging: Judge): Scale {
 
 /** Where the chosen finding's limit stands on the scale, if it is one on this statistic. */
 function limitAt(scale: Scale): number | null {
-  if (run.value === null || currentFinding.value?.statistic_id !== shownStatistic.value?.id) return null;
+  if (
+    run.value === null ||
+    judge.value === ratioJudge ||
+    currentFinding.value?.statistic_id !== shownStatistic.value?.id
+  )
+    return null;
   const limit = fetchedEvidence(run.value, finding.value).value.data?.limit ?? null;
   const at = limit === null ? -1 : scale.at(limit);
   return at >= 0 && at <= WIDTH ? at : null;
@@ -35,19 +44,20 @@ export function LayersLegend() {
   if (!judging) return null;
   const scale = legendScale(judging);
   const [low, high] = judging.band.map((value) => Math.min(WIDTH, Math.max(0, scale.at(value)))) as [number, number];
-  const ticks = scale.ticks(scale.kind === "symlog" ? 5 : 8);
-  const labels = tickLabels(scale, ticks);
+  const isRatio = judging === ratioJudge;
+  const ticks = isRatio ? RATIOS : scale.ticks(scale.kind === "symlog" ? 5 : 8);
+  const labels = isRatio ? RATIO_LABELS : tickLabels(scale, ticks);
   const limit = limitAt(scale);
   const signed = judging.scale === "symlog";
   return (
     <div class="legend" role="img" aria-label={describeLegend(judging)}>
       <div class="legend-scale" style={{ width: WIDTH }}>
         <div class="legend-words">
-          <span>{judging.ends[0] === null ? "" : signed ? "far below zero" : "too small"}</span>
+          <span>{isRatio ? "smaller" : judging.ends[0] === null ? "" : signed ? "far below zero" : "too small"}</span>
           <span class="legend-healthy" style={{ left: Math.min(WIDTH - 30, Math.max(22, (low + high) / 2)) }}>
-            healthy
+            {isRatio ? "alike" : "healthy"}
           </span>
-          <span>{signed ? "far above" : "too large"}</span>
+          <span>{isRatio ? "larger" : signed ? "far above" : "too large"}</span>
         </div>
         <LegendBar judging={judging} scale={scale} />
         {judging.ends[0] !== null && <i class="legend-edge" style={{ left: low - 1 }} />}

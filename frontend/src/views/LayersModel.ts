@@ -7,6 +7,7 @@ import { type Block, layersUnder, layOut, makeTree, type Row } from "../charts/f
 import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
 import type { Mark } from "../charts/marks";
 import { type Judge, makeJudge } from "../charts/ramp";
+import { ratioJudge } from "../charts/ratio";
 import { columns, heatmap } from "../charts/stepRange";
 import { currentFinding, findings, folds, model } from "../state/store";
 
@@ -25,6 +26,7 @@ export const shownStatistic = computed<StatisticInfo | null>(() => {
 export const judge = computed<Judge | null>(() => {
   const statistic = shownStatistic.value;
   if (!statistic) return null;
+  if (heatmap.value.data?.relativeTo !== undefined) return ratioJudge;
   const scale = statistic.scale === "linear" ? "symlog" : statistic.scale;
   return makeJudge(scale, heatmap.value.data?.healthy ?? statistic.healthy ?? [0, 0]);
 });

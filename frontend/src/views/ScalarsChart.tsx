@@ -5,6 +5,7 @@ import { useMemo } from "preact/hooks";
 import type { ScalarChart, ScalarSeries } from "../api/types";
 import { useCanvas } from "../charts/canvas";
 import { upperBound } from "../charts/columns";
+import { COMPARED_COLOURS } from "../charts/compared";
 import * as paint from "../charts/paint";
 import { type Range, robustRange } from "../charts/range";
 import { formatTick, makeScale, type Scale } from "../charts/scale";
@@ -39,13 +40,6 @@ interface Compared {
   series: ScalarSeries;
   colour: (colours: Palette) => string;
 }
-
-const COMPARED_COLOURS: ((colours: Palette) => string)[] = [
-  (colours) => colours.accent,
-  (colours) => colours.link,
-  (colours) => colours.healthyFill,
-  (colours) => colours.warningBar,
-];
 
 function comparedIn(chart: ScalarChart): Compared[] {
   return comparedScalars.value.flatMap(({ run, charts }, i) => {

@@ -13,6 +13,7 @@ const PLACE: Place = {
     ["blocks.3", true],
     ["embed", false],
   ],
+  ratio: false,
   trial: { rule: "dead-units", option: "share", value: 1e-3 },
   filter: "^gpt.*(lr|wd)",
   sort: "name",

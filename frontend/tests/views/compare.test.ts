@@ -9,12 +9,12 @@ const having = (...rules: string[]): RunReport => ({
   findings: run.findings.filter(({ rule }) => rules.includes(rule)),
 });
 
-it("tells findings that are common, only here, and elsewhere", () => {
+it("tells findings that are common, new here, and gone", () => {
   const rows = compare([having("dead-units", "non-finite"), having("dead-units", "initial-loss-off")]);
   expect(rows.map((row) => [row.finding.rule, row.kind])).toEqual([
-    ["non-finite", "only here"],
+    ["non-finite", "new"],
     ["dead-units", "common"],
-    ["initial-loss-off", "not here"],
+    ["initial-loss-off", "gone"],
   ]);
 });
 
