@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from tb_nnhealth.cli import reading, tuning
+from tb_nnhealth.cli import output, reading, tuning
 from tb_nnhealth.cli.errors import failed
-from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.fleet.cluster import ClusterError
 from tb_nnhealth.fleet.inspection import Inspected
 from tb_nnhealth.history import Problem
 from tb_nnhealth.plugin import page
 from tb_nnhealth.plugin.replies import saved_run
 from tb_nnhealth.report import baseline
-from tb_nnhealth.report import text as text_report
-from tb_nnhealth.report.formats import FORMATS
 from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.files import FileSource
 
 HTML = "html"
 """The one format that is made of the runs themselves, not of their reports alone."""
-FOUND = 1
-"""Exit status where --fail-on finds what it asks for."""
 
 
 def add_parser(commands: Any) -> None:
@@ -40,14 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "logdirs", nargs="+", metavar="LOGDIR", help="a log directory or event file; s3://, gs:// and the like too"
     )
-    parser.add_argument("--format", choices=[*FORMATS, HTML], default="text", help="default: text")
-    parser.add_argument("--output", metavar="FILE", help="write there and not to standard output")
-    parser.add_argument(
-        "--fail-on",
-        choices=SEVERITIES,
-        metavar="SEVERITY",
-        help="exit with 1 on a finding at least this severe: %(choices)s",
-    )
+    output.add_arguments(parser, HTML)
     reading.add_arguments(parser)
     tuning.add_arguments(parser)
     parser.set_defaults(run=run)
@@ -72,21 +59,23 @@ def run(args: argparse.Namespace) -> int:
         except page.NotBuiltError as error:
             return failed(str(error))
         saved = partial(saved_run, limit=page.share(max(1, len(chosen))))
-    inspected = reading.read(args, chosen, judging, saved)
+    try:
+        inspected = reading.read(args, chosen, judging, saved)
+    except ClusterError as error:
+        return failed(str(error))
     problems = [*source.problems, *inspected.problems]
     if chosen and not inspected.any_read:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in problems)
         return failed(f"nothing could be read of the {len(chosen)} run(s) below {', '.join(args.logdirs)}{told}")
     try:
-        _write(_rendered(args, inspected, problems), args.output)
+        output.write(_rendered(args, inspected, problems), args.output)
         if args.write_baseline:
-            _write(baseline.render(inspected.reports), args.write_baseline)
+            output.write(baseline.render(inspected.reports), args.write_baseline)
     except BrokenPipeError:
         raise
     except OSError as error:
-        return failed(f"cannot write {error.filename or 'standard output'}: {error.strerror or error}")
-    fail_on = args.fail_on or judging.settings.fail_on
-    return FOUND if fail_on and inspected.reports.severest >= SEVERITIES.index(fail_on) else 0
+        return failed(output.cannot_write(error))
+    return output.status(inspected.reports, args.fail_on or judging.settings.fail_on)
 
 
 def _rendered(args: argparse.Namespace, inspected: Inspected, problems: Sequence[Problem]) -> str:
@@ -95,18 +84,4 @@ def _rendered(args: argparse.Namespace, inspected: Inspected, problems: Sequence
         logdir = os.path.basename(os.path.abspath(args.logdirs[0]))
         saved = [inspected.also[summary.run] for summary in reports.summaries]
         return page.page(saved, logdir=logdir, problems=problems)
-    if args.format == "text":
-        return text_report.render(reports, problems, color=args.output is None and _in_colour())
-    return FORMATS[args.format](reports, problems)
-
-
-def _in_colour() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _write(text: str, output: str | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        Path(output).write_text(text, encoding="utf-8")
+    return output.rendered(args, reports, problems, args.shard)

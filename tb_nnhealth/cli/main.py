@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from tb_nnhealth import __version__
-from tb_nnhealth.cli import demo, diff, doctor, inspect, rules
+from tb_nnhealth.cli import demo, diff, doctor, inspect, merge, rules
 
-COMMANDS = (inspect, diff, doctor, rules, demo)
+COMMANDS = (inspect, merge, diff, doctor, rules, demo)
 """Each module is one sub-command, by its name."""
 INTERRUPTED = 130
 

@@ -14,9 +14,11 @@ from tb_nnhealth.cli.tuning import Judging
 from tb_nnhealth.events.walk import RunDirectory
 from tb_nnhealth.fleet import choose
 from tb_nnhealth.fleet.choose import Choice
+from tb_nnhealth.fleet.cluster import Cluster
 from tb_nnhealth.fleet.executors import workers
 from tb_nnhealth.fleet.index import Index, default_path
 from tb_nnhealth.fleet.inspection import Inspected, inspect_runs
+from tb_nnhealth.fleet.reports import Reports
 from tb_nnhealth.fleet.scan import Also, How, Scanned, Summary
 
 VERDICTS = ("critical", "warning", "healthy", "no-data")
@@ -44,13 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="runs written to since: an age (90m, 24h, 7d) or a date (2026-03-01)",
     )
     group.add_argument(
-        "--verdict",
-        action="append",
-        choices=VERDICTS,
-        metavar="VERDICT",
-        help="show only runs of this verdict: %(choices)s; may be repeated",
+        "--shard",
+        metavar="N/OF",
+        type=_parsed(choose.shard),
+        help="read the N-th of OF shares of the runs, for an array of jobs; join the JSON reports by `nnhealth merge`",
     )
-    group.add_argument("--sort", choices=tuple(_ORDERS), default="name", help="default: name")
+    add_choice_of_reports(group)
+    group.add_argument(
+        "--scheduler", metavar="ADDRESS", help="read and judge on the workers of this Dask scheduler, tcp://HOST:PORT"
+    )
     group.add_argument(
         "--jobs", type=_positive, metavar="N", help="processes that read and judge; default: by cores and runs"
     )
@@ -63,8 +67,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-index", action="store_true", help="remember nothing, read everything")
 
 
+def add_choice_of_reports(parser: Any) -> None:
+    """``parser``: or a group of one."""
+    parser.add_argument(
+        "--verdict",
+        action="append",
+        choices=VERDICTS,
+        metavar="VERDICT",
+        help="show only runs of this verdict: %(choices)s; may be repeated",
+    )
+    parser.add_argument("--sort", choices=tuple(_ORDERS), default="name", help="default: name")
+
+
 def choice(args: argparse.Namespace) -> Choice:
-    return Choice(tuple(args.only), args.since)
+    return Choice(tuple(args.only), args.since, args.shard)
 
 
 def read(
@@ -72,20 +88,27 @@ def read(
 ) -> Inspected:
     """The reports that the arguments ask for, in their order; with ``also``, what that makes of each run as well."""
     how = How(judging.tuning, judging.known, also)
+    cluster = Cluster(args.scheduler) if args.scheduler else None
     index = None if args.no_index or also is not None else Index(args.index or default_path(), how)
     try:
-        inspected = inspect_runs(
-            directories, how, partial(workers, jobs=args.jobs), index=index, progress=_with_progress
-        )
+        who = partial(workers, jobs=args.jobs) if cluster is None else lambda _: cluster.workers()
+        inspected = inspect_runs(directories, how, who, index=index, progress=_with_progress)
     finally:
+        if cluster is not None:
+            cluster.close()
         if index is not None:
             index.close()
             for note in index.notes:
                 print(f"nnhealth: {note}", file=sys.stderr)
-    if args.verdict:
-        inspected.reports.keep(lambda summary: summary.verdict in args.verdict)
-    inspected.reports.arrange(_ORDERS[args.sort])
+    choose_reports(args, inspected.reports)
     return inspected
+
+
+def choose_reports(args: argparse.Namespace, reports: Reports) -> None:
+    """Leaves the reports that the arguments ask for, in their order."""
+    if args.verdict:
+        reports.keep(lambda summary: summary.verdict in args.verdict)
+    reports.arrange(_ORDERS[args.sort])
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -96,7 +96,7 @@ class _Work:
                     yield from self._alone([*broken, *self._waiting.values()])
                 self._hand_over()
         finally:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._stop()
 
     def _hand_over(self) -> None:
         while self._left and len(self._waiting) < self._count * WAITING_PER_WORKER:
@@ -124,5 +124,10 @@ class _Work:
         self._restart()
 
     def _restart(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._stop()
         self._executor = self._make()
+
+    def _stop(self) -> None:
+        for future in self._waiting:  # not every executor's shutdown does it
+            future.cancel()
+        self._executor.shutdown(wait=True)

@@ -10,11 +10,10 @@ from tb_nnhealth.history import Problem
 from tb_nnhealth.report.build import SCHEMA
 
 
-def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem]) -> str:
-    """One object: ``schema``, ``runs`` (as ``build`` made them), ``problems``."""
-    report = {
-        "schema": SCHEMA,
-        "runs": list(reports),
-        "problems": [{"path": problem.path, "message": problem.message} for problem in problems],
-    }
-    return json.dumps(report, indent=1, allow_nan=False) + "\n"
+def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], **more: Any) -> str:
+    """One object: ``schema``, ``runs`` (as ``build`` made them), ``problems``, and ``more``."""
+    # Run by run: all of them as dicts would take many times the memory of the text.
+    runs = ",\n".join(json.dumps(report, indent=1, allow_nan=False) for report in reports)
+    rest = {"problems": [{"path": problem.path, "message": problem.message} for problem in problems], **more}
+    told = json.dumps(rest, indent=1, allow_nan=False).removeprefix("{\n")
+    return f'{{\n "schema": {SCHEMA},\n "runs": [{runs}],\n{told}\n'

@@ -12,7 +12,7 @@ import pytest
 from synthetic_logs import write_log, write_scalars
 
 from tb_nnhealth import __version__, schema
-from tb_nnhealth.cli import inspect, reading
+from tb_nnhealth.cli import output, reading
 from tb_nnhealth.cli.main import main
 from tb_nnhealth.rules.synthetic import Network
 
@@ -169,7 +169,7 @@ def test_colour_is_for_terminals_that_want_it(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
-    assert inspect._in_colour() is coloured
+    assert output.in_colour() is coloured
 
 
 @pytest.mark.parametrize(
