@@ -16,6 +16,8 @@ TAG_PREFIX: Final = "nnhealth/"
 CAPTURE_TAG: Final = "nnhealth/capture"
 FINDINGS_TAG: Final = "nnhealth/findings"
 PREFLIGHT_TAG: Final = "nnhealth/preflight"
+OPEN_FINDINGS_TAG: Final = "nnhealth/open_findings"
+OPEN_SEVERITIES: Final = ("critical", "warning")
 DEFAULT_WATCH: Final = "model"
 """Name of the watch when the user gives none; its subjects carry no prefix."""
 
@@ -104,6 +106,15 @@ def stats_tag(watch: str, level: int = 0) -> str:
 
 def layout_tag(watch: str) -> str:
     return f"{TAG_PREFIX}{watch}/layout"
+
+
+def open_findings_tag(severity: str) -> str:
+    """An ordinary scalar, for TensorBoard's own tabs; no reader of ours takes it for one of the user's."""
+    return f"{OPEN_FINDINGS_TAG}/{severity}"
+
+
+def is_users_scalar(tag: str) -> bool:
+    return not tag.startswith(f"{OPEN_FINDINGS_TAG}/")
 
 
 def histograms_tag(watch: str) -> str:

@@ -1,7 +1,7 @@
 """The user's settings: ``nnhealth.toml``, or the table ``[tool.nnhealth]`` of ``pyproject.toml``.
 
 ``rules`` and ``scalars`` tune the judgement as ``watch(rules=..., scalars=...)`` does, ``baseline`` and ``fail-on``
-are the options of ``nnhealth inspect``.
+are the options of ``nnhealth inspect``; ``open-findings = false`` keeps open findings out of TensorBoard's own tabs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ else:
     import tomli as tomllib
 
 OWN_FILE, PROJECT_FILE = "nnhealth.toml", "pyproject.toml"
-_KEYS = ("rules", "scalars", "baseline", "fail-on")
+_KEYS = ("rules", "scalars", "baseline", "fail-on", "open-findings")
 
 
 class SettingsError(ValueError):
@@ -38,6 +38,8 @@ class Settings:
     baseline: Path | None = None
     """Relative to the file that names it."""
     fail_on: str | None = None
+    open_findings: bool = True
+    """Whether a recorder writes the open findings as scalars and as text."""
 
 
 def discover(directory: Path) -> Settings:
@@ -88,5 +90,8 @@ def _settings(path: Path, table: Mapping[str, Any]) -> Settings:
         raise TypeError(f"baseline: expected the path of a file, found {baseline!r}")
     if fail_on is not None and fail_on not in SEVERITIES:
         raise ValueError(f"fail-on: expected one of {', '.join(SEVERITIES)}, found {fail_on!r}")
+    open_findings = table.get("open-findings", True)
+    if not isinstance(open_findings, bool):
+        raise TypeError(f"open-findings: expected true or false, found {open_findings!r}")
     tuning = Tuning(table.get("rules", {}), table.get("scalars", {}))
-    return Settings(path, tuning, None if baseline is None else path.parent / baseline, fail_on)
+    return Settings(path, tuning, None if baseline is None else path.parent / baseline, fail_on, open_findings)

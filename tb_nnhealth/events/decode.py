@@ -234,6 +234,8 @@ class Decoder:
 def _plugin(first: Any, kind: str) -> str:
     """Whose the tag is, by its first value. A plain number without a data class is a scalar, as TensorBoard has it."""
     if kind == "simple_value":
+        if not schema.is_users_scalar(first.tag):
+            return schema.PLUGIN_NAME
         return str(first.metadata.plugin_data.plugin_name) if first.metadata.data_class else SCALARS_PLUGIN
     if not first.HasField("metadata") and first.tag.startswith(schema.TAG_PREFIX):
         return schema.PLUGIN_NAME  # the event that said so was damaged

@@ -56,6 +56,23 @@ def text(tag: str, step: int, wall: float, payload: bytes, first: bool) -> bytes
     return _tensor(tag, step, wall, tensor, first)
 
 
+def scalar(tag: str, step: int, wall: float, value: float) -> bytes:
+    """A plain number, as every TensorBoard writer writes a scalar."""
+    values = [summary_pb2.Summary.Value(tag=tag, simple_value=value)]
+    return _serialized(event_pb2.Event(wall_time=wall, step=step, summary=summary_pb2.Summary(value=values)))
+
+
+def markdown(tag: str, step: int, wall: float, content: bytes, first: bool) -> bytes:
+    """Markdown for TensorBoard's Text tab, one string of shape (1,), as PyTorch's ``add_text`` writes it."""
+    shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)])
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=[content])
+    value = summary_pb2.Summary.Value(tag=tag, tensor=tensor)
+    if first:
+        value.metadata.plugin_data.plugin_name = "text"
+        value.metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
+    return _serialized(event_pb2.Event(wall_time=wall, step=step, summary=summary_pb2.Summary(value=[value])))
+
+
 def _array(tag: str, step: int, wall: float, values: NDArray[Any], dtype: int, first: bool) -> bytes:
     if first or not values.size:
         return _message_array(tag, step, wall, values, dtype, first)

@@ -20,6 +20,7 @@ from tb_nnhealth.record.faults import Faults
 from tb_nnhealth.record.health_entries import CaptureNote, FindingsNote, LayoutNote, LevelRecord, SessionStart
 from tb_nnhealth.record.judge import LiveJudge
 from tb_nnhealth.record.levels import Levels
+from tb_nnhealth.record.open_findings import OpenFindings
 
 CAPTURE_SECONDS = 5.0
 
@@ -57,6 +58,7 @@ class HealthLog:
         self._next_capture = 0.0
         self._capture_written: Any = None
         self._findings_written: list[dict[str, Any]] = []
+        self.open_findings = OpenFindings()
 
     def new_file(self) -> Sequence[Entry]:
         """Whatever became of the earlier file: this one is complete in itself."""
@@ -84,10 +86,11 @@ class HealthLog:
         capture = max(0.0, self._next_capture - time.monotonic()) if self._capture_changed() else None
         return min((s for s in (capture, self.judge.seconds_to_due()) if s is not None), default=None)
 
-    def judged(self) -> Sequence[Entry]:
+    def judged(self, closing: bool = False) -> Sequence[Entry]:
         """The findings of now, where they are not those written last."""
         found = [finding.to_json() for finding in self.judge.findings(budget=self.capture().budget)]
-        return [] if found == self._findings_written else [FindingsNote(self, found)]
+        entries: list[Entry] = [] if found == self._findings_written else [FindingsNote(self, found)]
+        return entries + self.open_findings.entries(self, found, closing)
 
     def capture(self, closed: bool = False) -> Any:
         """The state of the capture: of several watches the summed overhead, and the slowest one's cadence."""
@@ -131,6 +134,10 @@ class HealthLog:
         self._steps[tag] = step = max(step, self._steps.get(tag, -1) + 1)
         return step
 
+    def behind(self, tag: str) -> bool:
+        """Whether the run has gone on since the last event of ``tag``."""
+        return self._steps.get(tag, -1) < self.judge.last_step
+
     def begun(self, tag: str) -> None:
         """An event of ``tag`` stands in the present file."""
         self._begun.add(tag)
@@ -156,7 +163,7 @@ class HealthLog:
     def captured(self, capture: Any) -> Sequence[Entry]:
         self._capture_written = capture
         self.judge.capture(capture)
-        return self.judged() if capture.closed else ()
+        return self.judged(closing=True) if capture.closed else ()
 
     def found(self, findings: list[dict[str, Any]]) -> None:
         self._findings_written = findings

@@ -38,6 +38,7 @@ from tb_nnhealth.record.row_order import RowOrder, placed
 
 if TYPE_CHECKING:
     from tb_nnhealth.rules.configuration import Tuning
+    from tb_nnhealth.settings import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -258,7 +259,9 @@ class Recorder:
             rules = self._given[0]
         if scalars is None:
             scalars = self._given[1]
-        wanted = tuning(rules, scalars).over(_settings())
+        settings = _settings()
+        wanted = tuning(rules, scalars).over(settings.tuning)
+        self._health.open_findings.on = settings.open_findings
         if not self._marked:
             self._marked = True
             self._file.put(SessionStart(self._health))
@@ -374,14 +377,14 @@ def tuning(rules: Mapping[str, Any] | None, scalars: Mapping[str, Any] | None) -
     return Tuning({} if rules is None else rules, {} if scalars is None else scalars)
 
 
-def _settings() -> Tuning:
-    from tb_nnhealth.settings import discover
+def _settings() -> Settings:
+    from tb_nnhealth.settings import Settings, discover
 
     try:
         here = Path.cwd()
     except OSError:  # the directory that the training runs in is gone
-        return tuning(None, None)
-    return discover(here).tuning
+        return Settings()
+    return discover(here)
 
 
 def _detached(log_dir: str) -> Recorder:

@@ -77,7 +77,8 @@ class ProviderSource:
                 samples=self._scalar_samples,
                 logdir=self._logdir,
             )
-        return run.update(self._health.get(name, {}), self._scalars.get(name, {}))
+        scalars = {tag: series for tag, series in self._scalars.get(name, {}).items() if schema.is_users_scalar(tag)}
+        return run.update(self._health.get(name, {}), scalars)
 
     def grown_to(self, name: str) -> object:
         """Differs whenever TensorBoard has new data of the run, as of the last ``refresh``."""
