@@ -108,4 +108,6 @@ def test_the_tags_are_those_of_the_schema() -> None:
         schema.CAPTURE_TAG,
         schema.PREFLIGHT_TAG,
         schema.FINDINGS_TAG,
+        schema.open_findings_tag(schema.OPEN_SEVERITIES[0]),
+        schema.OPEN_FINDINGS_TAG,
     ]

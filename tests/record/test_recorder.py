@@ -162,7 +162,8 @@ def test_first_event_of_a_tag_carries_the_metadata_and_the_layout_comes_first(tm
         stream.stats(12, lambda: table(1, 2))
         stream.histograms(12, np.ones((2, schema.HISTOGRAM_BINS), np.int32))
     in_order = [(e.step, v) for e in event_logs.events(tmp_path) for v in e.summary.value]
-    seen = [(step, v) for step, v in in_order if v.tag != schema.CAPTURE_TAG]
+    apart = (schema.CAPTURE_TAG, *map(schema.open_findings_tag, schema.OPEN_SEVERITIES))
+    seen = [(step, v) for step, v in in_order if v.tag not in apart]
     assert [(step, v.tag.removeprefix("nnhealth/model/")) for step, v in seen] == [
         (10, "layout"), (10, "stats/0"), (11, "stats/0"), (12, "layout"), (12, "stats/0"), (12, "histograms"),
     ]  # fmt: skip
@@ -449,12 +450,12 @@ def test_findings_are_those_of_the_rules_and_written_when_they_change(
     assert list(asked[-1].watches) == ["one"]
     recorder.close()
     written = [json.loads(text) for text in texts(tmp_path, schema.FINDINGS_TAG)]
-    assert written == [{"findings": [{"rule": "made-up"}]}]
+    assert written == [{"findings": [{"rule": "made-up", "severity": "info", "active": False}]}]
 
 
 class _Finding:
     def to_json(self) -> dict[str, Any]:
-        return {"rule": "made-up"}
+        return {"rule": "made-up", "severity": "info", "active": False}
 
 
 def test_a_judge_that_raises_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
