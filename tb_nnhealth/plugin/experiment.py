@@ -57,6 +57,8 @@ class Judged:
         self.looked_at = -1
         """Refresh of the source at which the report was last known to be true; -1 before the first."""
         self.grown_to: object = None
+        self.version = 0
+        """Grows whenever the run was judged anew."""
         self.trials: dict[object, dict[str, Any]] = {}
         """Answers about this state of the run with other options."""
         self.incomplete = False
@@ -69,6 +71,7 @@ class Judged:
         if self.report is None or state != self._state:
             self.report = build(run, judge(run))
             self.trials.clear()
+            self.version += 1
             self.row = runs.summary(run, self.report)
             self.tags = frozenset(run.scalars)
         self.run, self._state, self.incomplete = run, state, bool(run.problems)
@@ -154,6 +157,11 @@ class Experiment:
                 judged.run = self._read(judged)
             assert judged.report is not None
             yield judged.run, judged.report
+
+    def version(self, name: str) -> int:
+        """Another number whenever the run that is open has changed."""
+        judged = self._judged.get(name)
+        return 0 if judged is None else judged.version
 
     def trial(self, name: str, key: object, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """``answer()`` about the run that is open, or what it gave for the same ``key`` while the log was the same."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
+import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
-from werkzeug import wrappers
 
 from tb_nnhealth import schema
 from tb_nnhealth.derive import BY_ID
@@ -29,6 +28,7 @@ from tb_nnhealth.plugin.model import model
 from tb_nnhealth.plugin.rejudge import options, rejudge
 from tb_nnhealth.plugin.replies import saved_run
 from tb_nnhealth.plugin.scalars import scalars
+from tb_nnhealth.plugin.wsgi import STATIC_FILES, Answer, part_route, route, static_route, unchanged_since
 from tb_nnhealth.report.build import SCHEMA
 from tb_nnhealth.rules.registry import BY_ID as BY_RULE
 from tb_nnhealth.source.provider import SCALAR_SAMPLES, ProviderSource
@@ -38,16 +38,8 @@ JUDGING_SECONDS = 1.0
 COLUMNS, COLUMNS_MOST = 400, 1000
 POINTS, POINTS_MOST = 400, 2000
 EXPERIMENTS_MOST = 8
-STATIC = Path(__file__).parent / "static"
-STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css", "licences.txt": "text/plain"}
-
-PART = re.compile(r"[A-Za-z]+-[A-Z0-9]+\.js")
-"""Name of a part of the frontend; it changes with the content."""
-
-logger = logging.getLogger(__name__)
-
-Answer = Callable[[Any], Any]
-"""What a route answers to a request: an object for JSON, or a whole response."""
+COARSE = ("values",)
+"""Arrays of the heatmap that are rounded in bytes: no eye tells colours apart so finely."""
 
 
 class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
@@ -61,6 +53,8 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         self._scalar_samples = (context.sampling_hints or {}).get("scalars")
         self._lock = threading.Lock()
         self._experiments: dict[str, Experiment] = {}
+        self._life = secrets.token_hex(4)
+        """Tells the states of this process's runs from those of the one before."""
 
     def get_plugin_apps(self) -> Mapping[str, Any]:
         answers: Mapping[str, Answer] = {
@@ -73,10 +67,10 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/scalars": self._scalars,
             "/layer": self._layer,
         }
-        static = {f"/{name}": _static_route(name, mime) for name, mime in STATIC_FILES.items()}
-        routes = {path: _route(answer) for path, answer in answers.items()}
-        routes["/report_html"] = _route(self._report_html)
-        return {**routes, **static, "/parts/*": _parts_route()}
+        static = {f"/{name}": static_route(name, mime) for name, mime in STATIC_FILES.items()}
+        routes = {path: route(answer, COARSE * (path == "/heatmap")) for path, answer in answers.items()}
+        routes["/report_html"] = route(self._report_html)
+        return {**routes, **static, "/parts/*": part_route()}
 
     def data_plugin_names(self) -> tuple[str, ...]:
         """The tab is there for health records, and for plain scalars too: the loss rules read those."""
@@ -192,7 +186,10 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _opened(self, request: Any) -> Iterator[tuple[Run, dict[str, Any]]]:
         name = parameters.text(request, "run")
         try:
-            with self._experiment(request).open(name) as opened:
+            experiment = self._experiment(request)
+            with experiment.open(name) as opened:
+                problems = repr((experiment.problems, opened[0].problems)).encode("utf-8", "replace")
+                unchanged_since(request, f"{self._life}-{experiment.version(name)}-{zlib.crc32(problems):08x}")
                 yield opened
         except UnknownRunError:
             raise errors.NotFoundError(f"TensorBoard knows no run {name[:200]!r}; it may have been deleted") from None
@@ -216,68 +213,6 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             return self._experiments[experiment_id]
 
 
-def _route(answer: Answer) -> Any:
-    """A WSGI application that answers GET with JSON, and tells in plain text what it cannot."""
-
-    @wrappers.Request.application
-    def application(request: Any) -> Any:
-        if request.method not in ("GET", "HEAD"):
-            return http_util.Respond(
-                request, "Only GET is answered here.", "text/plain", code=405, headers=[("Allow", "GET")]
-            )
-        if len(request.query_string) > parameters.QUERY_BYTES:
-            raise errors.InvalidArgumentError(
-                f"expected a query of at most {parameters.QUERY_BYTES} bytes, found {len(request.query_string)}"
-            )
-        try:
-            content = answer(request)
-        except errors.PublicError:
-            raise
-        except Exception:
-            logger.exception("nnhealth: no answer to %s", request.path)
-            sentence = "This is a fault of the NN Health plugin; TensorBoard's log has the details."
-            return http_util.Respond(request, sentence, "text/plain", code=500)
-        if isinstance(content, wrappers.Response):
-            return content
-        return http_util.Respond(request, content, "application/json")
-
-    return application
-
-
-def _parts_route() -> Any:
-    """A WSGI application for the modules of the frontend that are fetched when a view is opened."""
-
-    @wrappers.Request.application
-    def application(request: Any) -> Any:
-        name = request.path.rpartition("/parts/")[2]
-        if not PART.fullmatch(name):
-            raise errors.NotFoundError("expected the name of a part of NN Health's frontend")
-        try:
-            content = (STATIC / "parts" / name).read_bytes()
-        except OSError:
-            raise errors.NotFoundError(f"no such part of NN Health's frontend: {name}; reload the page") from None
-        return http_util.Respond(request, content, "application/javascript")
-
-    return application
-
-
 def _file_name(run: str) -> str:
     """A name for the saved report of ``run``, of characters that every system and header takes."""
     return f"nnhealth-{re.sub(r'[^A-Za-z0-9._-]+', '_', run).strip('._')[:80] or 'run'}.html"
-
-
-def _static_route(name: str, mime: str) -> Any:
-    """A WSGI application for one file of the built frontend."""
-
-    @wrappers.Request.application
-    def application(request: Any) -> Any:
-        try:
-            content = (STATIC / name).read_bytes()
-        except OSError:
-            raise errors.NotFoundError(
-                f"{name} of NN Health is not built; run `npm ci && npm run build` in the folder frontend, "
-                "or install a released package"
-            ) from None
-        return http_util.Respond(request, content, mime)
-
-    return application

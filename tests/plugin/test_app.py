@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib.metadata
 import json
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_logs import write_log, write_scalars
+from synthetic_logs import scalar, write_log, write_scalars
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.plugins import base_plugin
@@ -19,7 +20,9 @@ from werkzeug.test import Client
 
 from tb_nnhealth import schema
 from tb_nnhealth.cli.main import main
-from tb_nnhealth.plugin import page
+from tb_nnhealth.events.framing import frame
+from tb_nnhealth.plugin import experiment as experiments
+from tb_nnhealth.plugin import page, wsgi
 from tb_nnhealth.plugin import plugin as plugins
 from tb_nnhealth.plugin.loader import Loader
 from tb_nnhealth.plugin.plugin import HealthPlugin
@@ -29,8 +32,8 @@ ROOT = "/data/plugin/nnhealth/"
 KEEP_ALL = {schema.PLUGIN_NAME: 0}
 
 
-def serve(logdir: Path) -> Client:
-    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=KEEP_ALL)
+def serve(logdir: Path, multiplexer: Any = None) -> Client:
+    multiplexer = multiplexer or plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=KEEP_ALL)
     multiplexer.AddRunsFromDirectory(str(logdir))
     multiplexer.Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(logdir))
@@ -186,7 +189,7 @@ def test_a_fault_of_ours_is_a_sentence_and_no_traceback(client: Client, monkeypa
 def test_the_frontend_is_served_with_its_own_types(
     client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(plugins, "STATIC", tmp_path)
+    monkeypatch.setattr(wsgi, "STATIC", tmp_path)
     assert "npm run build" in refusal(client, "index.js", 404)
     (tmp_path / "index.js").write_text("export function render() {}")
     (tmp_path / "index.css").write_text("body {}")
@@ -262,3 +265,49 @@ def test_a_threshold_is_tried_and_nonsense_is_refused(client: Client) -> None:
         ({"run": "gone", "rule": "dead-units", "option": "share", "value": "1"}, 404),
     ):
         refusal(client, "rejudge", status, query)
+
+
+@pytest.mark.parametrize(
+    ("route", "query"),
+    [
+        ("heatmap", {"statistic": "update-ratio", "columns": "50"}),
+        ("scalars", {}),
+        ("layer", {"layer": "layers.2"}),
+        ("report", {}),
+    ],
+)
+def test_bytes_say_the_same_as_json(client: Client, route: str, query: dict[str, str]) -> None:
+    said = get(client, route, run="ill", **query)
+    response = client.get(ROOT + route, query_string={"run": "ill", **query, "as": "binary"})
+    assert response.content_type == "application/octet-stream"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    head = json.loads(response.get_data()[4 : 4 + int.from_bytes(response.get_data()[:4], "little")])
+    assert set(head) == {name.replace("_f32", "_bf16") if route == "heatmap" else name for name in said}
+    packed = client.get(
+        ROOT + route, query_string={"run": "ill", **query, "as": "binary"}, headers={"Accept-Encoding": "gzip"}
+    )
+    assert gzip.decompress(packed.get_data()) == response.get_data()
+    assert len(packed.get_data()) < len(json.dumps(said))
+
+
+def test_an_answer_is_sent_again_only_when_the_log_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "REFRESH_SECONDS", 0.0)
+    write_log(tmp_path / "logs" / "a", Network(steps=30))
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=KEEP_ALL)
+    client = serve(tmp_path / "logs", multiplexer)
+    asked = {"runs": {}, "report": {"run": "a"}, "heatmap": {"run": "a", "statistic": "update-ratio", "as": "binary"}}
+    for route, query in asked.items():
+        tag = client.get(ROOT + route, query_string=query).headers["ETag"]
+        again = client.get(ROOT + route, query_string=query, headers={"If-None-Match": tag})
+        assert (again.status_code, again.get_data(), again.headers["ETag"]) == (304, b"", tag), route
+        assert again.headers["X-Content-Type-Options"] == "nosniff", "TensorBoard asks it of every answer"
+        other = client.get(ROOT + route, query_string=query, headers={"If-None-Match": '"another-life"'})
+        assert other.status_code == 200
+    tags = {r: client.get(ROOT + r, query_string=q).headers["ETag"] for r, q in asked.items()}
+    with next((tmp_path / "logs" / "a").iterdir()).open("ab") as file:
+        for step in range(40):
+            file.write(frame(scalar("loss/train", step, 1.0)))
+    multiplexer.Reload()
+    for route, query in asked.items():
+        found = client.get(ROOT + route, query_string=query, headers={"If-None-Match": tags[route]})
+        assert found.status_code == 200, route

@@ -1,6 +1,6 @@
 /** One function a route. Addresses are relative to the document, so any path prefix or proxy works. */
 
-import { decode } from "./decode";
+import { decode, decodeBinary } from "./decode";
 import type {
   EvidenceResponse,
   HeatmapResponse,
@@ -52,8 +52,12 @@ export function answerFrom(other: Source): void {
 export const get = <R extends Route>(route: R, parameters: Parameters, signal?: AbortSignal) =>
   source(route, parameters, signal) as Promise<Answer<Routes[R]>>;
 
+/** Routes whose answers are mostly numbers: they come in bytes. */
+const ARRAYS: ReadonlySet<Route> = new Set(["heatmap", "evidence", "scalars", "layer"]);
+
 async function overHttp(route: Route, parameters: Parameters, signal?: AbortSignal): Promise<Answer<unknown>> {
-  const url = new URL(address(route, parameters), document.baseURI);
+  const asked = ARRAYS.has(route) ? { ...parameters, as: "binary" } : parameters;
+  const url = new URL(address(route, asked), document.baseURI);
   let response: Response;
   try {
     response = await fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
@@ -63,7 +67,8 @@ async function overHttp(route: Route, parameters: Parameters, signal?: AbortSign
   }
   try {
     if (!response.ok) return { ok: false, status: response.status, message: await sentence(response, route) };
-    return { ok: true, data: decode(await response.json()) };
+    const isBinary = response.headers.get("content-type")?.startsWith("application/octet-stream");
+    return { ok: true, data: isBinary ? decodeBinary(await response.arrayBuffer()) : decode(await response.json()) };
   } catch (error) {
     if (signal?.aborted) throw error;
     const found = error instanceof Error ? error.message : String(error);

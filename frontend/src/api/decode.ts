@@ -1,6 +1,6 @@
 /** JSON of the server, with the arrays and numbers that JSON lacks restored. */
 
-const ENDING = "_f32";
+const ENDING = /_(f32|bf16)$/;
 const NON_FINITE = new Map([
   ["NaN", Number.NaN],
   ["Infinity", Number.POSITIVE_INFINITY],
@@ -23,25 +23,44 @@ export function decodeFloats(base64: string): Float32Array {
   return new Float32Array(bytes.buffer);
 }
 
-/** `value` as a server sent it under `key`; containers are changed in place. */
-export function decode(value: unknown, key = ""): unknown {
+/** An array that lies behind the JSON: where, and how many numbers. */
+function placed([at, count]: [number, number], kind: string, bytes: ArrayBuffer): Float32Array {
+  if (kind === "f32") return new Float32Array(bytes, at, count);
+  return new Float32Array(Uint32Array.from(new Uint16Array(bytes, at, count), (half) => half << 16).buffer);
+}
+
+/** A reply in bytes: the length of its JSON, the JSON, and its arrays. */
+export function decodeBinary(reply: ArrayBuffer): unknown {
+  const size = new DataView(reply).getUint32(0, true);
+  const text = new TextDecoder().decode(new Uint8Array(reply, 4, size));
+  return decode(JSON.parse(text), "", reply.slice(4 + size));
+}
+
+/** `value` as a server sent it under `key`; containers are changed in place. `bytes`: arrays sent beside it. */
+export function decode(value: unknown, key = "", bytes?: ArrayBuffer): unknown {
   if (typeof value === "string") return TEXT.has(key) ? value : (NON_FINITE.get(value) ?? value);
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const item: unknown = value[i];
-      if (typeof item !== "number") value[i] = decode(item, key);
+      if (typeof item !== "number") value[i] = decode(item, key, bytes);
     }
     return value;
   }
   if (value === null || typeof value !== "object") return value;
   const object = value as Record<string, unknown>;
   for (const [name, item] of Object.entries(object)) {
-    if (name.endsWith(ENDING)) {
-      delete object[name];
-      object[name.slice(0, -ENDING.length)] = typeof item === "string" ? decodeFloats(item) : null;
-    } else {
-      object[name] = decode(item, name);
+    const kind = ENDING.exec(name)?.[1];
+    if (!kind) {
+      object[name] = decode(item, name, bytes);
+      continue;
     }
+    delete object[name];
+    object[name.replace(ENDING, "")] =
+      typeof item === "string"
+        ? decodeFloats(item)
+        : item && bytes
+          ? placed(item as [number, number], kind, bytes)
+          : null;
   }
   return object;
 }

@@ -1,0 +1,130 @@
+"""WSGI applications: answers as JSON or bytes, marked with the state of the log; the frontend's files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tensorboard import errors
+from tensorboard.backend import http_util, json_util
+from werkzeug import wrappers
+
+from tb_nnhealth.plugin import parameters
+from tb_nnhealth.plugin.binary import pack
+
+STATIC = Path(__file__).parent / "static"
+STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css", "licences.txt": "text/plain"}
+PART = re.compile(r"[A-Za-z]+-[A-Z0-9]+\.js")
+"""Name of a part of the frontend; it changes with the content."""
+WORTH_PACKING = 1500
+"""Bytes from which a reply is compressed: one packet holds less."""
+_STATE = "nnhealth.state"
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[Any], Any]
+"""What a route answers to a request: an object for JSON, or a whole response."""
+
+
+class UnchangedError(Exception):
+    """The asker already has the answer: the log is as it was then."""
+
+
+def unchanged_since(request: Any, state: str) -> None:
+    """Marks the answer as made from ``state``; raises UnchangedError where the asker has the answer made from it."""
+    request.environ[_STATE] = state
+    if request.if_none_match.contains(state):
+        raise UnchangedError
+
+
+def route(answer: Answer, coarse: Iterable[str] = ()) -> Any:
+    """A WSGI application that answers GET with JSON or, asked ``as=binary``, in bytes; what it cannot it tells in text.
+
+    Arrays of the names in ``coarse`` are rounded in bytes.
+    """
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        if request.method not in ("GET", "HEAD"):
+            return http_util.Respond(
+                request, "Only GET is answered here.", "text/plain", code=405, headers=[("Allow", "GET")]
+            )
+        if len(request.query_string) > parameters.QUERY_BYTES:
+            raise errors.InvalidArgumentError(
+                f"expected a query of at most {parameters.QUERY_BYTES} bytes, found {len(request.query_string)}"
+            )
+        try:
+            content = answer(request)
+            if isinstance(content, wrappers.Response):
+                return content
+            return _response(request, content, coarse)
+        except UnchangedError:
+            headers = [*_tag(request), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache")]
+            return wrappers.Response(status=304, headers=headers, content_type="application/json")
+        except errors.PublicError:
+            raise
+        except Exception:
+            logger.exception("nnhealth: no answer to %s", request.path)
+            sentence = "This is a fault of the NN Health plugin; TensorBoard's log has the details."
+            return http_util.Respond(request, sentence, "text/plain", code=500)
+
+    return application
+
+
+def _response(request: Any, content: Any, coarse: Iterable[str]) -> Any:
+    if _STATE not in request.environ:  # made of many runs: what it says is its state
+        said = json.dumps(json_util.Cleanse(content, "utf-8")).encode("ascii")
+        unchanged_since(request, f"{zlib.crc32(said):08x}")
+    if request.args.get("as") != "binary":
+        return http_util.Respond(request, content, "application/json", headers=_tag(request))
+    data, encoding = pack(content, coarse), None
+    if len(data) > WORTH_PACKING:
+        data, encoding = gzip.compress(data, 3, mtime=0), "gzip"
+    return http_util.Respond(
+        request, data, "application/octet-stream", content_encoding=encoding, headers=_tag(request)
+    )
+
+
+def _tag(request: Any) -> list[tuple[str, str]]:
+    state = request.environ.get(_STATE)
+    return [] if state is None else [("ETag", f'"{state}"')]
+
+
+def part_route() -> Any:
+    """A WSGI application for the modules of the frontend that are fetched when a view is opened."""
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        name = request.path.rpartition("/parts/")[2]
+        if not PART.fullmatch(name):
+            raise errors.NotFoundError("expected the name of a part of NN Health's frontend")
+        try:
+            content = (STATIC / "parts" / name).read_bytes()
+        except OSError:
+            raise errors.NotFoundError(f"no such part of NN Health's frontend: {name}; reload the page") from None
+        return http_util.Respond(request, content, "application/javascript")
+
+    return application
+
+
+def static_route(name: str, mime: str) -> Any:
+    """A WSGI application for one file of the built frontend."""
+
+    @wrappers.Request.application
+    def application(request: Any) -> Any:
+        try:
+            content = (STATIC / name).read_bytes()
+        except OSError:
+            raise errors.NotFoundError(
+                f"{name} of NN Health is not built; run `npm ci && npm run build` in the folder frontend, "
+                "or install a released package"
+            ) from None
+        return http_util.Respond(request, content, mime)
+
+    return application
