@@ -14,6 +14,7 @@ from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin.layers import Layer, layered, layers_of
 from tb_nnhealth.plugin.limits import limits
+from tb_nnhealth.plugin.ranks import has_ranks
 
 PARAMETERS_MOST = 2_500
 """Parameters described in one reply; of a larger model only the names of the layers come with it."""
@@ -36,6 +37,7 @@ def model(run: Run) -> dict[str, Any]:
         "statistics": [statistic_facts(run, table.statistic, table.band) for table in tables if table.layers],
         "layers": [layer_facts(run, layer, having.get(layer.name, ()), described=described) for layer in shown],
         "parameters_left_out": not described,
+        "ranks": has_ranks(run),
     }
 
 

@@ -25,6 +25,7 @@ from tb_nnhealth.plugin.heatmap import heatmap
 from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.limits import trial
 from tb_nnhealth.plugin.model import model
+from tb_nnhealth.plugin.ranks import ranks
 from tb_nnhealth.plugin.rejudge import options, rejudge
 from tb_nnhealth.plugin.replies import saved_run
 from tb_nnhealth.plugin.scalars import scalars
@@ -66,6 +67,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/rejudge": self._rejudge,
             "/scalars": self._scalars,
             "/layer": self._layer,
+            "/ranks": self._ranks,
         }
         static = {f"/{name}": static_route(name, mime) for name, mime in STATIC_FILES.items()}
         routes = {path: route(answer, COARSE * (path == "/heatmap")) for path, answer in answers.items()}
@@ -160,6 +162,10 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 if tag not in run.scalars:
                     raise errors.NotFoundError(f"run {run.name!r} has no scalar {tag[:200]!r}")
             return scalars(run, tags, start=start, end=end, limit=points)
+
+    def _ranks(self, request: Any) -> dict[str, Any]:
+        with self._opened(request) as (run, _):
+            return ranks(run)
 
     def _layer(self, request: Any) -> dict[str, Any]:
         name = parameters.text(request, "layer")

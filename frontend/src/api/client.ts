@@ -6,6 +6,7 @@ import type {
   HeatmapResponse,
   LayerResponse,
   ModelResponse,
+  RanksResponse,
   RejudgeResponse,
   ReportResponse,
   RunsResponse,
@@ -19,6 +20,7 @@ export interface Routes {
   heatmap: HeatmapResponse;
   evidence: EvidenceResponse;
   rejudge: RejudgeResponse;
+  ranks: RanksResponse;
   scalars: ScalarsResponse;
   layer: LayerResponse;
 }

@@ -150,6 +150,29 @@ export interface ModelResponse {
   layers: LayerInfo[];
   /** The model has so many parameters that only `layer` tells them. */
   parameters_left_out?: boolean;
+  /** Whether ranks of a distributed job were compared. */
+  ranks?: boolean;
+}
+
+export interface RanksResponse {
+  steps: number[];
+  ranks: RankRow[];
+  ranks_left_out: number;
+}
+
+export interface RankRow {
+  rank: string;
+  loss: number | null;
+  /** Median of its own time of a step, and relative to the others'. */
+  seconds: number | null;
+  times: number | null;
+  /** Greatest share of parameters unlike rank 0's, since when, and the first of them. */
+  unlike: number | null;
+  unlike_from: number | null;
+  parameter: string | null;
+  same_batch: number | null;
+  loss_over_steps: Float32Array;
+  seconds_over_steps: Float32Array;
 }
 
 export interface StatisticInfo {

@@ -1,12 +1,12 @@
 /** One run: is it ill, where, since when, why, what to try. */
 
 import { refetch } from "../state/resources";
-import { comparing, layer, report, run, runReport } from "../state/store";
+import { comparing, layer, model, report, run, runReport } from "../state/store";
 import { Capture } from "./Capture";
 import { Checks } from "./Checks";
 import { Findings } from "./Findings";
 import { Layers } from "./Layers";
-import { Comparison, Layer } from "./parts";
+import { Comparison, Layer, Ranks } from "./parts";
 import { Scalars } from "./Scalars";
 import { Fault, Loading, Outdated, Problems, ThreeLines } from "./States";
 import { Verdict } from "./Verdict";
@@ -33,6 +33,7 @@ export function RunPage({ name }: { name: string }) {
       {healthy && checks}
       {loaded.has_records ? <Layers /> : <Unwatched />}
       <Scalars />
+      {model.value.data?.ranks && <Ranks />}
       {!healthy && checks}
       <Capture capture={loaded.capture} />
     </>

@@ -69,6 +69,9 @@ export function Verdict({ report }: { report: RunReport }) {
 /** A longer chain has smaller chips, and what to try stands beneath it. */
 const ROOMY = 3;
 
+/** More chips than this would be too narrow to be read; the list of findings has them all. */
+const CHAIN_MOST = 5;
+
 /** Dotted words are names of layers. */
 const names = (text: string) => text.match(/\b[\w-]+(?:[./][\w-]+)+\b/g) ?? [];
 
@@ -77,9 +80,11 @@ function Chain({ report }: { report: RunReport }) {
     const finding = report.findings[index];
     return finding ? [{ index, finding }] : [];
   });
+  const shown = links.length > CHAIN_MOST ? links.slice(0, CHAIN_MOST - 1) : links;
+  const rest = links[shown.length];
   return (
     <ol class="chain" aria-label="From the root cause to its symptoms">
-      {links.map(({ index, finding }, i) => {
+      {shown.map(({ index, finding }, i) => {
         const before = links[i - 1]?.finding;
         return (
           <li key={index}>
@@ -105,6 +110,13 @@ function Chain({ report }: { report: RunReport }) {
           </li>
         );
       })}
+      {rest && (
+        <li>
+          <button type="button" class="link more" onClick={() => selectFinding(rest.index)}>
+            and {links.length - shown.length} more
+          </button>
+        </li>
+      )}
     </ol>
   );
 }

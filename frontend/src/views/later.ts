@@ -4,4 +4,5 @@ export { Compare } from "./Compare";
 export { Layer } from "./Layer";
 export { LimitHandle } from "./LimitHandle";
 export { Overview } from "./Overview";
+export { Ranks } from "./Ranks";
 export { Tune } from "./Tune";
