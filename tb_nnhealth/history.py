@@ -254,6 +254,12 @@ class Run:
         return max(watched or logged, default=None)
 
     @property
+    def first_wall(self) -> float | None:
+        walls = [float(h.walls[0]) for h in self.watches.values() if len(h)]
+        walls += [float(s.walls[0]) for s in self.scalars.values() if len(s)]
+        return min(walls, default=None)
+
+    @property
     def last_wall(self) -> float | None:
         walls = [float(h.walls[-1]) for h in self.watches.values() if len(h)]
         walls += [float(s.walls[-1]) for s in self.scalars.values() if len(s)]

@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_choice_of_reports(group)
     group.add_argument(
+        "--ranks",
+        choices=("together", "apart"),
+        default="together",
+        help="runs that are the ranks of one job (exp/rank0, exp/rank1) are one run, or each one; default: together",
+    )
+    group.add_argument(
         "--scheduler", metavar="ADDRESS", help="read and judge on the workers of this Dask scheduler, tcp://HOST:PORT"
     )
     group.add_argument(
@@ -92,7 +98,8 @@ def read(
     index = None if args.no_index or also is not None else Index(args.index or default_path(), how)
     try:
         who = partial(workers, jobs=args.jobs) if cluster is None else lambda _: cluster.workers()
-        inspected = inspect_runs(directories, how, who, index=index, progress=_with_progress)
+        together = args.ranks == "together" and also is None
+        inspected = inspect_runs(directories, how, who, index=index, ranks_together=together, progress=_with_progress)
     finally:
         if cluster is not None:
             cluster.close()

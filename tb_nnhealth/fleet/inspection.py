@@ -10,9 +10,12 @@ from typing import Any
 from tb_nnhealth.events.walk import RunDirectory
 from tb_nnhealth.fleet.executors import Workers, workers
 from tb_nnhealth.fleet.index import Index, stamps_of
+from tb_nnhealth.fleet.jobs import jobs
 from tb_nnhealth.fleet.reports import Reports
-from tb_nnhealth.fleet.scan import How, Scanned, scan
+from tb_nnhealth.fleet.scan import How, Scanned, pack, scan
+from tb_nnhealth.fleet.scan import summary as summary_of
 from tb_nnhealth.history import Problem
+from tb_nnhealth.report.ranks import joined
 
 Progress = Callable[[Iterable[Scanned], int], Iterable[Scanned]]
 """Shows how far the scan of so many runs has come."""
@@ -37,11 +40,13 @@ def inspect_runs(
     choose: Callable[[Sequence[RunDirectory]], Workers] = workers,
     *,
     index: Index | None = None,
+    ranks_together: bool = True,
     progress: Progress = lambda results, total: results,
 ) -> Inspected:
     """Reports of all ``directories``. A run that fails is a problem and no report.
 
-    ``choose`` says who does the work that the index does not save.
+    ``choose`` says who does the work that the index does not save. With ``ranks_together`` the ranks of a job are one
+    report.
     """
     found = _Found()
     new, stamps = [], {}
@@ -60,7 +65,18 @@ def inspect_runs(
         found.add(scanned)
         if index is not None:
             index.put(by_name[scanned.run], stamps[scanned.run], scanned)
-    return found.sorted()
+    result = found.sorted()
+    if ranks_together:
+        join_ranks(result.reports)
+    return result
+
+
+def join_ranks(reports: Reports) -> None:
+    """Makes one report of those of the ranks of a job, under the job's name."""
+    for job, members in jobs(summary.run for summary in reports.summaries).items():
+        place = {summary.run: i for i, summary in enumerate(reports.summaries)}
+        report = joined(job, [(one.rank, reports[place[one.run]]) for one in members])
+        reports.join([place[one.run] for one in members], pack(report), summary_of(report))
 
 
 class _Found:

@@ -42,6 +42,13 @@ class Reports(Sequence[Report]):
         self._places = [self._places[i] for i in kept]
         self.summaries = [self.summaries[i] for i in kept]
 
+    def join(self, members: Sequence[int], packed: bytes, summary: Summary) -> None:
+        """Puts one report in the place of those at ``members``."""
+        gone = set(members)
+        self._places = [place for i, place in enumerate(self._places) if i not in gone]
+        self.summaries = [known for i, known in enumerate(self.summaries) if i not in gone]
+        self.append(packed, summary)
+
     @property
     def severest(self) -> int:
         """Place in ``SEVERITIES`` of the severest finding of all, -1 without any."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tb_nnhealth.events.walk import RunDirectory
 from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.fleet.jobs import member
 from tb_nnhealth.history import Problem, Run
 from tb_nnhealth.report.baseline import Known, without
 from tb_nnhealth.report.build import build
@@ -61,6 +62,10 @@ def scan(directory: RunDirectory, how: How) -> Scanned:
     try:
         run = RunFiles(name, directory.storage).refresh(directory.files)
         judgement, known = without(judge(run, how.tuning), name, how.known)
+        rank = member(name)
+        if rank is not None and how.known:  # a baseline has the findings of a job under the job's name
+            judgement, more = without(judgement, rank.job, how.known)
+            known += more
         report = build(run, judgement, known)
         read = bool(run.watches or run.scalars) or not run.problems
         also = None if how.also is None else how.also(run, report)

@@ -10,6 +10,7 @@ from tb_nnhealth.findings import Finding, json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.report.layers import layer_names, layers_of
 from tb_nnhealth.report.page import references, why_it_matters
+from tb_nnhealth.report.ranks import compared, told_of
 from tb_nnhealth.report.sentence import chain, plain, sentence
 from tb_nnhealth.rules.base import (
     CouldNotCheck,
@@ -46,7 +47,10 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
     layers = layer_names(run)
     steps = run.last_step
     closest = judgement.closest
+    ranks = compared(run)
     pieces = sentence(judgement, layers=len(layers), steps=steps, preflight=run.preflight)
+    if ranks is not None and ranks["stopped"]:
+        pieces = [*pieces, {"text": f" {told_of(ranks)}"}]
     return {
         "run": run.name,
         "verdict": judgement.verdict,
@@ -61,6 +65,7 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
         + (f", in {closest.subject}" if closest.subject else ""),
         "layers": len(layers),
         "optimizers": sorted({o.type for h in run.watches.values() for o in h.layout.optimizers}),
+        "first_wall": run.first_wall,
         "last_wall": run.last_wall,
         "closed": bool(run.capture.closed) if run.capture is not None else False,
         "has_records": any(len(history) for history in run.watches.values()),
@@ -70,6 +75,7 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
         "findings": [_finding(finding, run) for finding in findings],
         "known": known,
         "capture": _capture(run),
+        "ranks": ranks,
     }
 
 

@@ -14,6 +14,7 @@ def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], **mor
     """One object: ``schema``, ``runs`` (as ``build`` made them), ``problems``, and ``more``."""
     # Run by run: all of them as dicts would take many times the memory of the text.
     runs = ",\n".join(json.dumps(report, indent=1, allow_nan=False) for report in reports)
+    runs = "[\n  " + runs.replace("\n", "\n  ") + "\n ]" if runs else "[]"
     rest = {"problems": [{"path": problem.path, "message": problem.message} for problem in problems], **more}
     told = json.dumps(rest, indent=1, allow_nan=False).removeprefix("{\n")
-    return f'{{\n "schema": {SCHEMA},\n "runs": [{runs}],\n{told}\n'
+    return f'{{\n "schema": {SCHEMA},\n "runs": {runs},\n{told}\n'
