@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tb_nnhealth.history import Problem
-from tb_nnhealth.report import github, json, jsonl, junit, markdown, sarif, text
+from tb_nnhealth.report import github, json, jsonl, junit, markdown, openmetrics, sarif, text
 
 Renderer = Callable[[Sequence[dict[str, Any]], Iterable[Problem]], str]
 """From the reports as ``build`` made them, and what could not be read, to the whole text, with its last line's end.
@@ -22,4 +22,5 @@ FORMATS: Mapping[str, Renderer] = {
     "sarif": sarif.render,
     "junit": junit.render,
     "github": github.render,
+    "openmetrics": openmetrics.render,
 }

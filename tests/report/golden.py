@@ -21,6 +21,7 @@ PROBLEMS = [Problem("logs/bad/events.out.tfevents.1", "not read from byte 90 on 
 EXTENSIONS = {
     "text": "txt", "json": "json", "jsonl": "jsonl", "markdown": "md", "sarif": "sarif", "junit": "xml",
     "github": "github.txt",
+    "openmetrics": "metrics",
 }  # fmt: skip
 
 

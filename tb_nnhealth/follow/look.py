@@ -1,0 +1,71 @@
+"""Looking at a log directory again and again: only what has grown is read and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tb_nnhealth.events.storage import Stamp
+from tb_nnhealth.events.walk import RunDirectory
+from tb_nnhealth.follow.changes import Change, Ledger
+from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.source.files import FileSource
+
+Choose = Callable[[Mapping[str, RunDirectory]], Sequence[RunDirectory]]
+Judge = Callable[[Run], dict[str, Any]]
+
+
+class Follower:
+    """Follows the runs of ``source`` that ``choose`` picks; ``judge`` makes the report of one."""
+
+    def __init__(self, source: FileSource, choose: Choose, judge: Judge) -> None:
+        self._source, self._choose, self._judge = source, choose, judge
+        self._ledger = Ledger()
+        self._stamps: dict[str, tuple[Stamp, ...]] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._problems: dict[str, list[Problem]] = {}
+
+    @property
+    def reports(self) -> list[dict[str, Any]]:
+        """The newest report of each run, in the order of names."""
+        return [self._reports[name] for name in sorted(self._reports)]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What could not be read, as of the last look."""
+        return [*self._source.problems, *(p for name in sorted(self._problems) for p in self._problems[name])]
+
+    def look(self) -> Iterator[list[Change]]:
+        """Reads what is new, and gives the changes of one run after the other.
+
+        Raises LogDirError where no log directory can be listed and none could before.
+        """
+        self._source.refresh()
+        chosen = {directory.name: directory for directory in self._choose(self._source.directories)}
+        for name in self._stamps.keys() - chosen.keys():
+            yield self._forget(name)
+        for name, directory in chosen.items():
+            try:
+                stamps = directory.stamps()
+            except OSError:  # a file was removed between listing and looking: the next look knows more
+                continue
+            if stamps != self._stamps.get(name):
+                self._stamps[name] = stamps
+                yield self._look_at(name)
+
+    def _look_at(self, name: str) -> list[Change]:
+        try:
+            run = self._source.run(name)
+            report = self._judge(run)
+        except Exception as error:  # one run never ends the watch over the others
+            self._problems[name] = [Problem(name, f"could not be judged: {type(error).__name__}: {error}")]
+            return []
+        self._problems[name] = list(run.problems)
+        self._reports[name] = report
+        return self._ledger.update(report)
+
+    def _forget(self, name: str) -> list[Change]:
+        self._stamps.pop(name)
+        self._reports.pop(name, None)
+        self._problems.pop(name, None)
+        return self._ledger.forget(name)
