@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tensorboard.compat.proto import event_pb2
@@ -10,11 +12,12 @@ from torch.utils.tensorboard import FileWriter as TorchFileWriter
 
 from tb_nnhealth.record.entries import Serialized
 from tb_nnhealth.record.event_file import EventFile
+from tb_nnhealth.record.faults import describe, warn
 from tb_nnhealth.record.recorder import Recorder
 
 
 class RunEvents:
-    """The ``event_writer`` of a run's own file: events go through the run's recorder."""
+    """The ``event_writer`` of a run's own file: events go through the run's recorder, and no fault comes back."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -23,16 +26,27 @@ class RunEvents:
         return self._recorder.log_dir
 
     def add_event(self, event: Any) -> None:
-        self._recorder.add_event(event)
+        _check(event)
+        with self._surviving("an event was lost"):
+            self._recorder.add_event(event)
 
     def flush(self) -> None:
-        self._recorder.flush()
+        with self._surviving("flushing failed"):
+            self._recorder.flush()
 
     def close(self) -> None:
-        self._recorder.close()
+        with self._surviving("closing failed"):
+            self._recorder.close()
 
     def reopen(self) -> None:
         self._recorder.reopen()
+
+    @contextmanager
+    def _surviving(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            warn(f"{self._recorder.log_dir}: {what} ({describe(error)})")
 
 
 class PlainEvents:
@@ -49,8 +63,7 @@ class PlainEvents:
         return self._file.directory
 
     def add_event(self, event: Any) -> None:
-        if not isinstance(event, event_pb2.Event):
-            raise TypeError(f"expected an event_pb2.Event, found {type(event).__name__}")
+        _check(event)
         self._file.put(Serialized(event.SerializeToString()))
 
     def flush(self) -> None:
@@ -71,3 +84,8 @@ class FileWriter(TorchFileWriter):  # type: ignore[misc]
 
     def __init__(self, event_writer: RunEvents | PlainEvents) -> None:
         self.event_writer = event_writer
+
+
+def _check(event: Any) -> None:
+    if not isinstance(event, event_pb2.Event):
+        raise TypeError(f"expected an event_pb2.Event, found {type(event).__name__}")

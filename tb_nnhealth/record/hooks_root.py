@@ -12,6 +12,8 @@ import torch
 class RootHook:
     """Tells ``listener.root_called(model, args, kwargs)`` of each call, for as long as the listener lives.
 
+    What that raises is told to ``listener.fail``.
+
     A copy of the model gets a deaf hook, and a pickled one a null context's ``__exit__``, which takes any arguments and
     does nothing: what reads the pickle needs nothing of ours.
     """
@@ -23,8 +25,12 @@ class RootHook:
         if torch.compiler.is_compiling():
             return
         listener = self._listener()
-        if listener is not None:
+        if listener is None:
+            return
+        try:
             listener.root_called(module, args, kwargs)
+        except Exception as error:
+            listener.fail("model's call", error)
 
     def __deepcopy__(self, memo: Any) -> RootHook:
         return RootHook()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
-from tb_nnhealth.record.faults import warn
+from tb_nnhealth.record.faults import describe, warn
 from tb_nnhealth.record.layout_entries import module_name
 from tb_nnhealth.record.layout_names import Selection, patterns
 from tb_nnhealth.record.rank_cadence import SharedCadence
@@ -69,44 +69,68 @@ class Watch:
         updates: str = "exact",
         compiled: bool = False,
     ) -> None:
-        _check_model(model)
-        optimizers = _hookable_optimizers(optimizer)
-        _check_criterion(criterion)
-        _check_scaler(scaler)
-        _check_cadence(every, budget, step)
-        _check_shards(shards)
-        _check_updates(updates)
-        selection = Selection(patterns("include", include), patterns("exclude", exclude))
-        _check_selection(model, selection)
-        _warn_of_strangers(model, optimizers)
         self.name = schema.DEFAULT_WATCH if name is None else name
-        rank, ranks = job()
-        if rank:
-            self._stream = RankStream(recorder, self.name, rules, scalars)
-        else:
-            self._stream = recorder.open_watch(self.name, rules, scalars)
-        exchange = None
-        if ranks > 1:
-            exchange = Exchange(self.name, rank, ranks, directory_of(recorder), self._stream.error)
-            weakref.finalize(model, exchange.stop).atexit = False
+        self._stream: Any = None
+        self._capture: Capture | None = None
+        self._exchange: Exchange | None = None
+        self._unseen: UnseenSteps | None = None
+        with self._surviving(TypeError, ValueError):
+            _check_model(model)
+            optimizers = _hookable_optimizers(optimizer)
+            _check_criterion(criterion)
+            _check_scaler(scaler)
+            _check_cadence(every, budget, step)
+            _check_shards(shards)
+            _check_updates(updates)
+            selection = Selection(patterns("include", include), patterns("exclude", exclude))
+            _check_selection(model, selection)
+            _warn_of_strangers(model, optimizers)
+            rank, ranks = job()
             if rank:
-                self._stream.exchange = exchange
-        self._exchange = exchange
-        self._stream.capture.budget = 0.0 if every is not None else budget
-        asynchronous = any(not p.is_cpu for p in model.parameters())
-        route: Route | None = None
-        if exchange is None:
-            cadence = Cadence(every, budget, asynchronous=asynchronous)
-        else:
-            cadence = SharedCadence(every, budget, exchange, asynchronous=asynchronous)
-            route = _route(shards, exchange, every)
-        self._capture = Capture(
-            self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route, updates,
-            compiled=compiled,
-        )  # fmt: skip
-        self._capture.attach()
-        weakref.finalize(model, self._capture.detach).atexit = False
-        self._unseen = UnseenSteps(model, optimizers)
+                self._stream = RankStream(recorder, self.name, rules, scalars)
+            else:
+                self._stream = recorder.open_watch(self.name, rules, scalars)
+        if self._stream is None:
+            return
+        with self._surviving():
+            if ranks > 1:
+                self._exchange = self._exchanging(recorder, model, rank, ranks)
+            exchange = self._exchange
+            self._stream.capture.budget = 0.0 if every is not None else budget
+            asynchronous = any(not p.is_cpu for p in model.parameters())
+            route: Route | None = None
+            if exchange is None:
+                cadence = Cadence(every, budget, asynchronous=asynchronous)
+            else:
+                cadence = SharedCadence(every, budget, exchange, asynchronous=asynchronous)
+                route = _route(shards, exchange, every)
+            self._capture = Capture(
+                self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route, updates,
+                compiled=compiled,
+            )  # fmt: skip
+            self._capture.attach()
+            weakref.finalize(model, self._capture.detach).atexit = False
+            self._unseen = UnseenSteps(model, optimizers)
+
+    def _exchanging(self, recorder: Any, model: Any, rank: int, ranks: int) -> Exchange:
+        exchange = Exchange(self.name, rank, ranks, directory_of(recorder), self._stream.error)
+        weakref.finalize(model, exchange.stop).atexit = False
+        if rank:
+            self._stream.exchange = exchange
+        return exchange
+
+    @contextmanager
+    def _surviving(self, *told: type[Exception]) -> Iterator[None]:
+        """What goes wrong inside leaves a watch that records nothing, and says so; ``told`` are the caller's faults."""
+        try:
+            yield
+        except told:
+            raise
+        except Exception as error:
+            warn(f"watch(): could not begin, and records nothing ({describe(error)}); the training goes on")
+            with suppress(Exception):
+                self.remove()
+            self._capture = None
 
     def observe(
         self,
@@ -141,40 +165,57 @@ class Watch:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
         """
-        self._capture.observe(inputs, targets, outputs, loss, probe, unclipped)
+        if self._capture is None:
+            return
+        try:
+            self._capture.observe(inputs, targets, outputs, loss, probe, unclipped)
+        except Exception as error:
+            self._capture.fail("observe()", error)
 
     def findings(self) -> list[Any]:
         """The findings of this watch so far."""
-        return list(self._stream.findings())
+        return list(self._stream.findings()) if self._stream is not None else []
 
     def settle(self, timeout: float = 2.0) -> None:
         """Says what is to be said before the writer closes.
 
         On a rank other than 0 it waits, at most ``timeout`` seconds, until what rank 0 is to know has been sent.
         """
-        unseen = self._unseen.sentence(self._capture.steps_seen)
-        if unseen is not None:
-            self._stream.error(unseen)
-        if self._exchange is not None and self._exchange.rank:
-            self._exchange.settle(timeout)
+        try:
+            self._tell_of_unseen_steps()
+            if self._exchange is not None and self._exchange.rank:
+                self._exchange.settle(timeout)
+        except Exception as error:
+            warn(f"watch {self.name!r}: its last words were lost ({describe(error)})")
+
+    def _tell_of_unseen_steps(self) -> None:
+        if self._unseen is None or self._capture is None:
+            return
+        sentence = self._unseen.sentence(self._capture.steps_seen)
+        if sentence is not None:
+            self._stream.error(sentence)
 
     def remove(self) -> None:
         """Takes every hook away, for good."""
-        self._capture.detach()
-        self._stream.close()
+        if self._capture is not None:
+            self._capture.detach()
+        if self._stream is not None:
+            self._stream.close()
         if self._exchange is not None:
             self._exchange.stop()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Takes every hook away for a while: to script, pickle or export the model as if it had never been watched."""
-        attached = self._capture.attached
-        self._capture.detach()
+        capture = self._capture
+        attached = capture is not None and capture.attached
+        if capture is not None:
+            capture.detach()
         try:
             yield
         finally:
-            if attached:
-                self._capture.attach()
+            if capture is not None and attached:
+                capture.attach()
 
 
 def _check_model(model: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.backend import application
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.backend.event_processing import data_ingester, data_provider, plugin_event_multiplexer
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client
 
@@ -50,7 +50,8 @@ def inspected(log_dir: Path) -> dict[str, Any]:
 
 def in_the_tab(log_dir: Path) -> dict[str, Any]:
     """The run as TensorBoard's application gives it to the tab."""
-    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={schema.PLUGIN_NAME: 0})
+    kept = {**data_ingester.DEFAULT_TENSOR_SIZE_GUIDANCE, schema.PLUGIN_NAME: 0}
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=kept)
     multiplexer.AddRunsFromDirectory(str(log_dir))
     multiplexer.Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(log_dir))

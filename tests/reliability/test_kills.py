@@ -1,0 +1,25 @@
+"""A sample of the kills; ``python -m tests.reliability.kills`` does five hundred."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.reliability import kills
+from tests.reliability.children import in_child
+from tests.reliability.training import train
+
+
+def test_nothing_flushed_is_lost() -> None:
+    told = in_child(lambda: kills.run(10, seed=1, jobs=2), 500.0)
+    assert told.error is None
+    assert told.value["failures"] == []
+    assert told.value["flushed"] > 40
+
+
+def test_a_log_that_lacks_steps_is_seen(tmp_path: Path) -> None:
+    train(tmp_path, 4)
+    assert kills.loss(tmp_path, 4, killed=False) is None
+    assert kills.loss(tmp_path, 5, killed=True) is not None
+    file = next(tmp_path.iterdir())
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert kills.loss(tmp_path, 4, killed=False) is not None
