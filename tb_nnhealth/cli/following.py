@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -18,10 +18,13 @@ from tb_nnhealth.cli import reading
 from tb_nnhealth.cli.errors import failed
 from tb_nnhealth.cli.tuning import Judging
 from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.fleet.index import Index, default_path
+from tb_nnhealth.fleet.scan import How
 from tb_nnhealth.follow import lines, metrics
 from tb_nnhealth.follow.alerts import Alerts
 from tb_nnhealth.follow.changes import Change
 from tb_nnhealth.follow.command import Command
+from tb_nnhealth.follow.first import scan_all
 from tb_nnhealth.follow.look import Follower
 from tb_nnhealth.follow.sent import Sent, StateError
 from tb_nnhealth.follow.way import Way
@@ -83,6 +86,8 @@ def misused(args: argparse.Namespace) -> str:
         return f"{alone[0]} needs --follow" if alone else ""
     if args.format not in FORMATS:
         return f"--follow writes {' or '.join(FORMATS)}, not {args.format}"
+    if args.scheduler or args.verdict:
+        return "--scheduler and --verdict do not go with --follow"
     if args.write_baseline:
         return "--write-baseline does not go with --follow; write it once, then follow with --baseline"
     if args.state and not (args.command or args.webhook):
@@ -100,15 +105,18 @@ def follow(args: argparse.Namespace, judging: Judging) -> int:
     source = FileSource(args.logdirs, runs_kept=RUNS_KEPT)
     follower = Follower(source, reading.choice(args).of, report_of)
     try:
-        with ExitStack() as stack, _terminated_as_interrupted():
+        with ExitStack() as stack, _terminated_as_interrupted(), contextlib.suppress(KeyboardInterrupt):
+            found: Iterable[list[Change]] = _first_look(
+                args, judging, follower
+            )  # before there are threads: processes are forked for it
             outlets = _Outlets(args, stack)
-            with contextlib.suppress(KeyboardInterrupt):
-                while True:
-                    began = monotonic()
-                    for changes in follower.look():
-                        outlets.tell(changes)
-                    outlets.looked(follower)
-                    sleep(max(args.interval, monotonic() - began))
+            while True:
+                began = monotonic()
+                for changes in found:
+                    outlets.tell(changes)
+                outlets.looked(follower)
+                sleep(max(args.interval, monotonic() - began))
+                found = follower.look()
     except (LogDirError, StateError) as error:
         return failed(str(error))
     except BrokenPipeError:
@@ -117,6 +125,16 @@ def follow(args: argparse.Namespace, judging: Judging) -> int:
         return failed(f"cannot write {error.filename or 'the output'}: {error.strerror or error}")
     fail_on = args.fail_on or judging.settings.fail_on
     return FOUND if fail_on and severest(follower.reports) >= SEVERITIES.index(fail_on) else 0
+
+
+def _first_look(args: argparse.Namespace, judging: Judging, follower: Follower) -> list[list[Change]]:
+    how = How(judging.tuning, judging.known)
+    index = None if args.no_index else Index(args.index or default_path(), how)
+    try:
+        return list(follower.begin(lambda runs: scan_all(runs, how, args.jobs, index, reading.with_progress)))
+    finally:
+        if index is not None:
+            index.close()
 
 
 class _Outlets:

@@ -99,7 +99,7 @@ def read(
     try:
         who = partial(workers, jobs=args.jobs) if cluster is None else lambda _: cluster.workers()
         together = args.ranks == "together" and also is None
-        inspected = inspect_runs(directories, how, who, index=index, ranks_together=together, progress=_with_progress)
+        inspected = inspect_runs(directories, how, who, index=index, ranks_together=together, progress=with_progress)
     finally:
         if cluster is not None:
             cluster.close()
@@ -136,7 +136,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _with_progress(results: Iterable[Scanned], total: int) -> Iterable[Scanned]:
+def with_progress(results: Iterable[Scanned], total: int) -> Iterable[Scanned]:
     """``results`` with a progress bar on a terminal, where rich is installed."""
     if total < 2 or not sys.stderr.isatty():
         return results

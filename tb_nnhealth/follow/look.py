@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from tb_nnhealth.events.storage import Stamp
 from tb_nnhealth.events.walk import RunDirectory
+from tb_nnhealth.fleet.scan import Scanned, unpack
 from tb_nnhealth.follow.changes import Change, Ledger
 from tb_nnhealth.history import Problem, Run
 from tb_nnhealth.source.files import FileSource
 
 Choose = Callable[[Mapping[str, RunDirectory]], Sequence[RunDirectory]]
 Judge = Callable[[Run], dict[str, Any]]
+ScanAll = Callable[[Sequence[RunDirectory]], Iterable[Scanned]]
+_KEPT = ("run", "verdict", "steps", "last_wall", "findings")
+"""Of each run's report, for the screen and for metrics."""
 
 
 class Follower:
@@ -27,7 +32,7 @@ class Follower:
 
     @property
     def reports(self) -> list[dict[str, Any]]:
-        """The newest report of each run, in the order of names."""
+        """Of the newest report of each run what ``_KEPT`` names, in the order of names."""
         return [self._reports[name] for name in sorted(self._reports)]
 
     @property
@@ -35,13 +40,25 @@ class Follower:
         """What could not be read, as of the last look."""
         return [*self._source.problems, *(p for name in sorted(self._problems) for p in self._problems[name])]
 
+    def begin(self, scan: ScanAll) -> Iterator[list[Change]]:
+        """The first look, for which ``scan`` reads and judges many runs; gives and raises what ``look`` does."""
+        self._source.refresh()
+        chosen = self._chosen()
+        for name, directory in chosen.items():
+            with suppress(OSError):  # gone since it was listed; the next look knows more
+                self._stamps[name] = directory.stamps()
+        for scanned in scan(list(chosen.values())):
+            self._problems[scanned.run] = list(scanned.problems)
+            if scanned.report is not None:
+                yield self._took(unpack(scanned.report))
+
     def look(self) -> Iterator[list[Change]]:
         """Reads what is new, and gives the changes of one run after the other.
 
         Raises LogDirError where no log directory can be listed and none could before.
         """
         self._source.refresh()
-        chosen = {directory.name: directory for directory in self._choose(self._source.directories)}
+        chosen = self._chosen()
         for name in self._stamps.keys() - chosen.keys():
             yield self._forget(name)
         for name, directory in chosen.items():
@@ -61,7 +78,13 @@ class Follower:
             self._problems[name] = [Problem(name, f"could not be judged: {type(error).__name__}: {error}")]
             return []
         self._problems[name] = list(run.problems)
-        self._reports[name] = report
+        return self._took(report)
+
+    def _chosen(self) -> dict[str, RunDirectory]:
+        return {directory.name: directory for directory in self._choose(self._source.directories)}
+
+    def _took(self, report: dict[str, Any]) -> list[Change]:
+        self._reports[report["run"]] = {name: report[name] for name in _KEPT}
         return self._ledger.update(report)
 
     def _forget(self, name: str) -> list[Change]:

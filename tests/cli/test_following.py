@@ -25,6 +25,7 @@ from synthetic_logs import START, write_scalars
 from tb_nnhealth.cli import following
 from tb_nnhealth.cli.main import main
 from tb_nnhealth.events.framing import frame
+from tb_nnhealth.fleet import scan
 
 NNHEALTH = [sys.executable, "-m", "tb_nnhealth.cli.main", "inspect", "--follow"]
 Grow = Callable[[], None]
@@ -58,7 +59,8 @@ def followed(
             happens()
 
         monkeypatch.setattr(following, "sleep", pause)
-        status = main(["inspect", str(logdir), "--follow", "--no-config", *map(str, arguments)])
+        index = [] if "--index" in arguments else ["--no-index"]
+        status = main(["inspect", str(logdir), "--follow", "--no-config", *index, *map(str, arguments)])
         told = capsys.readouterr()
         return status, told.out, told.err
 
@@ -104,11 +106,20 @@ def test_only_what_has_grown_is_judged_again(
 ) -> None:
     judged: list[str] = []
     judge = following.judge
-    monkeypatch.setattr(following, "judge", lambda run, tuning: judged.append(run.name) or judge(run, tuning))
-    path = healthy(tmp_path / "a")
-    healthy(tmp_path / "b")
-    followed(tmp_path, grow=[lambda: None, lambda: write_nan(path), lambda: None])
+
+    def noted(run: Any, tuning: Any) -> Any:
+        judged.append(run.name)
+        return judge(run, tuning)
+
+    for module in (following, scan):
+        monkeypatch.setattr(module, "judge", noted)
+    path = healthy(tmp_path / "logs" / "a")
+    healthy(tmp_path / "logs" / "b")
+    index = ["--index", tmp_path / "index"]
+    followed(tmp_path / "logs", *index, grow=[lambda: None, lambda: write_nan(path), lambda: None])
     assert judged == ["a", "b", "a"]
+    followed(tmp_path / "logs", *index, grow=[])
+    assert judged == ["a", "b", "a", "a"], "b is known from before"
 
 
 def test_a_run_that_cannot_be_judged_is_told_and_spoils_no_other(
@@ -119,7 +130,8 @@ def test_a_run_that_cannot_be_judged_is_told_and_spoils_no_other(
             raise RuntimeError("boom\x1b")
         return judge(run, tuning)
 
-    monkeypatch.setattr(following, "judge", fragile)
+    for module in (following, scan):
+        monkeypatch.setattr(module, "judge", fragile)
     healthy(tmp_path / "bad")
     write_nan(healthy(tmp_path / "good"))
     status, out, err = followed(tmp_path, "--fail-on", "critical", grow=[lambda: None])
@@ -180,6 +192,7 @@ def test_lines_go_to_a_file(followed: Followed, tmp_path: Path) -> None:
         (["--metrics-port", "0"], "--metrics-port needs --follow"),
         (["--follow", "--format", "sarif"], "--follow writes text or jsonl"),
         (["--follow", "--write-baseline", "x"], "--write-baseline does not go with --follow"),
+        (["--follow", "--verdict", "critical"], "do not go with --follow"),
         (["--follow", "--state", "x"], "--state needs --exec or --webhook"),
         (["--follow", "--metrics", "no/such/place/m"], "cannot write"),
         (["--follow", "--output", "no/such/place/o"], "cannot write no/such/place/o"),
@@ -232,7 +245,7 @@ def read_until(descriptor: int, wanted: str, seconds: float = 60) -> str:
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_a_finding_is_told_within_seconds_and_a_signal_ends_the_process(tmp_path: Path, end: signal.Signals) -> None:
     path = healthy(tmp_path / "exp1")
-    arguments = [*NNHEALTH, str(tmp_path), "--interval", "0.2", "--no-config", "--fail-on", "critical"]
+    arguments = [*NNHEALTH, str(tmp_path), "--interval", "0.2", "--no-config", "--no-index", "--fail-on", "critical"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -250,7 +263,7 @@ def test_a_terminal_gets_a_full_screen_and_gets_its_own_back(tmp_path: Path) -> 
     write_nan(healthy(tmp_path / "exp\x1b[2J"))
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    arguments = [*NNHEALTH, str(tmp_path), "--interval", "0.2", "--no-config"]
+    arguments = [*NNHEALTH, str(tmp_path), "--interval", "0.2", "--no-config", "--no-index"]
     with subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = read_until(ours, "Ctrl-C ends")
