@@ -11,6 +11,7 @@ from typing import Any
 from tb_nnhealth.cli import tuning
 from tb_nnhealth.cli.errors import failed
 from tb_nnhealth.cli.tuning import Judging
+from tb_nnhealth.events.storage_url import displayed
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.history import Run
 from tb_nnhealth.report import diff_text
@@ -91,6 +92,7 @@ def _alone(path: str) -> Run:
             f"{path} holds {len(names)} runs; name one of them, or all: nnhealth diff {path} {names[0]} {names[1]}"
         )
     found = source.run(name)
+    path = displayed(path)
     found.name = path if name == "." else f"{path.rstrip('/')}/{name}"
     return found
 

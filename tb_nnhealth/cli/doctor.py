@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -14,10 +13,11 @@ from tb_nnhealth.doctor import text
 from tb_nnhealth.doctor.examine import examine
 from tb_nnhealth.doctor.repair import Repaired, RepairError, check_destination, repair
 from tb_nnhealth.doctor.trouble import Examined
-from tb_nnhealth.events.storage import LOCAL
-from tb_nnhealth.events.walk import Found, RunDirectory, find_runs, is_event_file
+from tb_nnhealth.events.walk import Found
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.report.printable import printable
+from tb_nnhealth.source.base import LogDirError
+from tb_nnhealth.source.files import FileSource
 
 FOUND = 1
 """Exit status where something is wrong that --fail-on asks for."""
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         epilog="Exit status: 1 where something is wrong that is as severe as --fail-on says, 2 where nothing could be "
         "examined or the copy not be written, otherwise 0.",
     )
-    parser.add_argument("logdir", metavar="LOGDIR", help="a log directory, or a single event file")
+    parser.add_argument("logdir", metavar="LOGDIR", help="a log directory or event file; s3://, gs:// and the like too")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument(
         "--fail-on", choices=SEVERITIES, default="warning", metavar="SEVERITY", help="%(choices)s; default: %(default)s"
@@ -52,10 +52,8 @@ def run(args: argparse.Namespace) -> int:
         if args.repair:
             check_destination(args.logdir, args.repair)
         found = _find(args.logdir)
-    except RepairError as error:
+    except (RepairError, LogDirError) as error:
         return failed(str(error))
-    except OSError as error:
-        return failed(f"{args.logdir}: cannot be read as a log directory: {error.strerror or error}")
     if not found.runs:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in found.problems)
         return failed(f"no event files found below {args.logdir}{told}")
@@ -71,10 +69,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _find(path: str) -> Found:
-    if is_event_file(os.path.basename(path)) and not os.path.isdir(path):
-        LOCAL.size(path)
-        return Found([RunDirectory(".", path, (path,))])
-    return find_runs(path)
+    source = FileSource([path])
+    source.refresh()
+    return Found(list(source.directories.values()), source.problems)
 
 
 def _json(examined: Examined, copied: Repaired | None) -> str:

@@ -12,18 +12,17 @@ from tb_nnhealth.doctor.retention import Retention
 from tb_nnhealth.doctor.steps import Steps
 from tb_nnhealth.doctor.trouble import Examined, Trouble, worst_first
 from tb_nnhealth.doctor.writers import Written
-from tb_nnhealth.events.storage import LOCAL, Storage
 from tb_nnhealth.events.tensor import FormatError, tensor_data
 from tb_nnhealth.events.walk import Found, RunDirectory
 from tb_nnhealth.messages import Capture
 
 
-def examine(found: Found, storage: Storage = LOCAL) -> Examined:
+def examine(found: Found) -> Examined:
     """Reads every event file of the runs in ``found``, one record at a time."""
     files: list[FileSeen] = []
     troubles: list[Trouble] = []
     for run in found.runs:
-        run_files, run_troubles = examine_run(run, storage)
+        run_files, run_troubles = examine_run(run)
         files += run_files
         troubles += run_troubles
     troubles += [_not_searched(problem.path, problem.message) for problem in found.problems]
@@ -36,7 +35,7 @@ def examine(found: Found, storage: Storage = LOCAL) -> Examined:
     )
 
 
-def examine_run(run: RunDirectory, storage: Storage = LOCAL) -> tuple[list[FileSeen], list[Trouble]]:
+def examine_run(run: RunDirectory) -> tuple[list[FileSeen], list[Trouble]]:
     """The files of one run in the order in which TensorBoard reads them, and what is wrong with them."""
     steps, retention, captured = Steps(), Retention(), _Captured()
 
@@ -45,7 +44,7 @@ def examine_run(run: RunDirectory, storage: Storage = LOCAL) -> tuple[list[FileS
         retention.see(event)
         captured.see(event)
 
-    files = [examine_file(path, storage, see) for path in sorted(run.files)]
+    files = [examine_file(path, run.storage, see) for path in sorted(run.files)]
     troubles = [trouble for file in files for trouble in file.troubles]
     troubles += [*steps.troubles(), *writers.troubles(_written(files), run.path), *captured.troubles(run.path)]
     return files, troubles + retention.troubles(run.path)

@@ -38,10 +38,12 @@ class Repaired:
 
 
 def check_destination(logdir: str, destination: str) -> None:
-    """Raises RepairError where ``destination`` exists and is not empty, or lies within ``logdir``."""
+    """Raises RepairError where ``destination`` exists and is not empty, lies within ``logdir``, or is a URL."""
+    if "://" in destination:
+        raise RepairError(f"expected a local directory for the copy, found {destination}")
     source, target = os.path.realpath(logdir), os.path.realpath(destination)
     directory = source if os.path.isdir(source) else os.path.dirname(source)
-    if LOCAL.contains(directory, target):
+    if "://" not in logdir and LOCAL.contains(directory, target):
         raise RepairError(
             f"expected a place outside {logdir} for the copy, found {destination}; the original is never written to"
         )
@@ -49,7 +51,7 @@ def check_destination(logdir: str, destination: str) -> None:
         raise RepairError(f"expected a new or an empty directory for the copy, found {destination}")
 
 
-def repair(runs: Iterable[RunDirectory], destination: str, storage: Storage = LOCAL) -> Repaired:
+def repair(runs: Iterable[RunDirectory], destination: str) -> Repaired:
     """Copies the event files of ``runs`` to ``destination``, each run under its name.
 
     Raises OSError where the copy cannot be written.
@@ -58,7 +60,7 @@ def repair(runs: Iterable[RunDirectory], destination: str, storage: Storage = LO
     os.makedirs(destination, exist_ok=True)
     for run in runs:
         for path in run.files:
-            _copy(path, os.path.join(destination, *_parts(run.name)), storage, done)
+            _copy(path, os.path.join(destination, *_parts(run.name)), run.storage, done)
     return done
 
 

@@ -16,7 +16,8 @@ from tb_nnhealth.doctor.examine import examine
 from tb_nnhealth.doctor.repair import RepairError, check_destination, repair
 from tb_nnhealth.events.framing import frame
 from tb_nnhealth.events.storage import LocalStorage
-from tb_nnhealth.events.walk import find_runs
+from tb_nnhealth.events.walk import Found, find_runs
+from tb_nnhealth.source.files import FileSource
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -80,6 +81,22 @@ def test_the_copy_never_lies_in_the_log(tmp_path: Path) -> None:
         check_destination(str(logs_ / "a" / FILE), str(logs_ / "a"))
 
 
+def test_a_log_in_a_bucket_is_examined_and_copied(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    log = small_log(tmp_path)
+    with fsspec.open("memory://bucket-for-the-doctor/run/" + FILE, "wb") as out:
+        out.write(log.path.read_bytes()[:-3])
+    source = FileSource(["memory://bucket-for-the-doctor"])
+    source.refresh()
+    found = Found(list(source.directories.values()))
+    assert "torn-record" in {trouble.id for trouble in examine(found).troubles}
+    repair(found.runs, str(tmp_path / "copy"))
+    assert (tmp_path / "copy" / "run" / FILE).read_bytes() == b"".join(log.frames[:-1])
+    check_destination("s3://bucket/run", str(tmp_path / "new"))
+    with pytest.raises(RepairError, match="local directory"):
+        check_destination(str(tmp_path / "logs"), "s3://bucket/copy")
+
+
 def test_the_copy_overwrites_nothing(tmp_path: Path) -> None:
     small_log(tmp_path / "logs")
     full = tmp_path / "full"
@@ -104,7 +121,7 @@ def test_a_file_that_cannot_be_read_to_its_end_leaves_whole_records(tmp_path: Pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tb_nnhealth.doctor.window.PIECE_BYTES", 16)
-        done = repair(find_runs(str(tmp_path / "logs")).runs, str(tmp_path / "copy"), Failing())
+        done = repair(find_runs(str(tmp_path / "logs"), Failing()).runs, str(tmp_path / "copy"))
     copied = (tmp_path / "copy" / FILE).read_bytes()
     assert copied == b"".join(log.frames[: done.records])
     assert done.records in (4, 5)
