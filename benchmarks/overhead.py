@@ -55,7 +55,7 @@ ALONG = (BARE, AGAIN, DEFAULTS)
 _SLOW = 20
 """Times the bare step, from which a single step is a block."""
 _PATIENCE, _FEWEST_ROUNDS = 3, 3
-"""A way whose blocks are longer than so many of bare training takes part in the first rounds only, at least in three."""
+"""A way whose blocks are longer than so many of bare training takes part in the first rounds only, three at least."""
 Times = dict[str, list[tuple[float, float]]]
 """Of each way, seconds per step of each round: on the wall clock, and processor time."""
 

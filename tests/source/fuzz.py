@@ -13,14 +13,14 @@ import random
 import time
 from unittest import mock
 
-from events.any_events import logs
-from events.logs import FILE
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tb_nnhealth.events import reader
 from tb_nnhealth.events.framing import frame_in_python
 from tb_nnhealth.events.storage import LocalStorage
 from tb_nnhealth.source.run_files import RunFiles
+from tests.events.any_events import logs
+from tests.events.logs import FILE
 
 from .compare import assert_same_to_the_last_detail, without_native
 
