@@ -4,6 +4,7 @@
 #include "core.h"
 #include "tensors.h"
 #include "tensors_batch.h"
+#include "tensors_site.h"
 #include "tensors_units.h"
 
 #define ALONE 65536 /* elements from which other threads may have the interpreter meanwhile */
@@ -117,6 +118,26 @@ static PyObject *run(PyObject *module, PyObject *const *args, Py_ssize_t given) 
     Py_RETURN_NONE;
 }
 
+static PyObject *look_at(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[3];
+    if (integers(args, given, 3, in) < 0) return NULL;
+    struct site *site = (struct site *)(intptr_t)in[0];
+    struct job job = {in[1], site->numel, site->dtype, READ, 0, 0};
+    if (!sound(&job)) return NULL;
+    if (site->units && site->outer * site->units * site->inner != site->numel)
+        return PyErr_Format(PyExc_ValueError, "expected the units of %lld elements, found those of %lld",
+                            (long long)site->numel, (long long)(site->outer * site->units * site->inner));
+    if (job.numel < ALONE) {
+        look(site, in[1], in[2]);
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        look(site, in[1], in[2]);
+        Py_END_ALLOW_THREADS
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *alive(PyObject *module, PyObject *const *args, Py_ssize_t given) {
     (void)module;
     int64_t in[5];
@@ -196,6 +217,8 @@ PyMethodDef tensor_methods[] = {
     {"run", FAST(run), METH_FASTCALL,
      "run(jobs, count, results): rows of six int64 (address, numel, dtype, operation, other, histogram) give rows of "
      "eight float64."},
+    {"look", FAST(look_at), METH_FASTCALL,
+     "look(site, address, histogram): fills a struct site (tensors_site.h) from the tensor at an address."},
     {"alive", FAST(alive), METH_FASTCALL,
      "alive(address, dtype, outer, units, inner): bytes, for each unit 1 where an element is not zero, else 0; "
      "None where all have one."},

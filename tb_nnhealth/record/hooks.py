@@ -13,9 +13,10 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_module_registration_hook
 
-from tb_nnhealth import schema
+from tb_nnhealth import native, schema
 from tb_nnhealth.record.graph import Graph
 from tb_nnhealth.record.hooks_module import (
     CompilationHook,
@@ -31,7 +32,8 @@ from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, tensors_in
 from tb_nnhealth.record.reduce_table import Record
-from tb_nnhealth.record.units import Silence, UnitDimensions, saturation
+from tb_nnhealth.record.sites import Face, Site, Table, admits
+from tb_nnhealth.record.units import Silence, UnitDimensions, saturation, saturation_bounds
 
 _graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 GRAPHS_READ = 2
@@ -101,6 +103,8 @@ class Activations:
         self._any_output = False
         self._silence: dict[tuple[str, str], Silence] = {}
         self._dimensions = UnitDimensions()
+        self._table = Table()
+        self._sites: dict[int, Site] = {}
         self._graph: Graph[WatchedModule] | None = None
         self._graphs_read = 0
         self._criterion: Any = lambda: None
@@ -140,6 +144,7 @@ class Activations:
         self.window += 1
         self.counted = counted
         self._outputs = {True: {}, False: {}}
+        self._table.open(counted=counted)
         self.evaluated_backward = False
         self._backward_seen = False
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
@@ -180,15 +185,57 @@ class Activations:
         if not self._opened or torch.jit.is_tracing() or module is self._criterion():
             return
         start = perf_counter()
-        try:
+        site = self._sites.get(id(module))
+        if site is None or not self._called_as_ever(site, module, args, output):
             entry = self._catalog.module(module)
             if entry is not None:
                 self._watched_called(entry, module, args, output)
-        finally:
-            self._spend(perf_counter() - start)
+        self._spend(perf_counter() - start)
+
+    def _called_as_ever(self, site: Site, module: Any, args: Any, output: Any) -> bool:
+        """Reads the output where it comes in the form that the layer's site knows; whether it did."""
+        if (
+            self._graph is not None
+            or site.entry.seen == self.window
+            or site.reference() is not module
+            or not torch.is_grad_enabled()
+            or in_backward()
+            or not self._training()
+            or not site.entry.wanted
+            or self._batch.awaits_inputs
+            or native.core is None
+        ):
+            return False
+        tensor = output
+        if type(output) is not torch.Tensor:
+            tensors = tensors_in(output)
+            if len(tensors) != 1:
+                return False
+            tensor = tensors[0]
+        entry = site.entry
+        try:
+            if not self._table.take(site.output, tensor):
+                return False
+            entry.seen = site.window = self.window
+            site.gathered = None
+            self._dimensions.previous = site.dimensions or self._dimensions.previous
+            if site.mode_row is not None:
+                site.mode = bool(module.training)
+                self._table.modes.append(site)
+            for listener in self.listeners:
+                try:
+                    listener.called(entry, module, args)
+                except Exception as error:
+                    self._failed(listener, error)
+            if tensor.grad_fn is not None:
+                tensor.register_hook(GradientHook(self, site, None))
+        except Exception as error:
+            if self.fail(f"output of {entry.name}", error):
+                entry.wanted = False
+        return True
 
     def _training(self) -> bool:
-        model = self._model()
+        model: Any = self._model()
         return model is None or bool(model.training)
 
     def _watched_called(self, entry: WatchedModule, module: Any, args: Any, output: Any) -> None:
@@ -218,6 +265,10 @@ class Activations:
         """Where a call's outputs are gathered; None for a recomputation, and for more calls than are taken."""
         outputs = self._outputs[self._training()]
         gathered = outputs.get(entry.name)
+        if gathered is None:
+            site = self._sites.get(id(entry.reference()))
+            if site is not None and site.window == self.window and site.entry is entry and self._training():
+                gathered = self._general(site)
         if gathered is None:
             gathered = outputs[entry.name] = Output(entry)
             self._any_output = True
@@ -309,11 +360,40 @@ class Activations:
             for tensor in tensors_in(output):
                 self._graph.end(tensor.grad_fn)
 
-    def gradient_came(self, gathered: Output, dimension: int | None, gradient: Any) -> None:
+    def _general(self, site: Site) -> Output:
+        """Has the general way go on with what was read at a site in this step."""
+        if site.gathered is None:
+            output = site.gathered = Output(site.entry)
+            output.first_pass, output.dimension = True, None if site.dimensions is None else site.dimensions[1]
+            self._table.give_up(site.output, output.values)
+            if site.gradient is not None and site.gradient_window == self.window:
+                self._table.give_up(site.gradient, output.gradient)
+            if site.mode_row is not None:
+                output.modes.append(site.mode)
+                self._table.modes.remove(site)
+            self._outputs[True][site.entry.name] = output
+        return site.gathered  # type: ignore[no-any-return]
+
+    def _gradient_as_ever(self, site: Site, gradient: Any) -> bool:
+        """Reads the gradient of an output that was read at a site, in the form that this knows; whether it did."""
+        face = site.gradient
+        if (
+            face is None
+            or site.gathered is not None
+            or site.gradient_window == self.window
+            or native.core is None
+            or not self._table.take(face, gradient)
+        ):
+            return False
+        site.gradient_window = self.window
+        return True
+
+    def gradient_came(self, gathered: Output | Site, dimension: int | None, gradient: Any) -> None:
         """What the hook of an output does when the backward pass has its gradient."""
         start = perf_counter()
         try:
-            self._read_graph()
+            if self._graph is not None:
+                self._read_graph()
             if not self._backward_seen:
                 self._backward_seen = True
                 if self.on_backward is not None:
@@ -325,6 +405,11 @@ class Activations:
                     listener.gradient_came(gathered.entry, gradient)
                 except Exception as error:
                     self._failed(listener, error)
+            if isinstance(gathered, Site):
+                if self._gradient_as_ever(gathered, gradient):
+                    return
+                gathered = self._general(gathered)
+                dimension = gathered.dimension
             if gathered.gradient.calls >= CALLS:
                 return
             gathered.gradient.calls += 1
@@ -353,6 +438,7 @@ class Activations:
 
     def write(self, record: Record, *, gradients: bool = True) -> None:
         """Adds the step's rows to ``record``, in the order in which modules were first called."""
+        self._table.write(record, gradients=gradients)
         outputs = dict(self._outputs[True])
         if self.evaluated_backward:
             for name, output in self._outputs[False].items():
@@ -369,6 +455,35 @@ class Activations:
                 row = self._catalog.row(schema.MODE, output.entry.name)
                 for training in output.modes:
                     record.add(row, scalar(training))
+        if self._graphs_read == GRAPHS_READ:
+            for output in self._outputs[True].values():
+                self._settle(output)
+
+    def _settle(self, output: Output) -> None:
+        """Gives the layer of ``output`` a site, where it was called once and with an ordinary output."""
+        entry, module = output.entry, output.entry.reference()
+        site = self._sites.get(id(module))
+        if module is None or module is self._model() or (site is not None and site.reference() is module):
+            return
+        if entry.leaves or not admits(output.values) or isinstance(module, nn.Softmax):
+            return
+        site = Site(entry, module, self._face(schema.ACTIVATION, output, output.values))
+        bounds = saturation_bounds(module, entry.feeds)
+        if bounds is not None:
+            site.output.bound(*bounds)
+        if output.dimension is not None:
+            site.dimensions = len(output.values.shape), output.dimension
+        if admits(output.gradient):
+            site.gradient = self._face(schema.ACTIVATION_GRADIENT, output, output.gradient)
+        if entry.mode_dependent:
+            site.mode_row = self._catalog.row(schema.MODE, entry.name)
+        self._sites[id(module)] = site
+
+    def _face(self, kind: str, output: Output, seen: Gathered) -> Face:
+        row, silence = self._catalog.row(kind, output.entry.name), None
+        if output.dimension is not None:
+            silence = self._silence.setdefault((kind, output.entry.name), Silence())
+        return Face(self._table, row, seen, output.dimension, silence, of_gradient=kind != schema.ACTIVATION)
 
     def _write(self, record: Record, kind: str, name: str, gathered: Gathered) -> None:
         row = self._catalog.row(kind, name, gathered.shape, gathered.dtype)

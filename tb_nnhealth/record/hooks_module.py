@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tb_nnhealth.record.reduce_quiet import quiet
+from tb_nnhealth.record.reduce_quiet import quiet, unseen
 
 if TYPE_CHECKING:
     from tb_nnhealth.record.hooks import Activations, Output
+    from tb_nnhealth.record.sites import Site
 
 
 class ForwardHook:
@@ -32,8 +33,11 @@ class ForwardHook:
         if not self._alive:
             return
         try:
-            with quiet():
+            if unseen():
                 self._activations.forwarded(module, args, output)
+            else:
+                with quiet():
+                    self._activations.forwarded(module, args, output)
         except Exception as error:
             self._alive = not self._activations.fail("calls of modules", error)
 
@@ -86,7 +90,7 @@ class GradientHook:
 
     __torch_unserializable__ = True
 
-    def __init__(self, activations: Activations, gathered: Output, dimension: int | None) -> None:
+    def __init__(self, activations: Activations, gathered: Output | Site, dimension: int | None) -> None:
         self._activations, self._gathered, self._dimension = activations, gathered, dimension
         self._window = activations.window
 
@@ -94,8 +98,11 @@ class GradientHook:
         if torch.compiler.is_compiling() or self._activations.window != self._window:
             return
         try:
-            with quiet():
+            if unseen():
                 self._activations.gradient_came(self._gathered, self._dimension, gradient)
+            else:
+                with quiet():
+                    self._activations.gradient_came(self._gathered, self._dimension, gradient)
         except Exception as error:
             self._activations.fail(f"gradient of the output of {self._gathered.entry.name}", error)
 

@@ -52,8 +52,8 @@ class Batch:
         self._counted = counted
         self._seen = {True: Part(), False: Part()}
         self._observed = Part()
-        self._root_called = False
-        self._first_seen = False
+        self.awaits_inputs = True
+        """Neither the model nor one of its modules has been called in this step."""
 
     def describe(self, criterion: Any) -> None:
         """Notes a criterion's type, reduction and, where the type says it, its number of classes."""
@@ -66,7 +66,7 @@ class Batch:
         )
 
     def model_called(self, args: Any, kwargs: Any, *, training: bool) -> None:
-        self._root_called = True
+        self.awaits_inputs = False
         self._take_inputs(self._seen[training], _inputs(args, kwargs))
 
     @property
@@ -80,8 +80,8 @@ class Batch:
 
     def first_module_called(self, args: Any, *, training: bool) -> None:
         """Inputs of a model that is not called itself are those of the first of its modules called in the step."""
-        if not self._root_called and not self._first_seen:
-            self._first_seen = True
+        if self.awaits_inputs:
+            self.awaits_inputs = False
             self._take_inputs(self._seen[training], args)
 
     def model_returned(self, output: Any, *, training: bool) -> None:

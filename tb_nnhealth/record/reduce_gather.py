@@ -121,10 +121,15 @@ class Gathered:
         """Notes which units were alive in this call; a unit is silent in a step only if it was in all calls."""
         if dimension is None:
             return
+        self.alive_were(None if self._all_alive else alive_units(tensor, dimension, reading))
+
+    def alive_were(self, alive: Any) -> None:
+        """The same, of what ``alive_units`` gave."""
         self.units_seen = True
-        alive = None if self._all_alive else alive_units(tensor, dimension, reading)
         if alive is None:
             self.alive, self._all_alive = None, True
+        elif self._all_alive:
+            return
         elif self.alive is None or self.alive.shape != alive.shape:
             self.alive = alive
         else:

@@ -20,7 +20,7 @@ _BATCH_CODES = {
 MISSING = "The native core is not in use, so PyTorch's own operations measure, at some times the cost."
 
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
-_is_functorch_wrapped = getattr(
+is_functorch_wrapped = getattr(
     getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
 )
 
@@ -32,7 +32,7 @@ def is_ordinary(tensor: Any) -> bool:
         and tensor.is_cpu
         and tensor.dtype in CODES
         and tensor.layout is torch.strided
-        and not (tensor.is_nested or tensor.is_neg() or _is_functorch_wrapped(tensor))
+        and not (tensor.is_nested or tensor.is_neg() or is_functorch_wrapped(tensor))
     )
 
 

@@ -26,4 +26,9 @@ def quiet() -> AbstractContextManager[None]:
     Selective checkpointing keeps results by the order of the calls it sees, counters of operations count them, and a
     default device moves them: none of that is meant for our reductions.
     """
-    return _hidden() if _dispatch_modes() or _function_modes() else _VISIBLE
+    return _VISIBLE if unseen() else _hidden()
+
+
+def unseen() -> bool:
+    """Whether no mode is there to see anything."""
+    return not (_dispatch_modes() or _function_modes())

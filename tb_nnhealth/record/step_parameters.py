@@ -46,6 +46,8 @@ class Parameters:
         self._small: dict[int, SmallParameters] = {}
         self._tables: dict[int, dict[str, ParameterTable | DeviceTable]] = {}
         self._rooms: dict[int, Room] = {}
+        self._kept: dict[int, ParameterTable] = {}
+        """The last step's tables that took all parameters of an optimizer."""
         self._pointers: dict[int, Tables] = {}
         self._arrived: list[tuple[str, float]] = []
         self._measured: set[str] = set()
@@ -70,6 +72,8 @@ class Parameters:
         self._snapshots.clear()
         self._small.clear()
         self._tables.clear()
+        for table in self._kept.values():
+            table.let_go()
 
     def before(self, index: int, optimizer: Any, record: Record, *, closure: bool) -> None:
         """Reads what the optimizer is about to change. With a ``closure`` the gradients are not there yet."""
@@ -79,11 +83,26 @@ class Parameters:
         natively = scale is None and native.core is not None and _TABLE not in self._disabled
         on_device = scale is None and _DEVICE_TABLE not in self._disabled
         room = self._rooms.setdefault(index, Room())
+        self.sampled = self._asked or not copies_fit(optimizer)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        kept = self._kept.pop(index, None)
+        if (
+            kept is not None
+            and natively
+            and not (closure or self.sampled)
+            and kept.again(parameters, room, counted=self._counted)
+        ):
+            self._kept[index] = kept
+            self._tables[index] = {_TABLE: kept}
+            self._measured |= kept.names
+            for g, group in enumerate(optimizer.param_groups):
+                self._learning_rate(record, f"{index}.{g}", group)
+            self._table_before(index, record)
+            return
         table = ParameterTable(room, counted=self._counted, closure=closure)
         pointers = self._pointers.setdefault(index, Tables())
         device_table = DeviceTable(pointers, counted=self._counted, closure=closure)
         self._tables[index] = {_TABLE: table, _DEVICE_TABLE: device_table}
-        self.sampled = self._asked or not copies_fit(optimizer)
         plainly = scale is None and not closure and not self._looks_for_copies and not natively
         for g, group in enumerate(optimizer.param_groups):
             self._learning_rate(record, f"{index}.{g}", group)
@@ -114,11 +133,16 @@ class Parameters:
                     self._failed(entry, error)
         small.before()
         self._table_before(index, record)
+        if len(table.names) == len(parameters) and not self._disabled:
+            self._kept[index] = table
 
     def _table_before(self, index: int, record: Record) -> None:
         for name, table in list(self._tables[index].items()):
             try:
-                for entry, parameter, rms in table.before(record):
+                read = table.before(record)
+                if not self._looks_for_copies and all(entry.name in self._known for entry, _, _ in read):
+                    continue
+                for entry, parameter, rms in read:
                     self._initial(record, self._rows(entry)[0], entry, rms)
                     if self._looks_for_copies:
                         copied = copied_share(parameter.detach())
@@ -138,6 +162,7 @@ class Parameters:
         return rows
 
     def _table_failed(self, name: str, error: Exception) -> None:
+        self._kept.clear()
         if self._fail(name, error):
             self._disabled.add(name)
 

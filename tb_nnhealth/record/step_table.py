@@ -5,14 +5,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from tb_nnhealth import native, schema
 from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import FIELDS
-from tb_nnhealth.record.reduce_native import CODES, ordinary_address
+from tb_nnhealth.record.reduce_native import CODES, is_functorch_wrapped, ordinary_address
 from tb_nnhealth.record.reduce_table import Record
 
 _READ, _COPY, _MINUS = range(3)
@@ -22,7 +24,7 @@ Rows = tuple[int, int, int]
 
 class _Watched(NamedTuple):
     entry: WatchedParameter
-    parameter: Any
+    reference: Any
     rows: Rows
     """Of weight, gradient and update."""
     where: int
@@ -38,7 +40,8 @@ class ParameterTable:
     """Filled by ``add``; ``before`` and ``after`` stand around the optimizer's step.
 
     A weight is copied in the pass that reads it, and its update is the new weight minus the copy, taken in the pass
-    that reads both. The copies live from ``before`` to ``after``.
+    that reads both. The copies live from ``before`` to ``after``. The table of a later step is the same wherever
+    ``again`` says so.
     """
 
     def __init__(self, room: Room, *, counted: bool, closure: bool) -> None:
@@ -46,8 +49,15 @@ class ParameterTable:
         self._room = room
         self._counted, self._closure = counted, closure
         self._all: list[_Watched] = []
+        self._parameters: list[Any] = []
+        """Of the step under way; between steps they are held weakly alone."""
         self._size = 0
         self._copies: int | None = None
+        self._forms: list[tuple[Any, ...]] = []
+        self._reading: _Jobs | None = None
+        self._subtracting: _Jobs | None = None
+        self.names: frozenset[str] = frozenset()
+        """Of the parameters taken in, once they were read."""
 
     def add(
         self, entry: WatchedParameter, parameter: Any, rows: Callable[[WatchedParameter], Rows], *, copied: bool = True
@@ -62,25 +72,56 @@ class ParameterTable:
             return False
         numel: int = parameter.numel()
         code = CODES[parameter.dtype]
-        self._all.append(
-            _Watched(entry, parameter, rows(entry), where, numel, code, self._size if copied else -1, gradient)
-        )
+        place = self._size if copied else -1
+        self._all.append(_Watched(entry, ref(parameter), rows(entry), where, numel, code, place, gradient))
+        self._parameters.append(parameter)
         self._size += copied * -(-numel * parameter.element_size() // _ALIGNED) * _ALIGNED
         return True
+
+    def again(self, parameters: list[Any], room: Room, *, counted: bool) -> bool:
+        """Begins a further step; False where its ``parameters`` are others than before, or in another form."""
+        if self._reading is None or self._closure or len(parameters) != len(self._all):
+            return False
+        gradients = []
+        for parameter, watched, form in zip(parameters, self._all, self._forms, strict=True):
+            gradient = parameter.grad
+            if watched.reference() is not parameter or gradient is None or not parameter.requires_grad:
+                return False
+            if _form(parameter, gradient) != form:
+                return False
+            if gradient.is_neg() or is_functorch_wrapped(gradient):
+                return False
+            gradients.append(gradient.data_ptr())
+        self._room, self._counted, self._parameters = room, counted, parameters
+        self._reading.table[len(parameters) :, 0] = gradients
+        return True
+
+    def let_go(self) -> None:
+        """The step is over."""
+        self._parameters, self._copies = [], None
 
     def before(self, record: Record) -> list[tuple[WatchedParameter, Any, float]]:
         """Reads weights and gradients; returns each parameter and the root mean square of its weight."""
         if not self._all:
             return []
-        jobs = _Jobs(counted=self._counted)
         self._copies = start = self._room.of(self._size)
-        for watched in self._all:
-            copy = (_READ, 0) if watched.place < 0 else (_COPY, start + watched.place)
-            jobs.add(watched.rows[0], watched.where, watched.numel, watched.code, *copy)
-        for watched in () if self._closure else self._all:
-            jobs.add(watched.rows[1], *watched.gradient, _READ, 0)
-        weights = jobs.run(record)[: len(self._all), FIELDS.index("rms")].tolist()
-        return [(watched.entry, watched.parameter, rms) for watched, rms in zip(self._all, weights, strict=True)]
+        jobs = self._reading
+        if jobs is None:
+            jobs = self._reading = _Jobs()
+            for watched in self._all:
+                jobs.add(watched.rows[0], watched.where, watched.numel, watched.code, _COPY, 0)
+            for watched in () if self._closure else self._all:
+                jobs.add(watched.rows[1], *watched.gradient, _READ, 0)
+            jobs.complete()
+            self._places = np.array([watched.place for watched in self._all])
+            jobs.table[: len(self._all), 3] = np.where(self._places < 0, _READ, _COPY)
+            self.names = frozenset(watched.entry.name for watched in self._all)
+            if not self._closure:
+                self._forms = [_form(parameter, parameter.grad) for parameter in self._parameters]
+        jobs.table[: len(self._all), 4] = np.where(self._places < 0, 0, self._places + start)
+        weights = jobs.run(record, counted=self._counted)[: len(self._all), FIELDS.index("rms")].tolist()
+        entries = [watched.entry for watched in self._all]
+        return list(zip(entries, self._parameters, weights, strict=True))
 
     def after(self, record: Record, gradient_otherwise: Callable[[WatchedParameter, Any], None]) -> list[int]:
         """Reads the updates of the parameters that still have a gradient; returns their rows.
@@ -89,26 +130,52 @@ class ParameterTable:
         """
         if self._copies is None:
             return []
-        jobs = _Jobs(counted=self._counted)
-        changed = [watched for watched in self._all if watched.parameter.grad is not None]
+        copies, self._copies = self._copies, None
+        if self._as_before():
+            if self._subtracting is None:
+                self._subtracting = _Jobs()
+                for watched in self._all:
+                    self._subtracting.add(watched.rows[2], watched.where, watched.numel, watched.code, _MINUS, 0)
+                self._subtracting.complete()
+            self._subtracting.table[:, 4] = self._places + copies
+            self._subtracting.run(record, counted=self._counted)
+            return self._subtracting.rows
+        return self._after(record, copies, gradient_otherwise)
+
+    def _as_before(self) -> bool:
+        """Whether all have the form that they had before the step, at the same place, and a copy."""
+        if self._closure:
+            return False
+        for parameter, watched, form in zip(self._parameters, self._all, self._forms, strict=True):
+            gradient = parameter.grad
+            if gradient is None or watched.place < 0 or _form(parameter, gradient) != form:
+                return False
+        return True
+
+    def _after(
+        self, record: Record, copies: int, gradient_otherwise: Callable[[WatchedParameter, Any], None]
+    ) -> list[int]:
+        jobs = _Jobs()
+        pairs = zip(self._parameters, self._all, strict=True)
+        changed = [(parameter, watched) for parameter, watched in pairs if parameter.grad is not None]
         rows = []
-        for watched in changed:
-            parameter, where = watched.parameter, ordinary_address(watched.parameter)
+        for parameter, watched in changed:
+            where = ordinary_address(parameter)
             if (
                 where
                 and watched.place >= 0
                 and (parameter.numel(), CODES[parameter.dtype]) == (watched.numel, watched.code)
             ):
-                copy = self._copies + watched.place
-                jobs.add(watched.rows[2], where, watched.numel, watched.code, _MINUS, copy)
+                jobs.add(watched.rows[2], where, watched.numel, watched.code, _MINUS, copies + watched.place)
                 rows.append(watched.rows[2])
-        for watched in changed if self._closure else ():
-            gradient = _gradient(watched.parameter)
+        for parameter, watched in changed if self._closure else ():
+            gradient = _gradient(parameter)
             if gradient[0]:
                 jobs.add(watched.rows[1], *gradient, _READ, 0)
             else:
-                gradient_otherwise(watched.entry, watched.parameter)
-        jobs.run(record)
+                gradient_otherwise(watched.entry, parameter)
+        jobs.complete()
+        jobs.run(record, counted=self._counted)
         return rows
 
 
@@ -134,33 +201,50 @@ def _gradient(parameter: Any) -> tuple[int, int, int]:
     return (where, gradient.numel(), CODES[gradient.dtype]) if where else (0, 0, 0)
 
 
+def _form(parameter: Any, gradient: Any) -> tuple[Any, ...]:
+    """Where a parameter lies, and of what kind it and its gradient are: all that the core relies on."""
+    return (
+        parameter.data_ptr(),
+        parameter.shape,
+        parameter.stride(),
+        parameter.dtype,
+        gradient.dtype,
+        gradient.layout,
+        type(gradient),
+        gradient.shape,
+        gradient.stride() if gradient.layout is torch.strided else (),
+        gradient.device,
+    )
+
+
 class _Jobs:
     """A table of tensors for the core, and the record's row of each."""
 
-    def __init__(self, *, counted: bool) -> None:
-        self._counted = counted
-        self._rows: list[int] = []
+    def __init__(self) -> None:
+        self.rows: list[int] = []
         self._numel: list[int] = []
-        self._table = array("q")
+        self._added = array("q")
 
     def add(self, row: int, where: int, numel: int, code: int, operation: int, other: int) -> None:
-        self._rows.append(row)
+        self.rows.append(row)
         self._numel.append(numel)
-        self._table.extend((where, numel, code, operation, other, 0))
+        self._added.extend((where, numel, code, operation, other, 0))
 
-    def run(self, record: Record) -> NDArray[np.float64]:
+    def complete(self) -> None:
+        """All are added: ``table``, int64 of shape (tensors, 6), is what the core reads."""
+        self.table = np.array(self._added, np.int64).reshape(-1, 6)
+        self._start = self.table.ctypes.data
+
+    def run(self, record: Record, *, counted: bool) -> NDArray[np.float64]:
         """Reads all; float64 (tensors, FIELDS)."""
-        count = len(self._rows)
+        count = len(self.rows)
         values = np.empty((count, len(FIELDS)))
         if not count:
             return values
-        table = self._table
-        if self._counted:
-            counts = np.zeros((count, schema.HISTOGRAM_BINS), np.int64)
-            for i in range(count):
-                table[6 * i + 5] = counts.ctypes.data + i * counts.strides[0]
-        native.core.run(table.buffer_info()[0], count, values.ctypes.data)
-        record.add_many(self._rows, self._numel, values)
-        if self._counted:
-            record.histogram_many(self._rows, counts)
+        counts = np.zeros((count, schema.HISTOGRAM_BINS), np.int64) if counted else None
+        self.table[:, 5] = 0 if counts is None else counts.ctypes.data + np.arange(count) * counts.strides[0]
+        native.core.run(self._start, count, values.ctypes.data)
+        record.add_many(self.rows, self._numel, values)
+        if counts is not None:
+            record.histogram_many(self.rows, counts)
         return values

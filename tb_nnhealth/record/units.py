@@ -36,7 +36,8 @@ class UnitDimensions:
     """
 
     def __init__(self) -> None:
-        self._previous: tuple[int, int] | None = None
+        self.previous: tuple[int, int] | None = None
+        """Of the last output: its dimensions, and which of them counts the units."""
 
     def of(self, module: Any, output: Any) -> int | None:
         """The dimension; None for outputs of fewer than two."""
@@ -48,11 +49,11 @@ class UnitDimensions:
             found = 0 if batched is not None and dimensions == batched - 1 else 1
         elif isinstance(module, _FEATURES_LAST):
             found = dimensions - 1
-        elif self._previous is not None and self._previous[0] == dimensions:
-            found = self._previous[1]
+        elif self.previous is not None and self.previous[0] == dimensions:
+            found = self.previous[1]
         else:
             found = 1 if dimensions >= 4 else dimensions - 1
-        self._previous = dimensions, found
+        self.previous = dimensions, found
         return found
 
 
@@ -127,15 +128,7 @@ def saturation(module: Any, feeds: str, tensor: Any, reading: Reading) -> tuple[
             return None
         greatest = tensor.amax(dimension)
         return (greatest > SOFTMAX_LIMIT).sum() / greatest.numel(), greatest.numel()
-    bounds: tuple[float, float] | None = None
-    if isinstance(module, nn.Tanh):
-        bounds = -TANH_LIMIT, TANH_LIMIT
-    elif isinstance(module, nn.Sigmoid):
-        bounds = SIGMOID_LIMITS
-    elif feeds == "tanh":
-        bounds = -_BEFORE_TANH, _BEFORE_TANH
-    elif feeds == "sigmoid":
-        bounds = -_BEFORE_SIGMOID, _BEFORE_SIGMOID
+    bounds = saturation_bounds(module, feeds)
     if bounds is None:
         return None
     numel = tensor.numel()
@@ -149,3 +142,14 @@ def saturation(module: Any, feeds: str, tensor: Any, reading: Reading) -> tuple[
     outside = (tensor - middle).abs_() if middle else tensor.abs()
     far = outside > reach
     return (np.count_nonzero(far.numpy()) if tensor.is_cpu else far.sum()) / numel, numel
+
+
+def saturation_bounds(module: Any, feeds: str) -> tuple[float, float] | None:
+    """Beyond which elements lie in the flat part; None where there is no such part, and for softmax."""
+    if isinstance(module, nn.Tanh):
+        return -TANH_LIMIT, TANH_LIMIT
+    if isinstance(module, nn.Sigmoid):
+        return SIGMOID_LIMITS
+    if feeds == "tanh":
+        return -_BEFORE_TANH, _BEFORE_TANH
+    return (-_BEFORE_SIGMOID, _BEFORE_SIGMOID) if feeds == "sigmoid" else None
