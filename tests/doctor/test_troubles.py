@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tb_nnhealth import schema
 from tb_nnhealth.doctor.clocks import FUTURE_SECONDS
 from tb_nnhealth.doctor.examine import examine
-from tb_nnhealth.doctor.trouble import Examined, Trouble
+from tb_nnhealth.doctor.trouble import IDS, Examined, Trouble
 from tb_nnhealth.events import encode
 from tb_nnhealth.events.framing import frame, masked_crc
 from tb_nnhealth.events.walk import find_runs
@@ -29,11 +30,14 @@ def examined(logdir: Path) -> Examined:
 
 
 def found(logdir: Path) -> list[str]:
-    return [trouble.id for trouble in examined(logdir).troubles]
+    ids = [trouble.id for trouble in examined(logdir).troubles]
+    assert set(ids) <= set(IDS)
+    return ids
 
 
 def only(logdir: Path) -> Trouble:
     (trouble,) = examined(logdir).troubles
+    assert trouble.id in IDS
     assert trouble.message.endswith(".")
     assert trouble.advice
     return trouble
@@ -248,3 +252,11 @@ def test_the_worst_stands_first(tmp_path: Path) -> None:
     data[100] ^= 1
     log.path.write_bytes(data[:-1])
     assert [trouble.severity for trouble in examined(tmp_path).troubles] == ["critical", "warning", "info"]
+
+
+def test_the_page_tells_of_every_trouble_and_this_file_tries_each() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert [id_ for row in rows for id_ in re.findall(r"`([a-z-]+)`", row.split("|")[1])] == list(IDS)
+    tried = Path(__file__).read_text("utf-8")
+    assert [id_ for id_ in IDS if f'"{id_}"' not in tried] == []
