@@ -26,6 +26,7 @@ RECORD_BYTES_KEPT = 64 << 20
 OPENING_KEPT = 64
 """First records that are never thinned: initialization and warm-up are judged on them."""
 HISTOGRAMS_KEPT = 256
+FILTERS_KEPT = 64
 POINTS_KEPT = 65536
 
 
@@ -44,6 +45,22 @@ class Table:
         return len(self.subjects)
 
 
+@dataclass(frozen=True)
+class Filters:
+    """The first filters of the first convolution at a step.
+
+    ``pixels``: uint8 (filters, planes, height, width); 0 and 255 stand for ``low`` and ``high``, float32 (filters,).
+    ``total``: how many filters the convolution has.
+    """
+
+    step: int
+    parameter: str
+    total: int
+    pixels: NDArray[np.uint8]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+
 class History:
     """The records of one watch. ``layout`` is the newest ``messages.Layout``."""
 
@@ -53,6 +70,9 @@ class History:
         self._counts = Counts()
         self._histograms = Log(HISTOGRAMS_KEPT, 16, self._counts)
         self._non_finite_before = False
+        self._filter_changes = 0
+        self.filters: list[Filters] = []
+        """Of ascending steps, at most ``FILTERS_KEPT``."""
         self.resolution = 1
         """Optimizer records that one record stands for: 1, or 16, 256, ... where only coarser levels were kept."""
         self.layout = layout
@@ -104,15 +124,28 @@ class History:
         """Adds many histogram records of one shape, int32 (records, rows, ``schema.HISTOGRAM_BINS``)."""
         self._histograms.extend(steps, walls, counts)
 
+    def append_filters(self, filters: Filters) -> None:
+        self._rewind_filters(filters.step)
+        self.filters.append(filters)
+        self._filter_changes += 1
+        if len(self.filters) > FILTERS_KEPT:  # the first and the newest stay
+            del self.filters[1:-1:2]
+
+    def _rewind_filters(self, step: int) -> None:
+        kept = [filters for filters in self.filters if filters.step < step]
+        self._filter_changes += len(kept) < len(self.filters)
+        self.filters = kept
+
     @property
     def changes(self) -> int:
         """Grows whenever something was appended or forgotten."""
-        return self._records.changes + self._histograms.changes
+        return self._records.changes + self._histograms.changes + self._filter_changes
 
     def rewind(self, step: int) -> None:
         """Forgets every record and histogram from ``step`` on: training restarted there."""
         self._rewind_records(step)
         self._histograms.rewind(step)
+        self._rewind_filters(step)
 
     def _rewind_records(self, step: int) -> None:
         self._records.rewind(step)

@@ -119,3 +119,7 @@ def is_users_scalar(tag: str) -> bool:
 
 def histograms_tag(watch: str) -> str:
     return f"{TAG_PREFIX}{watch}/histograms"
+
+
+def filters_tag(watch: str) -> str:
+    return f"{TAG_PREFIX}{watch}/filters"

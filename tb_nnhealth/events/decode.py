@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth import checks, schema
+from tb_nnhealth.events import filter_pictures
 from tb_nnhealth.events.tensor import FormatError, number, tensor_data
-from tb_nnhealth.history import Floats, Problem
+from tb_nnhealth.history import Filters, Floats, Problem
 from tb_nnhealth.messages import Capture, Layout, PluginData
 
 SCALARS_PLUGIN = "scalars"
@@ -76,6 +77,13 @@ class FindingsSeen(NamedTuple):
     text: str
 
 
+class FiltersSeen(NamedTuple):
+    """Filters of the first convolution, as they were at their step."""
+
+    watch: str
+    filters: Filters
+
+
 class PreflightSeen(NamedTuple):
     """What the sanity checks before the training said: the report, as ``checks.decode`` gives it."""
 
@@ -89,12 +97,14 @@ class SessionStart(NamedTuple):
     step: int
 
 
-Value = Scalar | Record | Histograms | LayoutSeen | CaptureSeen | FindingsSeen | PreflightSeen | SessionStart
+Value = (
+    Scalar | Record | Histograms | LayoutSeen | CaptureSeen | FindingsSeen | FiltersSeen | PreflightSeen | SessionStart
+)
 
 
 class Tag(NamedTuple):
-    """One of our tags taken apart: ``series`` is "stats", "layout", "histograms", "capture", "findings" or
-    "preflight"."""
+    """One of our tags taken apart: ``series`` is "stats", "layout", "histograms", "filters", "capture",
+    "findings" or "preflight"."""
 
     series: str
     watch: str = ""
@@ -109,7 +119,7 @@ class Tag(NamedTuple):
         if name == tag:
             return None
         watch, _, series = name.rpartition("/")
-        if watch and series in ("layout", "histograms"):
+        if watch and series in ("layout", "histograms", "filters"):
             return Tag(series, watch)
         if watch.endswith("/stats") and series.isascii() and series.isdigit() and len(series) < 3:
             return Tag("stats", watch.removesuffix("/stats"), int(series))
@@ -149,6 +159,8 @@ def health_value(tag: Tag, step: int, wall: float, data: NDArray[Any] | bytes) -
             return LayoutSeen(tag.watch, step, wall, Layout.FromString(data))
         if tag.series == "capture":
             return CaptureSeen(step, Capture.FromString(data))
+        if tag.series == "filters":
+            return FiltersSeen(tag.watch, filter_pictures.decode(step, data))
         if tag.series == "preflight":
             return PreflightSeen(step, checks.decode(data))
         return FindingsSeen(step, data.decode())

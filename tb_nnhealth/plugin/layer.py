@@ -15,6 +15,7 @@ from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.distribution import distribution
+from tb_nnhealth.plugin.filters import filters
 from tb_nnhealth.plugin.layers import Layer, Layered, Part, layered, layers_of
 from tb_nnhealth.plugin.limits import limits, own_limit
 from tb_nnhealth.plugin.model import layer_facts, learning_rates
@@ -60,6 +61,7 @@ def layer(
         "layer": layer_facts(run, chosen, having),
         "learning_rate": {"steps": ints(columns.starts), "values_f32": f32(rates[thinned])},
         "panels": [panel for panel in panels if panel is not None],
+        "filters": filters(run, name),
     }
 
 

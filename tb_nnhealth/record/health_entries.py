@@ -145,6 +145,26 @@ class HistogramRecord(Entry):
         return ()
 
 
+class FiltersNote(Entry):
+    """Filters of the first convolution: ``make`` gives the event's bytes, None where there are none."""
+
+    def __init__(self, health: HealthLog, watch: str, step: int, make: Callable[[], bytes | None], size: int) -> None:
+        self._health, self._tag = health, schema.filters_tag(watch)
+        self._step, self._wall = step, time.time()
+        self._make, self._payload = make, b""
+        self.size = size
+
+    def encode(self) -> bytes | None:
+        self._payload = self._payload or self._make() or b""
+        if not self._payload:
+            return None
+        return encode.text(self._tag, self._step, self._wall, self._payload, self._health.first(self._tag))
+
+    def written(self) -> Sequence[Entry]:
+        self._health.begun(self._tag)
+        return ()
+
+
 class LevelRecord(Entry):
     """A coarser record: minimum, maximum and mean, float32 of shape (3, rows, columns)."""
 

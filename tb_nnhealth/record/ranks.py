@@ -200,6 +200,10 @@ class RankStream:
         elif self.exchange is not None:
             self.exchange.submit(counts)
 
+    def filters(self, step: int, make: Any, *, size: int = 0) -> None:
+        if self._stream is not None:
+            self._stream.filters(step, make, size=size)
+
     def _recording(self) -> bool:
         if self._stream is None and self.exchange is not None:
             first = self.exchange.first_directory

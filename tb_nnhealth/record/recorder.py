@@ -25,6 +25,7 @@ from tb_nnhealth.record.entries import Kind, Serialized, Tally
 from tb_nnhealth.record.event_file import FLUSH_SECONDS, EventFile
 from tb_nnhealth.record.faults import Faults, describe
 from tb_nnhealth.record.health_entries import (
+    FiltersNote,
     HistogramRecord,
     LayoutNote,
     NumberEvent,
@@ -112,6 +113,15 @@ class WatchStream:
     ) -> None:
         """Records histograms, int32 of shape (rows, ``schema.HISTOGRAM_BINS``), as ``stats`` does statistics."""
         self._put(HistogramRecord, step, counts, 0, size)
+
+    def filters(self, step: int, make: Callable[[], bytes | None], *, size: int = 0) -> None:
+        """Records pictures of filters; ``make`` runs on the writer's thread and gives them encoded."""
+        if not self.active:
+            return
+        try:
+            self._recorder._file.put(FiltersNote(self._recorder._health, self.name, step, make, size))
+        except Exception as error:
+            self.error(error)
 
     def _put(
         self, kind: type[StatsRecord] | type[HistogramRecord], step: int, values: Any, missing: float, size: int

@@ -13,7 +13,7 @@ import torch
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
 from tb_nnhealth.record.carried import Carried
-from tb_nnhealth.record.filters import write_smoothness
+from tb_nnhealth.record.filters import FilterPictures, picture, write_smoothness
 from tb_nnhealth.record.gradient_noise import GradientNoise
 from tb_nnhealth.record.hooks import Activations, in_backward
 from tb_nnhealth.record.hooks_optimizer import StepHook
@@ -81,6 +81,7 @@ class Capture:
         self._activations.listeners = (self._carried, self._noise, *([] if self._ranks is None else [self._ranks]))
         self._loss_scale = LossScale(self._catalog, scaler)
         self._follows = self._recorded = False
+        self._pictures = FilterPictures()
         self._ended: float | None = None
         self._evaluations = {True: 0, False: 0}
         self._sees_evaluations = False
@@ -297,8 +298,9 @@ class Capture:
         if not skipped:
             self._noise.write(record)
         self._loss_scale.write(record)
+        filters = None
         if self._cadence.counted or not self._recorded:
-            write_smoothness(catalog, record)
+            filters = write_smoothness(catalog, record)
         self._recorded = True
         for training, subject in ((True, "train"), (False, "eval")) if self._sees_evaluations else ():
             record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))
@@ -314,6 +316,9 @@ class Capture:
             fingerprint = self._batch.input_fingerprint()
             values = self._ranks.told(self._cadence.index, self._number, self._cadence.interval, values, fingerprint)
         self._stream.stats(self._number, values, size=record.size)
+        if self._pictures.due(filters is not None) and filters is not None:
+            make, size = picture(*filters)
+            self._stream.filters(self._number, make, size=size)
         if record.has_histograms and self._cadence.counted:
             counts = record.histograms(catalog.rows)
             if self._ranks is not None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.events.decode import (
     CaptureSeen,
+    FiltersSeen,
     Histograms,
     LayoutSeen,
     PreflightSeen,
@@ -56,6 +57,10 @@ class WatchBuilder:
         if self.history is not None:
             self.history.append_histogram(step, wall, self._layouts.place_rows(counts))
 
+    def filters(self, seen: FiltersSeen) -> None:
+        if self.history is not None:
+            self.history.append_filters(seen.filters)
+
     def records(self, many: Records) -> None:
         """The same as ``record`` for each."""
         if self.history is None or not self._layouts.fits(many.values.shape):
@@ -103,6 +108,8 @@ class RunBuilder:
                 self._watch(value.watch).record(value.step, value.wall, value.values)
         elif isinstance(value, Histograms):
             self._watch(value.watch).histograms(value.step, value.wall, value.counts)
+        elif isinstance(value, FiltersSeen):
+            self._watch(value.watch).filters(value)
         elif isinstance(value, LayoutSeen):
             self._watch(value.watch).layout(value)
         elif isinstance(value, CaptureSeen):

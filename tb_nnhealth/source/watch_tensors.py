@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tb_nnhealth import schema
-from tb_nnhealth.events.decode import Histograms, LayoutSeen, Record, Value
+from tb_nnhealth.events.decode import FiltersSeen, Histograms, LayoutSeen, Record, Value
 from tb_nnhealth.history import Floats, History
 from tb_nnhealth.source.build import WatchBuilder
 
@@ -47,6 +47,9 @@ def build_watch(name: str, read: ReadTag, whole: Callable[[], History | None]) -
             builder.record(value.step, value.wall, value.values)
         else:
             builder.histograms(value.step, value.wall, value.counts)
+    for seen in read(schema.filters_tag(name)):
+        if isinstance(seen, FiltersSeen):
+            builder.filters(seen)
     if builder.history is not None:
         builder.history.resolution = schema.LEVEL_FACTOR**level
     return builder

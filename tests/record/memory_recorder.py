@@ -20,6 +20,7 @@ class MemoryStream:
         self.layouts: list[Any] = []
         self.records: list[tuple[int, NDArray[np.float32]]] = []
         self.counts: list[tuple[int, NDArray[np.int32]]] = []
+        self.pictures: list[tuple[int, bytes]] = []
         self.errors: list[str] = []
         self.closed = False
 
@@ -39,6 +40,9 @@ class MemoryStream:
         assert table.shape == (len(self.layouts[-1].rows), schema.HISTOGRAM_BINS)
         assert table.dtype == np.int32
         self.counts.append((step, table))
+
+    def filters(self, step: int, make: Any, *, size: int = 0) -> None:
+        self.pictures.append((step, make()))
 
     def error(self, error: BaseException | str) -> None:
         self.errors.append(str(error))

@@ -11,7 +11,7 @@ const TEXT = new Set(
   (
     "run runs logdir rule rules subject subjects layer layers tag tags name type watch statistic statistics unit title subtitle " +
     "message advice why reason error errors text code sentence try_first closest needs path snippet rule_page url " +
-    "optimizer optimizers rank parameter option kind python toml help dtype id role scale direction severity verdict status group"
+    "optimizer optimizers rank parameter option kind python toml pixels help dtype id role scale direction severity verdict status group"
   ).split(" "),
 );
 

@@ -304,6 +304,23 @@ export interface LayerResponse {
   layer: LayerInfo;
   learning_rate: { steps: number[]; values: Float32Array } | null;
   panels: LayerPanel[];
+  /** Of the first convolution, where they were recorded. */
+  filters?: FilterPictures | null;
+}
+
+export interface FilterPictures {
+  parameter: string;
+  /** Filters of the convolution, of which the first are shown. */
+  total: number;
+  pictures: {
+    step: number;
+    /** Filters, planes (3 or 1), height, width. */
+    shape: [number, number, number, number];
+    /** Base64 of bytes. */
+    pixels: string;
+    smoothness: number | null;
+    noisy: number[];
+  }[];
 }
 
 export interface LayerPanel {

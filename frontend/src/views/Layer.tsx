@@ -12,6 +12,7 @@ import { fetched } from "../state/resources";
 import { findings, layer, model, others, run, theme } from "../state/store";
 import { SeverityIcon } from "./Icons";
 import { LayerFacts } from "./LayerFacts";
+import { LayerFilters } from "./LayerFilters";
 import { LayerPanel } from "./LayerPanel";
 
 const POINTS = 500;
@@ -42,6 +43,7 @@ export function Layer() {
           ))}
         </section>
       )}
+      {data?.filters && <LayerFilters filters={data.filters} />}
       {data && data.panels.length === 0 && <p class="card chart-note">Nothing was recorded of this layer.</p>}
       {!data && <p class="card chart-note">{error ?? "Reading the layer's records"}</p>}
     </>
