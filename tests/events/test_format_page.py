@@ -105,6 +105,7 @@ def test_the_tags_are_those_of_the_schema() -> None:
         schema.stats_tag("WATCH"),
         f"{schema.TAG_PREFIX}WATCH/stats/K",
         schema.histograms_tag("WATCH"),
+        schema.filters_tag("WATCH"),
         schema.CAPTURE_TAG,
         schema.PREFLIGHT_TAG,
         schema.FINDINGS_TAG,

@@ -149,6 +149,7 @@ def test_a_model_too_large_to_describe_says_so(monkeypatch: pytest.MonkeyPatch) 
 def test_a_run_of_scalars_has_no_model() -> None:
     assert model(Run("plain")) == {
         "first_step": None, "last_step": None, "statistics": [], "layers": [], "parameters_left_out": False,
+        "ranks": False,
     }  # fmt: skip
 
 
