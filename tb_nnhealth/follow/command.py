@@ -8,7 +8,9 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
+from typing import IO
 
 from tb_nnhealth.follow.changes import Change
 from tb_nnhealth.follow.way import Delivery
@@ -16,6 +18,8 @@ from tb_nnhealth.report.printable import printable
 
 ENVIRONMENT_CHARACTERS = 4096
 """Of one variable; the whole stands on standard input."""
+ERROR_BYTES = 500
+"""Of what a command that failed wrote to its standard error, from its end."""
 
 
 class Command:
@@ -37,25 +41,36 @@ class Command:
     def send(self, change: Change) -> Delivery:
         """Runs the command to its end, for at most ``seconds``; one that fails may have done its work before."""
         told = json.dumps(change.to_json(), allow_nan=False).encode()
-        try:
-            process = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **environment(change)},
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            return Delivery(f"{self._argv[0]}: {getattr(error, 'strerror', None) or error}", False)
-        try:
-            process.communicate(told, timeout=self._seconds)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            return Delivery(f"{self._argv[0]} ran longer than {self._seconds:g} s and was ended", True)
-        except BaseException:
-            _kill(process)
-            raise
-        return Delivery(f"{self._argv[0]} exited with {process.returncode}" if process.returncode else "", True)
+        with tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(
+                    self._argv,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env={**os.environ, **environment(change)},
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                return Delivery(f"{self._argv[0]}: {getattr(error, 'strerror', None) or error}", False)
+            try:
+                process.communicate(told, timeout=self._seconds)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                return Delivery(f"{self._argv[0]} ran longer than {self._seconds:g} s and was ended", True)
+            except BaseException:
+                _kill(process)
+                raise
+            if not process.returncode:
+                return Delivery("", True)
+            return Delivery(f"{self._argv[0]} exited with {process.returncode}{_last_line(errors)}", True)
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    """What the command said last on its standard error: it would tear up a screen that is drawn."""
+    errors.seek(-min(errors.seek(0, os.SEEK_END), ERROR_BYTES), os.SEEK_END)
+    lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+    return f": {printable(lines[-1])}" if lines else ""
 
 
 def environment(change: Change) -> dict[str, str]:

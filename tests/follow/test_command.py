@@ -53,6 +53,11 @@ def test_a_command_that_fails_is_told_and_not_run_again() -> None:
     assert Command(["false"]).send(change()) == ("false exited with 1", True)
 
 
+def test_what_a_failed_command_said_last_is_told() -> None:
+    script = "echo first >&2; printf 'no \\033[2J display' >&2; exit 3"
+    assert Command(["sh", "-c", script]).send(change()).why == "sh exited with 3: no \\x1b[2J display"
+
+
 def test_a_command_that_does_not_read_its_input_is_no_failure() -> None:
     assert Command(["true"]).send(change(message="x" * 300_000)) == ("", True)
 
