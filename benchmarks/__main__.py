@@ -15,13 +15,14 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-WHAT = ("overhead", "rules", "elements", "writing", "reading")
+WHAT = ("overhead", "rules", "elements", "writing", "reading", "fleet")
 RESULTS = {"overhead": "cpu.json"}
 QUICK = {
     "overhead": ["--quick"],
     "rules": ["--quick"],
     "writing": ["--rounds=2"],
     "reading": ["--rounds=2", "--megabytes=4"],
+    "fleet": ["--runs=40", "--gigabytes=0.04", "--s3-runs=10", "--sample=6"],
 }
 
 
