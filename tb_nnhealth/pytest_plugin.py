@@ -12,7 +12,7 @@ package is installed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -37,8 +37,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     logdirs = config.getoption("nnhealth")
     if logdirs:
-        items += [_RunItem.from_parent(session, name=f"nnhealth: {report['run']}", report=report, least=least)
-                  for report, least in _judged(logdirs, config.getoption("nnhealth_fail_on"))]  # fmt: skip
+        runs = _Runs(logdirs, config.getoption("nnhealth_fail_on"))
+        items += [
+            _RunItem.from_parent(session, name=f"nnhealth: {shown}", runs=runs, run=run) for run, shown in runs.names
+        ]
 
 
 @pytest.fixture
@@ -53,67 +55,81 @@ def nnhealth_healthy(request: pytest.FixtureRequest) -> Callable[..., Reports]:
         __tracebackhide__ = True
         if fail_on is not None and fail_on not in _SEVERITIES:
             raise ValueError(f"fail_on: expected one of {', '.join(_SEVERITIES)}, found {fail_on!r}")
-        judged = list(_judged([logdir], fail_on or request.config.getoption("nnhealth_fail_on")))
-        for report, least in judged:
-            if report["verdict"] == "no-data" or _ill(report, least):
+        runs = _Runs([logdir], fail_on or request.config.getoption("nnhealth_fail_on"))
+        reports = [runs.report(run) for run, _ in runs.names]
+        for report in reports:
+            if report["verdict"] == "no-data" or runs.ill(report):
                 pytest.fail(_told(report), pytrace=False)
-        return [report for report, _ in judged]
+        return reports
 
     return healthy
 
 
 class _RunItem(pytest.Item):
-    """The test of one run."""
+    """The test of one run, which is read when its turn comes."""
 
-    def __init__(self, *, report: dict[str, Any], least: str, **given: Any) -> None:
+    def __init__(self, *, runs: _Runs, run: str, **given: Any) -> None:
         super().__init__(**given)
-        self._report, self._least = report, least
+        self._runs, self._run = runs, run
 
     def runtest(self) -> None:
-        if _ill(self._report, self._least):
-            pytest.fail(_told(self._report), pytrace=False)
-        if self._report["verdict"] == "no-data":
-            pytest.skip(self._report["summary"])
+        report = self._runs.report(self._run)
+        if self._runs.ill(report):
+            pytest.fail(_told(report), pytrace=False)
+        if report["verdict"] == "no-data":
+            pytest.skip(report["summary"])
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         return self.path, None, self.name
 
 
-def _ill(report: dict[str, Any], least: str) -> bool:
-    from tb_nnhealth.report.tally import severest
+class _Runs:
+    """The runs below log directories. Raises UsageError where there are none, or the settings are broken."""
 
-    return severest([report]) >= _SEVERITIES.index(least)
+    def __init__(self, logdirs: Sequence[str | os.PathLike[str]], fail_on: str | None) -> None:
+        from pathlib import Path
+
+        from tb_nnhealth.report import baseline
+        from tb_nnhealth.settings import discover
+        from tb_nnhealth.source.base import LogDirError
+        from tb_nnhealth.source.files import FileSource
+
+        self._source = FileSource(logdirs, runs_kept=1)
+        try:
+            self._settings = discover(Path.cwd())
+            file = self._settings.baseline
+            self._known = baseline.parse(file.read_text("utf-8")) if file else ()
+            self._source.refresh()
+        except (LogDirError, ValueError, OSError) as error:
+            raise pytest.UsageError(f"nnhealth: {error}") from error
+        if not self._source.runs():
+            told = ", ".join(os.fspath(logdir) for logdir in logdirs)
+            raise pytest.UsageError(f"nnhealth: no event files found below {told}")
+        self._least = fail_on or self._settings.fail_on or "critical"
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Each run with its name as it may be shown."""
+        from tb_nnhealth.report.printable import printable
+
+        return [(run, printable(run)) for run in self._source.runs()]
+
+    def report(self, name: str) -> dict[str, Any]:
+        from tb_nnhealth.report.baseline import without
+        from tb_nnhealth.report.build import build
+        from tb_nnhealth.rules.engine import judge
+
+        run = self._source.run(name)
+        judgement, known = without(judge(run, self._settings.tuning), name, self._known)
+        return build(run, judgement, known)
+
+    def ill(self, report: dict[str, Any]) -> bool:
+        from tb_nnhealth.report.tally import severest
+
+        return severest([report]) >= _SEVERITIES.index(self._least)
 
 
 def _told(report: dict[str, Any]) -> str:
     from tb_nnhealth.report import text
 
     return text.render([report], [])
-
-
-def _judged(logdirs: Sequence[str | os.PathLike[str]], fail_on: str | None) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each run's report with the least severity that fails it. Raises UsageError where there is nothing to judge."""
-    from pathlib import Path
-
-    from tb_nnhealth.report import baseline
-    from tb_nnhealth.report.build import build
-    from tb_nnhealth.rules.engine import judge
-    from tb_nnhealth.settings import discover
-    from tb_nnhealth.source.base import LogDirError
-    from tb_nnhealth.source.files import FileSource
-
-    source = FileSource(logdirs, runs_kept=1)
-    try:
-        settings = discover(Path.cwd())
-        known = baseline.parse(settings.baseline.read_text("utf-8")) if settings.baseline else ()
-        source.refresh()
-    except (LogDirError, ValueError, OSError) as error:
-        raise pytest.UsageError(f"nnhealth: {error}") from error
-    if not source.runs():
-        raise pytest.UsageError(
-            f"nnhealth: no event files found below {', '.join(os.fspath(logdir) for logdir in logdirs)}"
-        )
-    for name in source.runs():
-        run = source.run(name)
-        judgement, known_here = baseline.without(judge(run, settings.tuning), name, known)
-        yield build(run, judgement, known_here), fail_on or settings.fail_on or "critical"

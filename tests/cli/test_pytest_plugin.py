@@ -65,6 +65,18 @@ def test_a_run_without_data_is_skipped_and_not_passed(run: Callable[..., pytest.
     run("--nnhealth", tmp_path).assert_outcomes(skipped=1)
 
 
+def test_a_run_that_a_test_writes_to_is_judged_afterwards(
+    run: Callable[..., pytest.RunResult], tmp_path: Path, pytester: pytest.Pytester
+) -> None:
+    path = write_scalars(tmp_path / "evil\x1b[2J", loss=[(0, 1.0)])
+    more = "".join(f"f.write(frame(scalar('loss', {i}, float('nan'))));" for i in range(1, 50))
+    imports = "from synthetic_logs import scalar; from tb_nnhealth.events.framing import frame"
+    pytester.makepyfile(f"{imports}\ndef test_trains():\n    with open({str(path)!r}, 'ab') as f: {more}")
+    result = run("--nnhealth", tmp_path, "-v")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*nnhealth: evil?x1b?2J FAILED*"])
+
+
 def test_nothing_to_judge_is_a_usage_error(run: Callable[..., pytest.RunResult], tmp_path: Path) -> None:
     result = run("--nnhealth", tmp_path)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
