@@ -48,8 +48,9 @@ class Carried:
 
     A probe is looked at when the gradient of its module's output arrives: its own gradient cannot have been changed by
     this pass yet. Only a gradient that is the very tensor of the last step, changed by nothing else since, and not
-    zero, counts as carried; one probe that began a pass otherwise is enough to say that gradients are cleared. So
-    accumulation, several optimizers, passes that were not seen and gradients set by hand never look like a fault.
+    zero, counts as carried; one probe that began a pass otherwise is enough to say that its optimizer's gradients are
+    cleared. So accumulation, passes that were not seen and gradients set by hand never look like a fault. Each
+    optimizer is told apart: one whose gradients are carried over is enough.
     """
 
     def __init__(self, catalog: Catalog, stepped: Set[int]) -> None:
@@ -57,12 +58,13 @@ class Carried:
         self._catalog, self._stepped = catalog, stepped
         self._probes: dict[str, _Probe] = {}
         self._follows = False
-        self._cleared = False
-        self._flags: list[Any] = []
+        self._cleared: set[int] = set()
+        self._flags: dict[int, list[Any]] = {}
 
     def open(self, *, follows: bool) -> None:
         """Begins a measured step. ``follows``: a step came before it, whose gradients may have been left."""
-        self._follows, self._cleared = follows, False
+        self._follows = follows
+        self._cleared.clear()
         self._flags.clear()
         self._probes = {name: probe for name, probe in self._probes.items() if probe.reference() is not None}
         for probe in self._probes.values():
@@ -73,11 +75,11 @@ class Carried:
 
     def gradient_came(self, entry: WatchedModule, gradient: Any) -> None:
         """A backward pass has come to ``entry``."""
-        if self._cleared:
-            return
         probe = self._probes.get(entry.name)
         if probe is None:
             self._choose(entry)
+            return
+        if probe.optimizer in self._cleared:
             return
         task = _graph_task()
         if not self._follows or probe.task == task or probe.optimizer in self._stepped:
@@ -88,7 +90,7 @@ class Carried:
             return
         probe.passed = True
         if not probe.untouched():
-            self._cleared = True
+            self._cleared.add(probe.optimizer)
             return
         probe.version += 1  # the pass adds to the gradient in place
         data = plain(probe.gradient())
@@ -97,10 +99,10 @@ class Carried:
             return
         flat = flatten(data)
         flag = flat[:: -(-flat.numel() // _SAMPLE)].any()
-        if flag.is_cpu:
-            self._cleared = not flag.item()
-        else:
-            self._flags.append(flag)
+        if not flag.is_cpu:
+            self._flags.setdefault(probe.optimizer, []).append(flag)
+        elif not flag.item():
+            self._cleared.add(probe.optimizer)
 
     def _choose(self, entry: WatchedModule) -> None:
         parameters = getattr(entry.reference(), "_parameters", None)
@@ -120,6 +122,9 @@ class Carried:
         passed = [p for p in self._probes.values() if p.passed and p.optimizer in self._stepped]
         if not self._follows or not (self._cleared or passed):
             return
+        gone = {p.optimizer for p in passed if getattr(p.reference(), "grad", None) is not p.gradient()}
+        kept = {p.optimizer for p in passed} - self._cleared - gone
+        sure = [torch.stack(flags).all() for optimizer, flags in self._flags.items() if optimizer in kept]
+        certain = kept - self._flags.keys()
         row = self._catalog.row(schema.CARRIED, "")
-        kept = not self._cleared and all(getattr(p.reference(), "grad", None) is p.gradient() for p in passed)
-        record.share(row, schema.MEAN, torch.stack(self._flags).all() if kept and self._flags else float(kept))
+        record.share(row, schema.MEAN, torch.stack(sure).any() if sure and not certain else float(bool(kept)))

@@ -18,6 +18,9 @@ Group = Literal[
 ]
 
 
+GIVEN = "given"
+
+
 @dataclass(frozen=True)
 class Option:
     """A number that a user may tune: ``rules={"rule-id": {name: value}}``."""
@@ -50,6 +53,7 @@ class Hit:
     advice: tuple[str, ...]
     healthy: tuple[float, float] | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
+    """Further numbers of the evidence. ``GIVEN: True`` says that the program did it: it is nothing else's symptom."""
     rank: float = 0.0
     """Among hits that began together the highest rank gives the finding its subject, message and numbers."""
 

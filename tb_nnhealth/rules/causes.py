@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tb_nnhealth.findings import SEVERITIES, Cause, Finding
-from tb_nnhealth.rules.base import Group, Rule
+from tb_nnhealth.rules.base import GIVEN, Group, Rule
 
 SLACK_RECORDS = 10
 """A symptom may cross its limit this many records before its cause does: limits are not equally near.
@@ -15,6 +15,8 @@ SLACK_RECORDS = 10
 But not where it was reported before the record at which its cause began: sparse records span many steps.
 """
 SLACK_STEPS = 10
+OUTCOMES = ("underfitting", "loss-not-decreasing", "still-improving")
+"""Rules that only say that little was learned: what is merely unusual otherwise is their explanation."""
 WITHIN_A_STEP: tuple[Group, ...] = (
     "set-up", "distributed", "data", "numerics", "weights", "activations", "gradients", "updates", "loss", "shim",
 )  # fmt: skip
@@ -25,16 +27,20 @@ what is computed, and that in the order in which a step computes it."""
 def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Sequence[int]) -> list[Finding]:
     """``findings`` with ``caused_by`` set to their root cause, root causes first, symptoms beneath them.
 
-    A finding follows from another where the rules name the pair as causal and the cause did not
-    begin later. Roots stand in the order of the severest finding in their chain, then of onset, then of
-    ``WITHIN_A_STEP``; the symptoms of a root the severest first.
+    A finding follows from another where the rules name the pair as causal and the cause did not begin later. What the
+    program itself did (``GIVEN``) follows from nothing; what only says that little was learned (``OUTCOMES``) may
+    follow from all that began before it was told. Roots stand in the order of the severest finding in their chain,
+    then of onset, then of ``WITHIN_A_STEP``; the symptoms of a root the severest first.
     """
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     by_group = sorted(rules, key=lambda rule: WITHIN_A_STEP.index(rule.group))
     place = {rule.id: i for i, rule in enumerate(by_group)}
     findings = sorted(findings, key=lambda finding: (finding.first_step, place[finding.rule]))
     candidates = [_possible_causes(i, findings, causes, place, record_steps) for i in range(len(findings))]
-    parents = [_direct_cause(of, findings, candidates, place) for of in candidates]
+    parents = [
+        _direct_cause(finding, of, findings, candidates, place)
+        for of, finding in zip(candidates, findings, strict=True)
+    ]
     roots = [_root(i, parents) for i in range(len(findings))]
     linked = [
         finding if roots[i] == i else replace(finding, caused_by=_cause(findings[roots[i]]))
@@ -74,26 +80,39 @@ def _possible_causes(
         """The earlier leads; of those that one record tells the one whose place is before the other."""
         return bisect_left(record_steps, one.first_step) if record_steps else one.first_step, place[one.rule]
 
+    if finding.evidence.more.get(GIVEN):
+        return []
     latest = min(_later_by_slack(finding.first_step, record_steps), _next_record(finding.fired_step, record_steps))
     latest = max(latest, finding.first_step + SLACK_STEPS)
+    if finding.rule in OUTCOMES:  # it is told of the run as a whole: whatever began before it was told
+        latest = max(latest, finding.fired_step)
     return [
         j
         for j, other in enumerate(findings)
         if j != i
         and finding.rule in causes[other.rule]
         and other.first_step <= latest
-        and (other.severity != "info" or finding.severity == "info")
-        and (other.rule not in causes[finding.rule] or leads(other) < leads(finding))
+        and (other.severity != "info" or finding.severity == "info" or finding.rule in OUTCOMES)
+        and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or leads(other) < leads(finding))
     ]
 
 
 def _direct_cause(
-    possible: Sequence[int], findings: Sequence[Finding], candidates: Sequence[Sequence[int]], place: dict[str, int]
+    finding: Finding,
+    possible: Sequence[int],
+    findings: Sequence[Finding],
+    candidates: Sequence[Sequence[int]],
+    place: dict[str, int],
 ) -> int | None:
-    """The earliest of the possible causes; of those that began together one that has no cause itself."""
+    """The earliest of the possible causes; of those that began together one that has no cause itself.
 
-    def order(j: int) -> tuple[int, bool, int]:
-        return findings[j].first_step, bool(candidates[j]), place[findings[j].rule]
+    An outcome, for which many a finding may account, goes to one that is as severe as itself before one that is not.
+    """
+    severity = SEVERITIES.index(finding.severity) if finding.rule in OUTCOMES else 0
+
+    def order(j: int) -> tuple[bool, int, bool, int]:
+        mild = SEVERITIES.index(findings[j].severity) < severity
+        return mild, findings[j].first_step, bool(candidates[j]), place[findings[j].rule]
 
     return min(possible, key=order, default=None)
 

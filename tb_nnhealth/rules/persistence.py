@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,28 @@ def episodes(
             )
         )
     return found
+
+
+def since_last_well(
+    episode: Episode, ill: NDArray[np.bool_], judged: NDArray[np.bool_], steps: Steps, well: int = 3
+) -> Episode:
+    """``episode`` told from the end of the last ``well`` judged records running that were not ill.
+
+    For what counts only as it is now: an earlier time of the same, and gone since, is not where it began.
+    """
+    at = np.flatnonzero(judged[: episode.last + 1, episode.column])
+    bad = ill[at, episode.column]
+    good = np.flatnonzero(np.convolve(~bad, np.ones(well), "valid") == well)
+    if not episode.active or not len(good) or not bad[good[-1] + well :].any():
+        return episode
+    later = at[good[-1] + well :][bad[good[-1] + well :]]
+    if later[0] <= episode.first:
+        return episode
+    fired = max(int(later[0]), min(episode.last, int(later[0]) + episode.fired - episode.first))
+    return replace(
+        episode, first_step=int(steps[later[0]]), fired_step=int(steps[fired]), count=len(later), first=int(later[0]),
+        fired=fired,
+    )  # fmt: skip
 
 
 def _near(held: NDArray[np.bool_], window: int) -> NDArray[np.bool_]:

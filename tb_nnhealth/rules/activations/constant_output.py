@@ -16,7 +16,9 @@ positions. For logits and log-probabilities it counts as it is (unit: nats), for
 regression it is divided by the same of the targets. It fires where it lies below `spread` in nine tenths of `records`
 records and for 50 steps up to now, while the inputs' and targets' spread is above 0, and where the loss is within 3 %
 of a constant answer's cost: the entropy of the class shares seen, or ln C for C classes; the variance of the targets
-for a mean squared error. Where that is not known, the loss must stand where it began. It does not fire where the
+for a mean squared error. Where that is not known, the loss must stand where it began. Where no targets
+are told, as for embeddings, the spread is divided by the answers' own size, and must have been ten times as large at
+first. It does not fire where the
 answers come apart, or where the loss still falls and more than a quarter of what it gained was gained in the second
 half of that time: the cost of a constant is soon learned, a network that is merely slow goes on.
 
@@ -68,7 +70,7 @@ from tb_nnhealth.rules.evidence.progress import Progress, naive_loss, progress
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, since_last_well
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -85,6 +87,7 @@ FALLING = -3.0
 """Mann-Kendall's z from which a loss falls."""
 BLOCKS = 100
 STILL_GAINED = 0.25
+OPENING, COLLAPSED, COLLAPSE = 3, 2.5, 10.0
 CLASSIFICATION = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss", "MultiMarginLoss")
 PROBABILITIES = ("BCELoss",)
 LEAST_VARIATION = 1e-4
@@ -115,13 +118,20 @@ def check(case: Case) -> Outcome:
     judged = np.isfinite(differ) & varied
     if not judged.any():
         return NotApplicable("inputs or targets do not vary within a batch")
-    limit = float(case.options["spread"])
-    found = episodes((differ < limit)[:, None], judged[:, None], history.steps, window=records, share=HELD)
+    alone = not np.isfinite(spread[:, 2]).any() and history.layout.criterion.type not in CLASSIFICATION
+    limit = float(case.options["spread"]) * (COLLAPSED if alone else 1.0)
+    found = [
+        since_last_well(episode, (differ < limit)[:, None], judged[:, None], history.steps)
+        for episode in episodes((differ < limit)[:, None], judged[:, None], history.steps, window=records, share=HELD)
+    ]
     seen = progress(case.run, history)
     cost = constant_cost(history)
     lasted = bool(found) and found[0].active and found[0].last_step - found[0].first_step >= FEWEST_STEPS
     slow = lasted and (grows(differ, judged, found[0]) or still_falls(case.run, history, found[0]))
-    if not lasted or slow or not _at_constant(seen, cost):
+    harms = _collapsed(differ, judged, limit) if alone else _at_constant(seen, cost)
+    if alone and lasted and harms and seen is not None:
+        return Ill([_hit(found[0], differ, limit, unit, seen, math.nan)])
+    if not lasted or slow or not harms:
         near = np.where(judged, differ, np.nan)[:, None].astype(np.float32)
         return Passed(closest(near, limit, "below", ("",), history.steps, "spread of the predictions"))
     assert seen is not None
@@ -132,8 +142,12 @@ def answers_differ(history: History, spread: Floats) -> tuple[Curve, str]:
     """How much the answers differ between samples, shape (records,), and its unit."""
     criterion = history.layout.criterion.type
     answers = spread[:, 0].astype(np.float64)
-    if criterion not in CLASSIFICATION:
+    if criterion not in CLASSIFICATION and np.isfinite(spread[:, 2]).any():
         return answers / spread[:, 2], "share of the targets' spread"
+    if criterion not in CLASSIFICATION:
+        size = history.table(schema.PREDICTION, schema.RMS).values
+        size = size[:, 0].astype(np.float64) if size.shape[1] else np.full(len(answers), np.nan)
+        return answers / size, "share of the answers' size"
     probable = history.table(schema.PREDICTION, schema.PROBABILITY_SHARE).values
     mean = history.table(schema.PREDICTION, schema.MEAN).values
     if not mean.shape[1]:
@@ -193,6 +207,12 @@ def _at_constant(seen: Progress | None, cost: float) -> bool:
     if seen is None or seen.finite < 0.5:
         return False
     return seen.stuck if math.isnan(cost) else seen.now > NEAR_CONSTANT * cost
+
+
+def _collapsed(differ: Curve, judged: NDArray[np.bool_], limit: float) -> bool:
+    """Whether answers that no target is told for have differed before, and by far more."""
+    opening = differ[judged][:OPENING]
+    return bool(np.median(opening) > COLLAPSE * limit)
 
 
 def _hit(episode: Episode, differ: Curve, limit: float, unit: str, seen: Progress, cost: float) -> Hit:
@@ -258,12 +278,22 @@ def _constant_inputs() -> Run:
 
 _T = np.arange(200)
 
+
+def _embeddings(spread: float | Curve) -> Run:
+    """Answers of size 1 that no target is told for."""
+    network = Network(criterion="")
+    network.add_row(schema.SPREAD, "prediction", mean=spread).add_row(schema.SPREAD, "input", mean=1.0)
+    return network.set(schema.PREDICTION, "", rms=1.0).run()
+
+
 EXAMPLES = (
     Example("The same logits for every sample", lambda: _answers(1e-4).run(), True, "", 0),
     Example("From step 100 on", lambda: _answers(np.where(_T < 100, 1.0, 1e-3)).run(), True, "", 100),
     Example("The mean of the targets, learned", lambda: _regression(0.01, 7.84), True, "", 0),
     Example("The class shares, learned", lambda: _imbalanced(0.01, 0.33), True, "", 0),
     Example("The constant is learned, ever more slowly", _the_constant_is_learned, True, "", 0),
+    Example("Embeddings that become one", lambda: _embeddings(0.8 * np.exp(-_T / 20) + 0.003), True, ""),
+    Example("Embeddings that stay apart", lambda: _embeddings(0.8), False, outcome="Passed"),
     Example("Just below the limit", lambda: _answers(0.019).run(), True, "", 0),
     Example("Just above the limit", lambda: _answers(0.022).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: _answers(3.0, loss=None).run(), False, outcome="Passed"),

@@ -12,8 +12,9 @@ learned, and looks like overfitting.
 Mean and standard deviation (unit: the input's own) of the floating point input: medians over the training records
 against medians over the evaluations seen, the first batch of each. It fires after two evaluations, where the
 standard deviations differ by more than `ratio`, or the means by more than `offset` times the smaller standard
-deviation, or both by more than 0.6 of that way, and where no single training record is as far off. A forward pass
-before the first step is left out.
+deviation, or both by more than 0.6 of that way, and where no single training record is as far off. Where each
+evaluation from some step on lies beyond the limits of the three training records before it, only what was measured
+since then is compared: the one or the other has changed on the way. A forward pass before the first step is left out.
 
 ## What to try
 1. Use one function for what training and evaluation have in common: type, scale, mean and standard deviation; only
@@ -62,6 +63,8 @@ from tb_nnhealth.rules.wording import short
 
 EVALUATIONS = 2
 FEWEST_RECORDS = 5
+NEAR = 3
+"""Training records that stand beside an evaluation."""
 BOTH = 0.6
 """Where scale and offset are both off, this share of their limits is enough: -1 to 1 against 0 to 1."""
 
@@ -81,6 +84,16 @@ class Scales:
     evaluated_std: Curve
     steps: NDArray[np.int64]
     """Steps of the evaluations."""
+    trained: NDArray[np.int64]
+    """Steps of the training records."""
+
+    def since(self, step: int) -> Scales:
+        """Only what was measured after ``step``."""
+        of, at = self.trained > step, self.steps > step
+        return Scales(
+            self.mean[of], self.std[of], self.evaluated_mean[at], self.evaluated_std[at], self.steps[at],
+            self.trained[of],
+        )  # fmt: skip
 
 
 def check(case: Case) -> Outcome:
@@ -105,7 +118,8 @@ def check(case: Case) -> Outcome:
         most = max((len(one.steps) for one in scales.values()), default=0)
         return TooLittleData(f"{most} evaluations seen, {EVALUATIONS} are needed beside {FEWEST_RECORDS} records")
     hits, nearest = [], Closest(0.0, "input", int(history.steps[-1]), "range of evaluation inputs")
-    for subject, one in enough.items():
+    for subject, whole in enough.items():
+        one = _parted(whole, case.options["ratio"], case.options["offset"])
         ratio, offset = _ratio(one), _offset(one)
         share = _share(ratio, offset, case.options["ratio"], case.options["offset"])
         name = "input" + (f".{subject}" if subject else "")
@@ -124,7 +138,33 @@ def _scales(history: History, subject: str) -> Scales:
     trained = np.isfinite(mean) & (std > 0)
     evaluated = np.isfinite(other_mean) & (other_std > 0)
     evaluated[:1] = False  # before the first step: a summary of the model, a trial forward
-    return Scales(mean[trained], std[trained], other_mean[evaluated], other_std[evaluated], history.steps[evaluated])
+    steps = history.steps
+    return Scales(
+        mean[trained], std[trained], other_mean[evaluated], other_std[evaluated], steps[evaluated], steps[trained]
+    )
+
+
+def _parted(one: Scales, most: float, farthest: float) -> Scales:
+    """What was measured since training and evaluation came apart on the way; all of it where they did not.
+
+    They part where each evaluation from some step on lies beyond the limits of the training records just before it.
+    """
+    apart = len(one.steps)
+    while apart > 0:
+        before = one.trained <= one.steps[apart - 1]
+        near = Scales(
+            one.mean[before][-NEAR:], one.std[before][-NEAR:], one.evaluated_mean[apart - 1 : apart],
+            one.evaluated_std[apart - 1 : apart], one.steps[:0], one.trained[:0],
+        )  # fmt: skip
+        if not len(near.std) or _share(_ratio(near), _offset(near), most, farthest) <= 1:
+            break
+        apart -= 1
+    if not 0 < apart <= len(one.steps) - EVALUATIONS:
+        return one
+    late = one.since(int(one.steps[apart - 1]))
+    # the records in between are of both sides: those since the first evaluation that parted are of one
+    sure = one.since(int(one.steps[apart]) - 1)
+    return sure if len(sure.std) >= FEWEST_RECORDS else late if len(late.std) >= FEWEST_RECORDS else one
 
 
 def _ratio(one: Scales) -> float:
@@ -197,6 +237,9 @@ def _tokens() -> Run:
     return network.run()
 
 
+_CHANGED_MIDWAY = np.where(np.arange(340) < 150, 1.0, 6.0)
+
+
 def _tails() -> Curve:
     return np.exp(np.random.default_rng(0).standard_normal(180))
 
@@ -227,6 +270,13 @@ RULE = Rule(
         Example("just above the limit", lambda: _evaluated(0.0, 3.05).run(), ill=True, subject="input"),
         Example(
             "heavy tails", lambda: _evaluated(0.02, 4.0, trained_on=_tails()).run(), ill=False, outcome="Passed"
+        ),
+        Example(
+            "training inputs change midway",
+            lambda: _evaluated(0.0, 1.0, times=8, trained_on=_CHANGED_MIDWAY).run(),
+            ill=True,
+            subject="input",
+            first_step=159,
         ),
         Example("token numbers", _tokens, ill=False, outcome="NotApplicable"),
         Example("one evaluation", lambda: _evaluated(33.0, 78.0, times=1).run(), ill=False, outcome="TooLittleData"),

@@ -9,10 +9,11 @@ computes its statistics from one class alone. The training loss of a batch can f
 that holds for the next.
 
 ## How it is computed
-Share of the last `records` batches whose labels are all the same (unit: share of batches). It fires where that is at
-least half, at least three times what chance gives for the class shares seen and this many samples, where chance gives
-less than 0.2, and where two classes or more were seen. Batches of fewer than four samples, and targets with several
-labels a sample (tokens, pixels), are not judged.
+Labels that are all the same in every batch, 200 or more, where the network tells several classes
+apart, are critical. Else: share of the last `records` batches whose labels are all the same (unit: share of batches).
+It fires where that is at least half, at least three times what chance gives for the class shares seen and this many
+samples, where chance gives less than 0.2, and where two classes or more were seen. Batches of fewer than four samples,
+and targets with several labels a sample (tokens, pixels), are not judged.
 
 ## What to try
 1. `DataLoader(dataset, batch_size=…, shuffle=True)`: file formats and folders list samples class by class.
@@ -55,6 +56,7 @@ from tb_nnhealth.rules.wording import percent
 FEWEST_SAMPLES = 4
 SHARE = 0.5
 BEYOND_CHANCE = 3.0
+ENOUGH_LABELS, FEWEST_BATCHES = 200, 10
 LIKELY = 0.2
 """Where chance alone makes so many batches of one class, they tell nothing."""
 
@@ -71,7 +73,7 @@ def check(case: Case) -> Outcome:
     share = float(single[-int(case.options["records"]) :].mean())
     classes, chance = _classes_seen(history, labels), _chance(labels)
     if classes < 2:
-        return NotApplicable("one class is all there is")
+        return _one_label(history, labels)
     if chance >= LIKELY:
         return NotApplicable(f"chance alone makes {percent(chance)} of the batches of one class")
     limit = max(SHARE, BEYOND_CHANCE * chance)
@@ -101,6 +103,39 @@ def check(case: Case) -> Outcome:
                     "Where the data are a stream, shuffle its shards and keep a shuffle buffer of many batches.",
                 ),
                 more={"classes": classes, "chance": chance},
+            )
+        ]
+    )
+
+
+def _one_label(history: History, labels: Labels) -> Outcome:
+    """Ill where a network that tells several classes apart is only ever shown one of them."""
+    told = int(history.layout.criterion.classes)
+    if told < 2 or labels.samples.sum() < ENOUGH_LABELS:
+        return NotApplicable("one class is all there is")
+    return Ill(
+        [
+            Hit(
+                subject="target",
+                first_step=int(labels.steps[0]),
+                fired_step=int(labels.steps[min(FEWEST_BATCHES, len(labels.steps)) - 1]),
+                last_step=int(labels.steps[-1]),
+                count=len(labels.steps),
+                active=True,
+                severity="critical",
+                statistic="classes seen",
+                unit="classes",
+                value=1.0,
+                limit=2.0,
+                direction="below",
+                healthy=(2.0, float(told)),
+                message=f"Each of {labels.samples.sum():,.0f} labels is the same, where the network tells {told}"
+                " classes apart.",
+                advice=(
+                    "Look at how labels are read: a path's wrong part, a column's default, a failed join.",
+                    "Count them before training: torch.unique(targets, return_counts=True).",
+                ),
+                more={"classes": told},
             )
         ]
     )
@@ -150,7 +185,7 @@ RULE = Rule(
     healthy="Batches hold several classes",
     ill="Batches of one class",
     group="data",
-    severity="warning",
+    severity="critical",
     scope="watch",
     check=check,
     options=(Option("records", 20, "records", "last batches that are judged", "judgement"),),
@@ -162,7 +197,7 @@ RULE = Rule(
         Example("mixed batches", lambda: _alternating(0.0), ill=False, outcome="Passed"),
         Example("a rare class", lambda: _rare(0.01), ill=False, outcome="NotApplicable"),
         Example("pairs", lambda: _alternating(0.0, samples=2), ill=False, outcome="NotApplicable"),
-        Example("one class is all there is", _of_one_class, ill=False, outcome="NotApplicable"),
+        Example("one class is all there is", _of_one_class, ill=True, subject="target", first_step=0),
         Example("pixels of images", _pixels, ill=False, outcome="NotApplicable"),
         Example("no labels", lambda: Network(criterion="MSELoss").run(), ill=False, outcome="NotApplicable"),
         Example("ten batches", lambda: _few(), ill=False, outcome="TooLittleData"),
@@ -170,9 +205,9 @@ RULE = Rule(
     ),
     page=__doc__ or "",
     causes=(
-        "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting", "constant-output",
+        "initial-loss-off", "overfitting", "loss-oscillating", "loss-spike", "loss-not-decreasing", "constant-output",
         "prediction-jitter", "diverging-bias", "gradient-spike", "large-batch", "learning-rate-too-high",
-        "dead-units", "loss-diverging",
+        "dead-units", "loss-diverging", "unshuffled-data",
     ),
 )  # fmt: skip
 

@@ -289,6 +289,8 @@ RULE = Rule(
         "initial-loss-off",
         "exploding-activations",
         "activation-mean-shift",
+        "vanishing-activations",
+        "constant-output",
         "saturated-units",
         "dead-units",
         "exploding-gradients",

@@ -15,6 +15,8 @@ than eight samples, where neighbouring steps are correlated by more than 0.5. Wi
 the batches' mean class index takes the place of the counts. Repeated batches, and targets with several labels a
 sample, are left out. Batches of one class each, in no order, belong to `single-class-batches`.
 
+It is told from the batch since which batches hold fewer classes than chance mixes.
+
 ## What to try
 1. `DataLoader(dataset, batch_size=…, shuffle=True)`, or a permutation drawn anew for each epoch.
 2. Streams: shuffle the shards and keep a shuffle buffer far larger than the runs of like samples.
@@ -52,6 +54,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.batch_rows import Labels, labels_of, number
+from tb_nnhealth.rules.evidence import curves
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
 from tb_nnhealth.rules.wording import short
@@ -63,6 +66,7 @@ ORDERED = 0.5
 """Correlation of neighbouring batches above which they come in an order."""
 ORDER_OF_BLOCKS = 0.3
 STANDARD_ERRORS = 6.0
+ONSET_OVER = 5
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,8 @@ def check(case: Case) -> Outcome:
     if samples >= SMALL_BATCH:
         of_one_class = (labels.distinct == 1).mean() > 0.5 and mixing.order < ORDER_OF_BLOCKS
         if mixing.clustering > limit and mixing.errors > STANDARD_ERRORS and not of_one_class:
-            return Ill([_hit(labels, mixing, "classes of two samples of a batch", mixing.clustering, limit)])
+            onset = _onset(departures, freedom, labels)
+            return Ill([_hit(labels, mixing, "classes of two samples of a batch", mixing.clustering, limit, onset)])
         share = min(1.0, max(0.0, mixing.clustering / limit))
         return Passed(Closest(share, "target", int(labels.steps[-1]), "classes of a batch that are alike"))
     if len(labels.steps) < SMALL_BATCH_RECORDS:
@@ -130,8 +135,15 @@ def _mixing(departures: NDArray[np.float64], freedom: int, labels: Labels) -> Mi
     return Mixing(clustering, (factor - 1) / math.sqrt(2 / degrees), order)
 
 
-def _hit(labels: Labels, mixing: Mixing, what: str, value: float, limit: float) -> Hit:
-    steps = labels.steps
+def _onset(departures: NDArray[np.float64], freedom: int, labels: Labels) -> int:
+    """Index of the first batch since which batches hold fewer classes than chance mixes: data may be sorted midway."""
+    own = labels.samples * (departures**2).sum(axis=1) / freedom
+    usual = curves.smooth(own, ONSET_OVER)
+    return int(np.argmax(usual > (1 + np.median(own[-len(own) // 3 :])) / 2))
+
+
+def _hit(labels: Labels, mixing: Mixing, what: str, value: float, limit: float, onset: int = 0) -> Hit:
+    steps = labels.steps[onset:]
     ordered = " Neighbouring batches are alike: they come in an order." if mixing.order > ORDER_OF_BLOCKS else ""
     return Hit(
         subject="target",
@@ -231,7 +243,7 @@ RULE = Rule(
     ),
     page=__doc__ or "",
     causes=(
-        "single-class-batches", "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting",
+        "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting",
         "constant-output", "prediction-jitter", "diverging-bias", "gradient-spike", "class-imbalance",
         "large-batch", "learning-rate-too-high", "dead-units", "loss-diverging",
     ),

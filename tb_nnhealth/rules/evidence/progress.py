@@ -28,6 +28,8 @@ VERY_SURE = 6.0
 BEGINS_AT_A_GUESS = (0.7, 2.0)
 """Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
 ABSOLUTE = ("L1Loss", "SmoothL1Loss", "HuberLoss")
+HEAVY = 4.0
+"""Mean variance over the median one from which the targets have heavy tails."""
 SAME = 0.05
 """Median difference, relative, up to which a scalar tells the criterion's own loss."""
 
@@ -155,8 +157,14 @@ def naive_loss(history: History) -> float:
         std = history.table(schema.TARGET, schema.STD).values
         std = std[np.isfinite(std)]
         usual = float(np.median(std)) if std.size else math.nan
-        return usual**2 if criterion.type == "MSELoss" else _absolute(usual, criterion.type)
+        return _squared(std, usual) if criterion.type == "MSELoss" else _absolute(usual, criterion.type)
     return math.nan
+
+
+def _squared(std: NDArray[np.floating[Any]], usual: float) -> float:
+    """Mean variance of the batches where a few hold most of it, as under heavy tails; else that of a usual one."""
+    mean = float(np.square(std.astype(np.float64)).mean()) if std.size else math.nan
+    return mean if mean > HEAVY * usual**2 else usual**2
 
 
 def _absolute(std: float, criterion: str) -> float:

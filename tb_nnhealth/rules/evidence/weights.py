@@ -129,6 +129,11 @@ def _read(history: History) -> Weights:
     )
 
 
+def awake(weights: Weights) -> Mask:
+    """Parameters that had a gradient in the newest record, whatever the layout last said of them; shape (n,)."""
+    return np.isfinite(weights.gradient[-1]) if len(weights.gradient) else np.zeros(len(weights.names), bool)
+
+
 def aligned(table: Table, subjects: Sequence[str]) -> Floats:
     """The columns of ``table`` in the order of ``subjects``, NaN for those it lacks."""
     place = {subject: i for i, subject in enumerate(table.subjects)}

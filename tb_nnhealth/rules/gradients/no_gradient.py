@@ -15,9 +15,10 @@ The gradient at the optimizer's step is absent, or its root mean square is exact
 which another parameter of that optimizer has one. Zero counts for weight matrices at a learning rate above 0 only: a
 bias may well have none, and a branch behind a zero-initialized layer has none until the first step.
 
-Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is above
-0 in the same records, and that no weight has changed since. A loss that gives no gradient any more, as a hinge loss at
-0, does not.
+Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is
+above 0 in the same records, and that no weight has changed since; three records over twenty steps are enough. Where no
+gradient was ever there, it counts that the optimizer steps at a rate above 0 and no weight has changed. A loss that
+gives no gradient any more, as a hinge loss at 0, does not.
 
 Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
 matrix, for information for vectors, where gradients arrive again later, where they used to arrive and the loss has
@@ -47,6 +48,7 @@ step from a state of zero there: its recurrent matrix has no part in it.
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +79,9 @@ from tb_nnhealth.rules.wording import percent
 MOST = 0.5
 """Share of the trained elements from which the cut concerns the model as a whole."""
 
+FEWEST_OF_ALL, LONG_OF_ALL = 3, 20
+"""Records and steps that suffice where all parameters are without: sparse records span many steps."""
+
 ROUNDING = 1e-6
 """Relative difference up to which two measurements of the same weights may part."""
 
@@ -101,6 +106,8 @@ def check(case: Case) -> Outcome:
         return Ill([_lost(weights, lost, bool(absent[lost.fired].all()), progress(case.run, history), records)])
     alive = others_alive(weights, arrived)
     if not alive.any():
+        if (never := _never(history, weights, arrived, records)) is not None:
+            return Ill([_without_backward(weights, never, records)])
         return NotApplicable("no parameter receives a gradient")
     zero = (weights.gradient == 0) & weights.matrix & ~(weights.lr == 0)
     judged = alive & np.isfinite(weights.weight) & (absent | zero | arrived)
@@ -130,11 +137,37 @@ def _lost_by_all(history: History, weights: Weights, arrived: Mask, records: int
     lost = reached & ~arrived.any(axis=1) & ~off
     lost[1:] &= still[1:] | ~lost[:-1]
     run = len(lost) - int(np.argmin(lost[::-1])) if not lost.all() else 0
-    if len(lost) - run < records:
+    steps = weights.steps
+    held = len(lost) - run
+    if held < records and (held < FEWEST_OF_ALL or steps[-1] - steps[run] < LONG_OF_ALL):
         return None
-    steps, last, fired = weights.steps, len(lost) - 1, run + records - 1
+    last, fired = len(lost) - 1, run + min(records, held) - 1
     count = len(lost) - run
     return Episode(0, int(steps[run]), int(steps[fired]), int(steps[last]), count, True, run, fired, last)
+
+
+def _never(history: History, weights: Weights, arrived: Mask, records: int) -> Episode | None:
+    """All of the log, where the optimizer steps at a rate above 0 and no parameter has a gradient or moves."""
+    still = ~(np.abs(np.diff(weights.weight, axis=0)) > ROUNDING * weights.weight[:-1]).any()
+    seen = np.isfinite(history.table(schema.GRADIENT, schema.NAN_COUNT).values).any()
+    rates = history.table(schema.LEARNING_RATE, schema.MEAN).values  # told where an optimizer steps
+    if arrived.any() or seen or not still or not np.isfinite(rates).any() or (weights.lr == 0).all():
+        return None
+    steps, last = weights.steps, len(weights.steps) - 1
+    return Episode(0, int(steps[0]), int(steps[records - 1]), int(steps[last]), last + 1, True, 0, records - 1, last)
+
+
+def _without_backward(weights: Weights, episode: Episode, records: int) -> Hit:
+    return replace(
+        _lost(weights, episode, True, None, records),
+        message=f"In {episode.count} records the optimizer stepped, and no parameter had a gradient or changed:"
+        " backward() is not called on this model's loss before step(), or what it found is cleared before.",
+        advice=(
+            "Call loss.backward() between zero_grad() and step(), in this order.",
+            "Take the loss as the criterion returns it: .item(), .detach() and torch.tensor(...) cut it off.",
+            "Check that the model given to the optimizer is the one that backward() goes through.",
+        ),
+    )
 
 
 def _lost(weights: Weights, episode: Episode, none: bool, seen: Progress | None, records: int) -> Hit:
@@ -268,6 +301,13 @@ def _cleared(since: int, *, moving: bool = False) -> Run:
     return network.set(schema.LOSS, "", mean=2.2).run()
 
 
+def _never_called() -> Run:
+    network = Network()
+    for name in [p.name for p in network.layout.parameters]:
+        network.absent(schema.GRADIENT, name).absent(schema.UPDATE, name).set(schema.WEIGHT, name, rms=0.2)
+    return network.set(schema.LOSS, "", mean=2.3).run()
+
+
 def _frozen() -> Run:
     network = Network()
     for parameter in network.layout.parameters:
@@ -311,6 +351,7 @@ EXAMPLES = (
     Example("Cleared between backward and step", lambda: _cleared(0), True, "", 0),
     Example("Cleared too late from step 190 on: just enough", lambda: _cleared(190), True, "", 190),
     Example("Cleared too late from step 191 on: not enough", lambda: _cleared(191), False, outcome="Passed"),
+    Example("No backward pass before the step", _never_called, True, "", 0),
     Example("None seen, but the weights move", lambda: _cleared(0, moving=True), False, outcome="NotApplicable"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Nine records without: not enough", lambda: _zero_until(9), False, outcome="Passed"),

@@ -90,10 +90,10 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(values)} points of the training loss at a known learning rate")
     found = drops(values, rates, case.options["factor"])
     judged = [drop for drop in found if drop.at <= (1 - case.options["after"]) * len(values)]
+    if at := _spent(values, rates, untrained(case.run, values), case):
+        return Ill([_spent_hit(curve.subject, steps, values, rates, at)])
     if not judged:
         return NotApplicable("the learning rate is not lowered for good while much of the run is left")
-    if judged and (at := _spent(values, rates, untrained(case.run, values), case)):
-        return Ill([_spent_hit(curve.subject, steps, values, rates, at)])
     whole = opening_level(values) - float(np.median(values[-max(3, len(values) // 10) :]))
     for drop in judged:
         if _too_early(drop, values, whole, case):
@@ -250,7 +250,7 @@ RULE = Rule(
         Option("factor", 5.0, "1", "least drop of the learning rate", "schedules divide by 5 or 10"),
         Option("gain", 0.05, "share of the whole fall", "fall that the loss's course must have promised", "judgement"),
         Option("left", 0.25, "1", "fall after the drop, relative to what its course led to", "judgement"),
-        Option("poor", 0.6, "share of the untrained level", "level that a rate spent early has left", "judgement"),
+        Option("poor", 0.35, "share of the untrained level", "level that a rate spent early has left", "judgement"),
         Option("after", 0.3, "share of the run", "least part behind the drop", "a cosine passes a fifth at 0.7"),
     ),
     examples=(

@@ -10,20 +10,19 @@ Steps too long for the valley throw the weights from wall to wall, or far out to
 The loss settles where the steps balance the slope, well above what the network could reach.
 
 ## How it is computed
-The plateau: over its last half the loss (medians) does not fall by more than four standard errors of a line through
-it and by a tenth of what had been gained, nor may it, by two of these errors, have fallen by half of that unless it
-ends above 0.8 of the untrained level; and its level is above `poor` of the untrained level (the cost of a
-constant answer where it is known, else the first loss). The pace: the update : weight ratio per step, median over
-the weight matrices and over twenty records, was once above `ratio` (no unit). The harm, one of: the loss stood at
-`leap` times the first loss (and the untrained level) or more in the first fifth of the run, for three points; it
-ends above its lowest level by a quarter of what had been gained, six sigma of its noise and 2 % of the untrained
-level; half of the matrices
-grew more than `grown`-fold. A leap of the loss and a plateau above 0.8 of the untrained level are enough where no
-ratio is known. A rate that rises threefold above a highest value of ten points, and a loss that within ten points
-loses half of what it had gained and rises by ten sigma, are a finding of their own, where at least three records in
-these points tell that the rate had stood. Information: a drop of the rate
-by 3 or more, after a stretch without a fall of at least a fifth of the run, lowers the loss by a quarter of its
-level at once.
+The plateau: over its last half the loss (medians) does not fall by more than four standard
+errors of a line through it and by a tenth of what had been gained, nor may it, by two of these errors, have fallen by
+half of that unless it ends above 0.8 of the untrained level; and its level is above `poor` of the untrained level (the
+cost of a constant answer where it is known, else the first loss). The pace: the update : weight ratio per step, median
+over the weight matrices and over twenty records, was once above `ratio` (no unit). The harm, one of: the loss stood at
+`leap` times the first loss (and the untrained level) or more in the first fifth of the run, for three points; it ends
+above its lowest level by a quarter of what had been gained, six sigma of its noise and 2 % of the untrained level;
+half of the matrices grew more than `grown`-fold. A fifth of `ratio` is enough where the level has come back to 0.95 to
+1.2 of the untrained one, so that all that was learned is lost. A leap of the loss and a plateau above 0.8 of the
+untrained level are enough where no ratio is known. A rate that rises threefold above a highest value of ten points,
+and a loss that within ten points loses half of what it had gained and rises by ten sigma, are a finding of their own,
+where at least three records in these points tell that the rate had stood. Information: a drop of the rate by 3 or
+more, after a stretch without a fall of at least a fifth of the run, lowers the loss by a quarter of its level at once.
 
 ## What to try
 1. Lower the learning rate to where the ratio is about 3e-3; the finding names it.
@@ -51,7 +50,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.base import GIVEN, Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import LONG_AVERAGE, Pace, pace
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, rates_told, untrained
@@ -122,7 +121,7 @@ def _raised(subject: str, steps: NDArray[np.int64], values: curves.Values, rates
             f"Go back to a checkpoint from before step {int(steps[at]):,}.",
             "Check the schedule: factors, percentages, and which group it sets.",
         ),
-        more={"learning_rate": high, "learning_rate_before": usual, "reached": reached, "loss": end},
+        more={"learning_rate": high, "learning_rate_before": usual, "reached": reached, "loss": end, GIVEN: True},
     )
 
 
@@ -137,12 +136,13 @@ def _hit(
     statistic, unit, value, limit = "loss over the untrained level", "1", share, case.options["poor"]
     if moved is not None:
         sustained = moved.sustained
-        fast = np.flatnonzero(sustained > case.options["ratio"])
-        value, limit = float(np.nanmax(sustained)), case.options["ratio"]
+        value = float(np.nanmax(sustained))
+        limit = min(case.options["ratio"], value)
+        fast = np.flatnonzero(sustained >= limit)
         statistic, unit = "update_ratio", "per step"
         window = slice(max(0, int(fast[0]) - LONG_AVERAGE + 1), int(fast[0]) + 1)
-        at = window.start + int(np.argmax(np.nan_to_num(moved.typical[window]) > case.options["ratio"]))
-        first = int(moved.steps[at])
+        at = window.start + int(np.argmax(np.nan_to_num(moved.typical[window]) >= limit))
+        first = int(steps[shape.lowest_at]) if value < case.options["ratio"] else int(moved.steps[at])
         name = moved.names[int(np.nanargmax(moved.ratio[at]))] if np.isfinite(moved.ratio[at]).any() else ""
         rate = f"Learning rate {short(moved.rate)} gave" if moved.rate > 0 else "The optimizer made"
         told = f"{rate} updates of up to {short(value)} of the weights' norm per step (3e-3 is ample). " + told

@@ -8,15 +8,15 @@ no better than that of the best constant answer. A loss that falls slowly but su
 Nothing is being learned, and waiting does not change it. Every other number of such a run describes noise.
 
 ## How it is computed
-The median of the best later third of the curve is compared with that of the first 1, 3 and 10 points, tenth and
-third. The standard error of each comes from the point-to-point noise (MAD of differences / sqrt 2). It fires where no
-comparison shows a gain beyond three standard errors and `gain` (share of the first loss), the last four fifths have
-no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would have been seen. A
-constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
-squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it or not yet
-come near. A loss that rises to more than twice its start is left to the rule on diverging losses. At least `points`
-points are asked for, or twenty of so little noise that a gain of `gain` would show. Points before the learning rate
-first exceeds 0 are left out.
+The median of the best later third of the curve is compared with that of the first 1, 3 and 10
+points, tenth and third. The standard error of each comes from the point-to-point noise (MAD of differences / sqrt 2).
+It fires where no comparison shows a gain beyond three standard errors and `gain` (share of the first loss), the last
+four fifths have no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would
+have been seen. A constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the
+targets for a squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed
+it or not yet come near, and would be a tenth below it after three more runs of this length. A loss that rises to more
+than twice its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty of so
+little noise that a gain of `gain` would show. Points before the learning rate first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -62,6 +62,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -80,6 +81,8 @@ PRETRAINED = 0.7
 """A first loss below this share of a constant answer's was learned before this run."""
 NOTHING_LEFT = 0.05
 RISEN = 2.0
+ARRIVES, ARRIVES_POINTS = 3.0, 150
+"""Lengths of the run so far within which a falling loss must have learned something, and points that tell."""
 WARMING_UP = 1.02
 RESUMED = 10
 
@@ -129,10 +132,12 @@ def check(case: Case) -> Outcome:
         return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")
     gain = measure(values, case.options["gain"])
     enough = len(values) >= case.options["points"]
-    on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance
+    on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance and _arrives(values, chance)
     below = gain.lowest < LEARNED * chance or on_its_way
     at_chance = enough and gain.last >= AT_CHANCE * chance and not below
-    if gain.rising and gain.last > RISEN * max(first, 0.0 if math.isnan(chance) else chance):
+    if (gain.rising or gain.last > RISEN * gain.lowest) and gain.last > RISEN * max(
+        first, 0.0 if math.isnan(chance) else chance
+    ):
         return NotApplicable("the loss rises: whether it diverges is another rule's question")
     if not at_chance and (gain.falling or gain.seen):
         return Passed()
@@ -140,6 +145,13 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
     rate = float(rates[1].max()) if rates is not None and len(rates[1]) else math.nan
     return Ill([_hit(found.subject, steps, gain, chance if at_chance else math.nan, rate, case)])
+
+
+def _arrives(values: curves.Values, chance: float) -> bool:
+    """Whether a loss that goes on as in its last half will be below a constant answer's within a few runs' length."""
+    half = line(values[len(values) // 2 :])
+    left = half.end - LEARNED * chance
+    return math.isnan(chance) or len(values) < ARRIVES_POINTS or left <= 2 * ARRIVES * (half.fall + 2 * half.error)
 
 
 def measure(values: curves.Values, asked: float) -> Gain:

@@ -16,6 +16,7 @@ than 5 % of the level. Then one of:
 
 - **decay**: the optimizer's weight decay is at least `decay`, and the root mean square of half of the weight
   matrices is below `shrunk` of what it was at the start; steps after the last record are reckoned with the decay.
+  The same without weight decay: a penalty in the loss, or a bound, holds the weights down.
 - **balance**: the decay's part of a step, learning rate × weight decay × ‖w‖, is above `balance` of ‖Δw‖, median over
   the matrices and the second half of the records: the gradient only makes good what the decay takes. A level above
   `little` suffices; below `poor` it is information.
@@ -93,6 +94,8 @@ def check(case: Case) -> Outcome:
     poor = end.share > case.options["poor"] and not end.falls
     if poor and held and decay is not None:
         return Ill([_decayed(curve, end, decay, case)])
+    if poor and (shrunk := _shrunk(case.history)) is not None and shrunk.left < case.options["shrunk"]:
+        return Ill([_held_down(curve, end, shrunk, case)])
     if poor and max(taken.values(), default=0.0) > case.options["dropped"]:
         return Ill([_dropped(curve, end, taken, case)])
     balanced = decay is not None and decay.value >= case.options["decay"] and decay.balance > case.options["balance"]
@@ -134,6 +137,35 @@ def _decay(history: History | None, last_step: int) -> Decay | None:
     part = np.where(np.isfinite(part), part, np.nan)[:, ~np.isnan(part).all(axis=0)]
     balance = float(np.median(np.nanmedian(part, axis=0))) if part.size else math.nan
     return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance)
+
+
+def _shrunk(history: History | None) -> Decay | None:
+    """What is left of most weight matrices, whatever made them small; None where no optimizer is watched."""
+    if history is None or not len(history):
+        return None
+    everything = weights_of(history)
+    weights = everything.only(everything.matrix & everything.trained)
+    with np.errstate(all="ignore"):
+        left = np.nan_to_num(weights.weight[-1] / weights.initial_rms, nan=np.inf, posinf=np.inf)
+    if len(left) < 2:
+        return None
+    middle = int(np.argsort(left)[len(left) // 2])
+    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan)
+
+
+def _held_down(curve: losses.LossCurve, end: Rest, shrunk: Decay, case: Case) -> Hit:
+    return replace(
+        _decayed(curve, end, shrunk, case),
+        message=(
+            f"`{shrunk.subject}` and half of the other weight matrices have shrunk to {short(shrunk.left)} of their "
+            f"initial scale or less, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
+            "untrained level."
+        ),
+        advice=(
+            "Weaken what holds the weights down: a penalty in the loss, a bound that they are clamped to.",
+            "A penalty is the sum over all weights: divide it by their number, or take a factor of 1e-4.",
+        ),
+    )
 
 
 def _gap(run: Run, end: Rest) -> float:
@@ -317,7 +349,7 @@ RULE = Rule(
         Option("shrunk", 0.3, "share of the initial scale", "weights that are held down", "judgement"),
         Option("balance", 0.25, "1", "decay's part of a step", "healthy trainings of ours: below 0.12"),
         Option("little", 0.3, "share of the untrained level", "level at rest for a decay in balance", "judgement"),
-        Option("dropped", 0.8, "share of elements", "inputs that dropout sets to zero", "usual are 0.1 to 0.5"),
+        Option("dropped", 0.7, "share of elements", "inputs that dropout sets to zero", "usual are 0.1 to 0.5"),
         Option("gap", 0.25, "share of the training loss", "validation below training", "judgement"),
         Option("points", 60, "points", "points needed", "judgement"),
     ),
@@ -326,7 +358,13 @@ RULE = Rule(
         Example("to just below the limit", lambda: _decaying(0.27), ill=True, subject="loss/train"),
         Example("to just above the limit", lambda: _decaying(0.33), ill=False, outcome="Passed"),
         Example("decayed, and learned", lambda: _decaying(0.05, to=0.2), ill=False, outcome="Passed"),
-        Example("shrunk without weight decay", lambda: _decaying(0.05, decay=0.0), ill=False, outcome="Passed"),
+        Example("shrunk without weight decay", lambda: _decaying(0.05, decay=0.0), ill=True, subject="loss/train"),
+        Example(
+            "shrunk without weight decay, and learned",
+            lambda: _decaying(0.05, to=0.2, decay=0.0),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("the decay takes what the gradient gives", lambda: _balanced(0.4), ill=True, subject="loss/train"),
         Example("a tenth of a step", lambda: _balanced(0.1), ill=False, outcome="Passed"),
         Example("in balance, and learned", lambda: _balanced(0.4, to=0.3), ill=False, outcome="Passed"),

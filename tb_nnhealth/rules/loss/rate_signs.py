@@ -22,6 +22,8 @@ REGRESS_OF_LEVEL = 0.02
 STUCK = 0.8
 """Share of the untrained level from which hardly anything was learned."""
 SETTLED = 0.1
+FORGOT, ENOUGH_TO_FORGET = (0.95, 1.2), 0.2
+"""Shares of the untrained level between which all that was learned is lost again, and of the pace that it takes."""
 UNSURE = 0.5
 """Shares of what was gained: a fall below the first is none, a plateau's may by its error not exceed the second."""
 FELL_WITH_RATE = 0.25
@@ -48,6 +50,13 @@ class Shape:
     leap_at: int
     regress: float
     lowest: float
+    lowest_at: int
+
+    @property
+    def forgot(self) -> bool:
+        """Whether all that had been learned is lost again."""
+        low, high = FORGOT
+        return self.regress > 0 and low * self.untrained < self.level < high * self.untrained
 
 
 def shape_of(values: curves.Values, start: float) -> Shape:
@@ -68,6 +77,7 @@ def shape_of(values: curves.Values, start: float) -> Shape:
         leap_at=int(np.argmax(opening)),
         regress=regress if regress > max(least, 6 * noise / math.sqrt(width)) else 0.0,
         lowest=lowest,
+        lowest_at=int(np.argmin(smoothed)),
     )
 
 
@@ -94,7 +104,7 @@ def harm(shape: Shape, moved: Pace | None, case: Case) -> str:
     fastest = fastest_pace(moved)
     if math.isnan(fastest):
         return told if leapt and shape.level > STUCK * shape.untrained else ""
-    if fastest < case.options["ratio"] or moved is None:
+    if moved is None or fastest < case.options["ratio"] * (ENOUGH_TO_FORGET if shape.forgot else 1.0):
         return ""
     if leapt:
         return told

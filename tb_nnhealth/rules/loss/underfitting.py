@@ -9,13 +9,15 @@ More data and more regularization make it no better. Where the training loss is 
 capacity or optimization, not generalization.
 
 ## How it is computed
-The level of the training loss over its last third, as a share of the cost of a constant answer (known from the
-watched criterion, else the first loss), exceeds `poor` and is below 0.98 (above, nothing was learned:
-loss-not-decreasing). A line through the last half falls, with two standard errors, by less than a quarter of what
-had been gained. The validation loss, where it is logged, is not above the training loss by more than a fifth and
-three sigma of its noise. At least `points` points. A warning for a cross-entropy over three classes or more;
-information for two classes, regression and losses whose constant answer is not known, where noise in the targets may
-leave no more to be learned, and for more than `classes` classes, as in language models.
+The level of the training loss over its last third, as a share of the cost of a constant answer
+(known from the watched criterion, else the first loss), exceeds `poor` and is below 0.98 (above, nothing was learned:
+loss-not-decreasing). A line through the last half falls, with two standard errors, by less than a quarter of what had
+been gained; or, where the cost of a constant answer is known, so slowly that the loss would stay above `poor` for
+another run of this length. The validation loss, where it is logged, is not above the training loss by more than a
+fifth and three sigma of its noise, nor below 0.7 of it: training is then made harder than the task. At least `points`
+points. A warning for a cross-entropy over three classes or more; information for two classes, regression and losses
+whose constant answer is not known, where noise in the targets may leave no more to be learned, and for more than
+`classes` classes, as in language models.
 
 A last layer of fewer inputs than a binary number for each class needs digits is enough to tell from a level above
 `narrow`; information where the loss still falls.
@@ -48,11 +50,15 @@ from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicab
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.settled import Rest, accuracies, rest
+from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
 LEARNED_SOMETHING = 0.98
 WORSE = 1.2
+STAYS_POINTS = 150
+BETTER = 0.7
+"""Validation loss over training loss below which the network has learned, and training is made harder than the task."""
 CROSS_ENTROPIES = ("CrossEntropyLoss", "NLLLoss")
 GOOD_ACCURACY = 0.6
 """Training accuracy from which a high loss is one of calibration or smoothed labels."""
@@ -70,16 +76,24 @@ def check(case: Case) -> Outcome:
         return NotApplicable("the loss is not positive: its level tells nothing of what is left to learn")
     poor = case.options["poor"]
     overfitted = end.validation > WORSE * end.training + 3 * end.validation_noise
+    easier = end.validation < BETTER * end.training - 3 * end.validation_noise
     training_accuracy, validation_accuracy = accuracies(case.run)
     accurate = training_accuracy > GOOD_ACCURACY
-    narrow, otherwise = _too_narrow(case.history), overfitted or accurate
+    narrow, otherwise = _too_narrow(case.history), overfitted or accurate or easier
     if narrow is not None and case.options["narrow"] < end.share < LEARNED_SOMETHING and not otherwise:
         return Ill([_bottleneck(curve, end, case.options["narrow"], narrow)])
-    if not poor < end.share < LEARNED_SOMETHING or not end.rests or otherwise:
-        share = min(1.0, end.share / poor) if end.rests and not overfitted and not accurate else 0.0
+    rests = end.rests or (end.known and curve_stays(curve.values, poor * end.untrained))
+    if not poor < end.share < LEARNED_SOMETHING or not rests or otherwise:
+        share = min(1.0, end.share / poor) if end.rests and not otherwise else 0.0
         return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
     known = end.known and _classes(case.run) in range(3, int(case.options["classes"]) + 1)
     return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
+
+
+def curve_stays(values: curves.Values, level: float) -> bool:
+    """Whether a loss that goes on as in its last half is above ``level`` even after another run of this length."""
+    half = line(values[len(values) // 2 :])
+    return len(values) >= STAYS_POINTS and half.end - 2 * (half.fall + 2 * half.error) > level
 
 
 def _too_narrow(history: History | None) -> tuple[str, int, int] | None:

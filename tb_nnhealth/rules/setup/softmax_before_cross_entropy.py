@@ -1,8 +1,9 @@
 """The criterion expects logits and is given probabilities: softmax, or sigmoid, is applied twice.
 
 ## What it detects
-Predictions given to `CrossEntropyLoss` that are already probability vectors, and predictions given to
-`BCEWithLogitsLoss` that never leave the interval from 0 to 1.
+Predictions given to `CrossEntropyLoss` that are already probability vectors, predictions given to
+`BCEWithLogitsLoss` that never leave the interval from 0 to 1, and logits that are squashed by a last tanh, sigmoid or
+ReLU.
 
 ## Why it matters
 The second softmax can give the right one of C classes at most e / (e + C - 1): for ten classes the loss cannot fall
@@ -14,7 +15,8 @@ Share of samples whose prediction has no negative element and sums to 1 within 1
 samples). It fires where that is at least `share` in each of ten records and the predictions are not constant. For a
 function that `observe` shows class indices for, also: at least five classes, predictions sure of their answers, and a
 loss that never leaves what two softmaxes can cost. For `BCEWithLogitsLoss`: all elements of each of thirty records
-within (0, 1), beginning around 0.5.
+within (0, 1), beginning around 0.5. Also where the last module called is a tanh, sigmoid, ReLU or the like, and all
+predictions lie within its bounds: logits are to be unbounded.
 
 ## What to try
 1. Return the logits: take `softmax`, `log_softmax` or `sigmoid` out of the model's forward.
@@ -58,6 +60,11 @@ from tb_nnhealth.rules.loss.initial_loss_off import CRITERION_LINE
 from tb_nnhealth.rules.synthetic import Network
 
 RECORDS = 10
+BOUNDED = {
+    "softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf), "relu6": (0.0, 6.0),
+    "hardtanh": (-1.0, 1.0), "hardsigmoid": (0.0, 1.0), "softsign": (-1.0, 1.0),
+}  # fmt: skip
+"""What squashes a last layer's outputs, as a module or as a function behind it, and between which bounds."""
 BINARY_RECORDS = 30
 """Logits of a narrow output may lie between 0 and 1 for a while; those of a network that learns do not stay there."""
 AROUND_HALF = 0.25
@@ -96,12 +103,36 @@ def _softmax_twice(history: History, share: float) -> Outcome:
         return TooLittleData(f"{int(seen.sum())} records of the prediction, {RECORDS} are needed")
     ill = (probable >= share) & (std > CONSTANT)
     if not ill[seen][-RECORDS:].all():
-        return Passed()
+        return _squashed(history, seen)
     classes = int(history.layout.criterion.classes)
     floor = _floor(classes) if classes else 0.0
     told = "The predictions given to CrossEntropyLoss are probabilities already, and it applies softmax again"
     told += f": with {classes} classes the loss cannot fall below {floor:.2f}." if classes else "."
     return Ill([_hit(history, ill & seen, RECORDS, float(probable[seen][-1]), share, "share of samples", told)])
+
+
+def _squashed(history: History, seen: NDArray[np.bool_]) -> Outcome:
+    """Ill where the last layer's outputs go through a bounded function or a rectifier before the softmax."""
+    called = [module for module in history.layout.modules if module.called]
+    last = (
+        next((name for name in (called[-1].type.lower(), called[-1].nonlinearity) if name in BOUNDED), "")
+        if called
+        else ""
+    )
+    low, high = _prediction(history, schema.MIN), _prediction(history, schema.MAX)
+    bounds = BOUNDED.get(last)
+    if bounds is None or not ((low[seen] >= bounds[0]) & (high[seen] <= bounds[1])).all():
+        return Passed()
+    if bounds[1] < math.inf:
+        harm = f"is between {bounds[0]:g} and {bounds[1]:g}, so that no answer can be sure"
+        classes = int(history.layout.criterion.classes)
+        if classes:
+            floor = math.log(1 + (classes - 1) * math.exp(bounds[0] - bounds[1]))
+            harm += f": with {classes} classes the loss cannot fall below {floor:.2f}"
+    else:
+        harm = "cannot be below 0: a class is never told to be unlikely, and a silent output gets no gradient"
+    told = f"The predictions given to {history.layout.criterion.type} come out of {last}: each logit {harm}."
+    return Ill([_hit(history, seen, RECORDS, 1.0, 1.0, "share of records", told)])
 
 
 def _of_a_function(history: History, share: float) -> Outcome:
@@ -139,7 +170,7 @@ def _sigmoid_twice(history: History) -> Outcome:
     within = (low > 0) & (high <= 1) & (high - low > CONSTANT)
     starts_at_half = abs(float(mean[seen][0]) - 0.5) < AROUND_HALF
     if not within[seen].all() or not starts_at_half:
-        return Passed()
+        return _squashed(history, seen)
     told = (
         "The predictions given to BCEWithLogitsLoss never leave the interval from 0 to 1: they are probabilities "
         "already, and it applies sigmoid again, so that no sample can be given less than 0.5 or more than 0.73."
@@ -190,6 +221,13 @@ def _observed(loss: float, rms: float) -> Run:
     return network.set(schema.LOSS, "", mean=loss).run()
 
 
+def _behind(nonlinearity: str, low: float, high: float) -> Run:
+    """Logits whose last layer is followed by a function, and the range of what comes out of it."""
+    network = Network().set(schema.PREDICTION, "", probability_share=0.0, std=0.4, min=low, max=high)
+    network.layout.modules[-1].nonlinearity = nonlinearity
+    return network.run()
+
+
 def _binary(low: float, high: float, mean: float) -> Run:
     network = Network(criterion="BCEWithLogitsLoss", classes=2)
     return network.set(schema.PREDICTION, "", min=low, max=high, mean=mean, std=0.2).run()
@@ -209,6 +247,9 @@ RULE = Rule(
         ),
     ),
     examples=(
+        Example("a tanh behind the last layer", lambda: _behind("tanh", -0.9, 0.95), True, "prediction", 0),
+        Example("a ReLU behind the last layer", lambda: _behind("relu", 0.0, 7.0), True, "prediction", 0),
+        Example("a tanh, and a layer behind it", lambda: _behind("tanh", -4.0, 3.0), False, outcome="Passed"),
         Example("softmax, then cross-entropy", lambda: _predicting(1.0), ill=True, subject="prediction", first_step=0),
         Example("sigmoid, then BCEWithLogitsLoss", lambda: _binary(0.02, 0.97, 0.5), ill=True, subject="prediction"),
         Example("a thousand classes", lambda: _predicting(1.0, 0.01, classes=1000), ill=True, subject="prediction"),

@@ -62,7 +62,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, awake, weights_of
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
@@ -76,14 +76,14 @@ def check(case: Case) -> Outcome:
     if not history.layout.optimizers:
         return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
     weights = weights_of(history)
-    trainable = np.array([p.trainable for p in weights.parameters], bool)
+    trainable = np.array([p.trainable for p in weights.parameters], bool) | awake(weights)
     if not trainable.any():
         return NotApplicable("the model has no trainable parameters")
     records = int(case.options["records"])
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
-    missing = trainable & ~weights.trained
+    missing = trainable & np.array([p.optimizer < 0 for p in weights.parameters], bool)
     since = released(weights)
     needed = np.where(since > 0, -(-records // 2), records)
     missing &= receives_gradients(weights, since) & unchanged(history, weights, since, needed)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
-from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.evidence.weights import Weights, awake, weights_of
 from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_ELEMENTS = 256
@@ -24,7 +24,8 @@ FEWEST_RECORDS = 10
 def resting(history: History) -> list[Hit]:
     """For information, one hit for each such matrix; none where all rest, or none does."""
     everything = weights_of(history)
-    off = everything.matrix & np.array([not p.trainable for p in everything.parameters], bool) & ~everything.sparse
+    rests = np.array([not p.trainable for p in everything.parameters], bool) & ~awake(everything)
+    off = everything.matrix & rests & ~everything.sparse
     if len(history) < FEWEST_RECORDS or not off.any() or not everything.trained.any():
         return []
     weights = everything.only(off)

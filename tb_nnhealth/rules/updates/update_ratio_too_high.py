@@ -26,10 +26,10 @@ Weights that start at or near zero (a zero-initialized branch, LoRA's B) are mea
 default initialization, 1/√(3 fan-in), instead.
 
 Critical where the change exceeds the weights themselves, or the loss diverges or does not move; a warning where the
-loss has fallen to less than half nonetheless, and for information only below a quarter. Where a single matrix is
-trained, embeddings apart (linear regression, a new head on frozen features, a bag of words), no other layer suffers:
-information only, unless the loss diverges or does not move. Steps at learning rate 0 are not judged, nor is L-BFGS,
-whose line search chooses its own step.
+loss has fallen to less than half nonetheless, and for information only below a quarter, unless steps larger than the
+weights themselves go on to the end. Where a single matrix is trained, embeddings apart (linear regression, a new head
+on frozen features, a bag of words), no other layer suffers: information only, unless the loss diverges or does not
+move. Steps at learning rate 0 are not judged, nor is L-BFGS, whose line search chooses its own step.
 
 ## What to try
 1. Lower the learning rate to where the ratio is between 1e-3 and 1e-2; the finding names that rate.
@@ -146,7 +146,7 @@ def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float
     return hit(
         episode,
         name,
-        severity="critical" if value > 2 * limit else _severity(0.0, _alone(weights), seen),
+        severity="critical" if value > 2 * limit else _severity(0.0, _alone(weights), seen, goes_on=False),
         statistic="weight_growth",
         unit="1",
         value=value,
@@ -166,11 +166,12 @@ def _alone(weights: Weights) -> bool:
     return bool((~weights.sparse).sum() <= 1)
 
 
-def _severity(value: float, alone: bool, seen: Progress | None) -> Severity:
+def _severity(value: float, alone: bool, seen: Progress | None, *, goes_on: bool) -> Severity:
+    """``goes_on``: steps larger than the weights themselves are still made at the end."""
     if alone and (seen is None or not (seen.diverged or seen.stuck)):
         return "info"
     if seen is not None and seen.learned:
-        return "info" if seen.fell_below(WELL_LEARNED) else "warning"
+        return "info" if seen.fell_below(WELL_LEARNED) and not goes_on else "warning"
     if value > 1 or (seen is not None and (seen.diverged or seen.stuck)):
         return "critical"
     return "warning"
@@ -188,7 +189,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
     return hit(
         episode,
         name,
-        severity=_severity(value, _alone(weights), seen),
+        severity=_severity(value, _alone(weights), seen, goes_on=episode.active and value > 1),
         statistic="update_ratio",
         unit="per step",
         value=value,

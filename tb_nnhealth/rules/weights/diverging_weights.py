@@ -14,7 +14,9 @@ that start near zero may grow freely up to there. It must have grown by `doublin
 parts in both halves, in nine tenths of `window` records: about fourfold in all, and no single jump. Weights whose
 output is normalized are not judged: their scale has no effect, and grows by itself without weight decay. Nor is growth
 told that has brought the loss down by 3 %; a loss that falls faster and faster below zero has no bound, and is no gain.
-With such a loss any growth counts that is `doubling` squared in all and goes on to the end.
+With such a loss any growth counts that is `doubling` squared in all and goes on to the end. Slower growth, such as
+Adam's by equal parts, counts where the loss rises with it through the second half of the run: by half in that half,
+and on through each quarter of it, and `doubling` squared in all.
 
 Critical where the loss diverges; for information where it had been learned before, or is not known.
 
@@ -62,7 +64,7 @@ from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.weights.runaway import keeps_growing, lasting, severity, without_bound
+from tb_nnhealth.rules.weights.runaway import keeps_growing, lasting, severity, swelling, without_bound
 from tb_nnhealth.rules.wording import short
 
 ADVICE = (
@@ -94,13 +96,20 @@ def check(case: Case) -> Outcome:
     sizes = np.fmax(weights.weight.astype(np.float64), weights.natural_rms)
     doubling = case.options["doubling"]
     endless = without_bound(case.run, history, sizes, doubling**2)
-    if not endless and judged.sum(axis=0).max() < 2 * window:
+    swollen = swelling(case.run, history, sizes, doubling)
+    if not (endless or swollen) and judged.sum(axis=0).max() < 2 * window:
         return TooLittleData(f"{int(judged.sum(axis=0).max())} records so far, {2 * window} needed")
     found = lasting(keeps_growing(sizes, window, doubling), judged, weights.steps, window)
     hits = [
         _hit(weights, episode, told, doubling, "and the loss is no lower for it", ADVICE)
         for episode in found
         if (told := severity(case.run, history, episode)) is not None
+    ]
+    told_already = {hit.subject for hit in hits}
+    hits += [
+        _hit(weights, episode, "warning", doubling, "and the loss rises with them", ADVICE)
+        for episode in swollen
+        if weights.names[episode.column] not in told_already
     ]
     told_already = {hit.subject for hit in hits}
     hits += [
@@ -157,6 +166,14 @@ def _normalized() -> Run:
 
 
 _T = np.arange(200.0)
+_TURNS = 2.3 * np.exp(-_T / 20) + 0.01 * np.maximum(0, _T - 60)
+_FALLS = 2.3 * np.exp(-_T / 20) + 0.2
+
+
+def _evenly(loss: Any) -> Run:
+    """A layer grows by equal parts, to nine times its start."""
+    return Network().scale(schema.WEIGHT, "layers.1.weight", 1 + _T / 25).set(schema.LOSS, "", mean=loss).run()
+
 
 EXAMPLES = (
     Example("Doubles every seven steps", lambda: _growing(1.1).run(), True, "layers.1.weight"),
@@ -164,6 +181,8 @@ EXAMPLES = (
     Example("Just above the limit", lambda: _growing(1.09).run(), True, "layers.1.weight"),
     Example("A critic without bounds", lambda: _critic(0.1 + _T**2), True, "layers.1.weight"),
     Example("A likelihood that has a bound", lambda: _critic(3 * (1 - np.exp(-_T / 40))), False, outcome="Passed"),
+    Example("By equal parts, and the loss rises again", lambda: _evenly(_TURNS), True, "layers.1.weight"),
+    Example("By equal parts, and the loss falls", lambda: _evenly(_FALLS), False, outcome="Passed"),
     Example("Just below the limit", lambda: _growing(1.035).run(), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("The loss falls with it", lambda: _growing(1.1, gain=True).run(), False, outcome="Passed"),

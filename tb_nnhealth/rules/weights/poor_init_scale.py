@@ -380,7 +380,6 @@ RULE = Rule(
         "underfitting",
         "learning-rate-too-high",
         "learning-rate-too-low",
-        "non-finite",
         "low-precision-range",
     ),
 )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run, Steps
+from tb_nnhealth.rules.evidence.curves import blocks, smooth, trend
 from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.tags import moving_target
@@ -19,10 +20,16 @@ Sizes = NDArray[np.float64]
 
 GAIN = 0.97
 """Share of the loss before below which growth has brought something."""
-POINTS = 20
+POINTS, FEWEST = 20, 3
 OPENING = 5
 GOES_ON = 1.1
 """Growth in the second half of the time that shows that it has not come to rest."""
+LEARNED = 0.8
+"""Share of its start that the loss must have come below before it rises: a loss that never fell has another cause."""
+SECOND_HALF, EACH_QUARTER = 1.5, 1.05
+RECORDS = 12
+BLOCKS, RISES = 100, 3.0
+"""Mann-Kendall's z of so many medians from which a loss rises."""
 SET_IN = 1.1
 """Growth up to which it has not set in."""
 HELD = 0.9
@@ -59,9 +66,10 @@ def without_bound(run: Run, history: History, sizes: Sizes, factor: float) -> li
     curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
     values = curve.finite().values if curve is not None else np.empty(0)
     last = len(sizes) - 1
-    if len(values) < 2 * POINTS or last < 2:
+    points = min(POINTS, len(values) // 4)
+    if points < FEWEST or last < 2:
         return []
-    if not _runs_off(values, float(np.median(values[:OPENING])), float(np.median(values[-POINTS:]))):
+    if not _runs_off(values, float(np.median(values[: min(OPENING, points)])), float(np.median(values[-points:]))):
         return []
     half = int(np.searchsorted(history.steps, (history.steps[0] + history.steps[last]) / 2, "right")) - 1
     found = []
@@ -69,6 +77,44 @@ def without_bound(run: Run, history: History, sizes: Sizes, factor: float) -> li
         grown = sizes[:, column] / sizes[0, column]
         fired = int(np.argmax(grown >= factor))
         first = int(np.flatnonzero(grown[: fired + 1] <= SET_IN)[-1])
+        onset, told, end = (int(history.steps[i]) for i in (first, fired, last))
+        found.append(Episode(int(column), onset, told, end, last - first + 1, True, first, fired, last))
+    return found
+
+
+def swelling(run: Run, history: History, sizes: Sizes, factor: float) -> list[Episode]:
+    """Columns of ``sizes``, shape (records, n), that grow on and on through the second half as the loss rises again.
+
+    They are told from where the loss turned: what they grew before was of use. Such growth need not be exponential:
+    under Adam a penalty of the wrong sign adds as much in each step. They must grow by ``SECOND_HALF`` there, by
+    ``EACH_QUARTER`` in each quarter of it, and ``factor`` squared in all.
+    """
+    curve = None if moving_target(run) else training_loss(run) or criterion_loss(history)
+    last = len(sizes) - 1
+    if curve is None or last < RECORDS:
+        return []
+    curve = curve.finite().at_optimizer(run)
+    first_step, last_step = int(history.steps[0]), int(history.steps[last])
+    late = curve.values[curve.steps >= (first_step + last_step) / 2]
+    if len(late) < POINTS or not trend(blocks(np.arange(len(late)), late, BLOCKS)[1]) > RISES:
+        return []
+    level = smooth(curve.values, max(5, len(curve) // 20))
+    lowest = int(np.argmin(level))
+    if not level[lowest] < LEARNED * float(np.median(curve.values[:OPENING])):
+        return []
+    turned = int(np.searchsorted(history.steps[: last + 1], curve.steps[lowest], "right")) - 1
+    marks = first_step + (last_step - first_step) * np.array([0.5, 0.625, 0.75, 0.875, 1.0])
+    at = np.searchsorted(history.steps[: last + 1], marks, "right") - 1
+    if len(np.unique(at)) < len(at):
+        return []
+    on = (sizes[at[1:]] >= EACH_QUARTER * sizes[at[:-1]]).all(axis=0)
+    found = []
+    for column in np.flatnonzero(
+        on & (sizes[last] >= SECOND_HALF * sizes[at[0]]) & (sizes[last] >= factor**2 * sizes[0])
+    ):
+        grown = sizes[:, column] / sizes[0, column]
+        first = max(int(np.flatnonzero(grown <= SET_IN)[-1]), turned)
+        fired = max(first, int(np.argmax(grown >= factor**2)))
         onset, told, end = (int(history.steps[i]) for i in (first, fired, last))
         found.append(Episode(int(column), onset, told, end, last - first + 1, True, first, fired, last))
     return found
@@ -92,7 +138,8 @@ def gained(run: Run, history: History, episode: Episode) -> bool | None:
 
 def _runs_off(values: Sizes, level: float, end: float) -> bool:
     """Whether a loss has no lower bound: below zero, it falls faster and faster."""
-    middle = float(np.median(values[len(values) // 2 - POINTS // 2 :][:POINTS]))
+    points = min(POINTS, max(1, len(values) // 4))
+    middle = float(np.median(values[len(values) // 2 - points // 2 :][:points]))
     return end < min(0.0, 2 * middle, -10 * abs(level)) and middle < 0
 
 
