@@ -69,9 +69,10 @@ def one_class_in_each_batch(writer: SummaryWriter, ill: bool) -> None:
 
 @pair("unshuffled-data", subject="target")
 def sorted_by_class(writer: SummaryWriter, ill: bool) -> None:
+    """Read through a small shuffle buffer, so that a batch holds a few neighbouring classes."""
     data, model = digits(), mlp(64, 64, 10)
-    by_class = torch.argsort(data.train_y, stable=True)
     generator = torch.Generator().manual_seed(4)
+    by_class = torch.argsort(data.train_y + 2 * torch.rand(len(data.train_y), generator=generator))
 
     def batch(step: int, x: Tensor, y: Tensor) -> Batch:
         order = by_class if ill else torch.randperm(len(by_class), generator=generator)
