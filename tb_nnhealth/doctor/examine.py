@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,9 @@ from tb_nnhealth.doctor.writers import Written
 from tb_nnhealth.events.tensor import FormatError, tensor_data
 from tb_nnhealth.events.walk import Found, RunDirectory
 from tb_nnhealth.messages import Capture
+
+STALE_SECONDS = 3600.0
+"""For which a training writes nothing that still runs: an epoch without a health step is shorter."""
 
 
 def examine(found: Found) -> Examined:
@@ -46,7 +50,8 @@ def examine_run(run: RunDirectory) -> tuple[list[FileSeen], list[Trouble]]:
 
     files = [examine_file(path, run.storage, see) for path in sorted(run.files)]
     troubles = [trouble for file in files for trouble in file.troubles]
-    troubles += [*steps.troubles(), *writers.troubles(_written(files), run.path), *captured.troubles(run.path)]
+    newest = max((file.last for file in files if file.last is not None), default=0.0)
+    troubles += [*steps.troubles(), *writers.troubles(_written(files), run.path), *captured.troubles(run.path, newest)]
     return files, troubles + retention.troubles(run.path)
 
 
@@ -73,12 +78,28 @@ class _Captured:
                 except (FormatError, ValueError):
                     continue
 
-    def troubles(self, directory: str) -> list[Trouble]:
-        if self._newest is None or not self._newest.dropped:
-            return []
-        lost, written = self._newest.dropped, self._newest.written
-        told = f"The recorder dropped {lost:,} records and wrote {written:,}: its disk was slower than the training."
-        return [Trouble("dropped-records", "warning", directory, told, "Log to a local disk.", count=int(lost))]
+    def troubles(self, directory: str, newest: float) -> list[Trouble]:
+        """``newest``: wall time of the run's last event."""
+        found: list[Trouble] = []
+        if self._newest is None:
+            return found
+        if self._newest.dropped:
+            lost, written = self._newest.dropped, self._newest.written
+            told = (
+                f"The recorder dropped {lost:,} records and wrote {written:,}: its disk was slower than the training."
+            )
+            found.append(
+                Trouble("dropped-records", "warning", directory, told, "Log to a local disk.", count=int(lost))
+            )
+        silent = time.time() - newest
+        if not self._newest.closed and silent > STALE_SECONDS:
+            told = (
+                f"Nothing was written for {silent / 3600:,.0f} h, and the writer was not closed: the training was "
+                "killed or hangs, and its last health step may be missing."
+            )
+            advice = "See whether the process lives. Use the writer in a with block, which closes it on errors too."
+            found.append(Trouble("not-closed", "info", directory, told, advice))
+        return found
 
 
 def _not_searched(path: str, message: str) -> Trouble:

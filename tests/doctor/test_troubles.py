@@ -238,6 +238,17 @@ def test_records_that_the_recorder_dropped(tmp_path: Path) -> None:
     assert "dropped-records" in found(tmp_path)
 
 
+def test_a_recorder_that_stopped_without_closing(tmp_path: Path) -> None:
+    log = curve(tmp_path / "a", range(3))
+    log.capture(3, written=90)
+    assert "not-closed" in found(tmp_path)
+    log.capture(4, written=91, closed=True)
+    assert "not-closed" not in found(tmp_path)
+    alive = curve(tmp_path / "b", range(3), wall=time.time() - 10)
+    alive.capture(3, written=90)
+    assert "not-closed" not in found(tmp_path)
+
+
 def test_what_could_not_be_searched(tmp_path: Path) -> None:
     curve(tmp_path / "logs" / "a", range(3))
     (tmp_path / "elsewhere").mkdir()
