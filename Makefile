@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-gpu proof zoo docs readme frontend clean help
+.PHONY: demo test check bench bench-gpu bench-panel proof zoo docs readme frontend clean help
 
 help:
 	@echo "make demo    train six small models, healthy and faulty, and open TensorBoard on them"
 	@echo "make test    every test, in Python and in the browser"
 	@echo "make check   lint, types, stale documents, import arrows"
+	@echo "make bench-panel  how quick the tab is in Chromium on 200 runs, one of them very large, beside TensorBoard's own tabs"
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
 	@echo "make bench   what recording costs, beside other tools, in ten minutes of a quiet machine; BENCH=--quick shows that it runs"
@@ -43,6 +44,10 @@ zoo: $(VENV)/.development
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-panel: $(VENV)/.development
+	sh tools/browser.sh
+	$(BIN)/python -m benchmarks.panel $(BENCH)
 
 bench-gpu: $(VENV)/.package
 	$(BIN)/python -m benchmarks.gpu $(BENCH)

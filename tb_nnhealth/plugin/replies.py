@@ -18,6 +18,7 @@ from tb_nnhealth.plugin.evidence import evidence
 from tb_nnhealth.plugin.heatmap import heatmap
 from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.model import model
+from tb_nnhealth.plugin.ranks import ranks
 from tb_nnhealth.plugin.runs import summary
 from tb_nnhealth.plugin.scalars import scalars
 from tb_nnhealth.report.build import SCHEMA
@@ -80,6 +81,8 @@ def _wanted(run: Run, report: Mapping[str, Any], limit: int) -> Iterator[tuple[i
     yield ESSENTIAL, "scalars", "", lambda: scalars(run, limit=points)
     described = model(run)
     yield ESSENTIAL, "model", "", lambda: described
+    if described["ranks"]:
+        yield ESSENTIAL, "ranks", "", lambda: ranks(run)
     known = [statistic["id"] for statistic in described["statistics"]]
     pointed = [finding["statistic_id"] for finding in findings if finding["statistic_id"] in known]
     first = list(dict.fromkeys([*pointed, *(i for i in known if i == FIRST_MAP)] or known[:1]))

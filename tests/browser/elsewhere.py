@@ -41,7 +41,9 @@ def proxied(tensorboard: str, below: str) -> Iterator[str]:
             if not self.path.startswith(below):
                 return self.answer(404, {"Content-Type": "text/plain"}, f"nothing but {below} here".encode())
             wanted = urllib.request.Request(tensorboard + self.path.removeprefix(below), asked)
-            wanted.add_header("Accept-Encoding", self.headers.get("Accept-Encoding", "identity"))
+            for name in ("Accept-Encoding", "Content-Type"):
+                if self.headers[name]:
+                    wanted.add_header(name, self.headers[name])
             try:
                 with urllib.request.urlopen(wanted, timeout=60) as found:
                     status, headers, body = found.status, found.headers, found.read()
