@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from tb_nnhealth.cli import following, output, reading, tuning
+from tb_nnhealth.cli import following, following_arguments, output, reading, tuning
 from tb_nnhealth.cli.errors import failed
 from tb_nnhealth.fleet.cluster import ClusterError
 from tb_nnhealth.fleet.inspection import Inspected
@@ -36,13 +36,13 @@ def add_parser(commands: Any) -> None:
     )
     output.add_arguments(parser, HTML)
     reading.add_arguments(parser)
-    following.add_arguments(parser)
+    following_arguments.add_arguments(parser)
     tuning.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    misused = following.misused(args)
+    misused = following_arguments.misused(args)
     if misused:
         return failed(misused)
     source = FileSource(args.logdirs)
