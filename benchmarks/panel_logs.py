@@ -38,7 +38,7 @@ def large(logdir: Path, layers: int, steps: int) -> int:
     at = len(network.at)
     network.loss(2.3 * np.exp(-np.arange(at) / (at / 3)) + 0.2)
     factors = np.ones(at)
-    factors[-at // 4 :] = np.geomspace(1, 1e6, at - (at - at // 4))
+    factors[at - at // 4 :] = np.geomspace(1, 1e6, at // 4)
     network.scale(schema.UPDATE, network.weight(layers // 2), factors)
     write(logdir / LARGE, network)
     return at

@@ -14,7 +14,7 @@ import numpy as np
 from tb_nnhealth.derive import BY_ID
 from tb_nnhealth.history import Problem, Run
 from tb_nnhealth.plugin import arrays
-from tb_nnhealth.plugin.evidence import evidence
+from tb_nnhealth.plugin.evidence import evidence, why_none
 from tb_nnhealth.plugin.heatmap import heatmap
 from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.model import model
@@ -90,7 +90,7 @@ def _wanted(run: Run, report: Mapping[str, Any], limit: int) -> Iterator[tuple[i
     for statistic in first:
         yield ESSENTIAL, "heatmap", statistic, lambda s=statistic: heatmap(run, BY_ID[s], limit=columns)
     for i, finding in enumerate(findings):
-        yield ESSENTIAL, "evidence", str(i), lambda f=finding: evidence(run, f, limit=points)
+        yield ESSENTIAL, "evidence", str(i), lambda f=finding: evidence(run, f, limit=points) or {"absent": why_none(f)}
     for statistic in known:
         if statistic not in first:
             yield MAPS, "heatmap", statistic, lambda s=statistic: heatmap(run, BY_ID[s], limit=columns)

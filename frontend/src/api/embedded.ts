@@ -37,6 +37,9 @@ export function embedded(saved: Saved): Source {
       : await one(route, run, about && parameters[about]);
     if (data === undefined)
       return { ok: false, status: 404, message: absent(route, replies.has(key("report", run, ""))) };
+    if (route === "evidence" && typeof data === "object" && data && "absent" in data) {
+      return { ok: false, status: 404, message: String(data.absent) };
+    }
     return { ok: true, data };
   };
 }

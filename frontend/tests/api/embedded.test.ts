@@ -17,6 +17,7 @@ const held: Saved = {
     ["report", HOSTILE, "", packed({ run: { run: HOSTILE } })],
     ["heatmap", HOSTILE, "update-ratio", packed({ statistic: "update-ratio", values_f32: "AACAPw==" })],
     ["layer", HOSTILE, "", packed({ layer: { name: "" } })],
+    ["evidence", HOSTILE, "1", packed({ absent: "It follows from the shapes." })],
     ["scalars", HOSTILE, "", packed({ tags: ["a", "b", "c"], charts: [] })],
     ["scalars", HOSTILE, "a", packed(chart("a"))],
     ["scalars", HOSTILE, "b", packed(chart("b"))],
@@ -49,6 +50,7 @@ it("says what it does not hold, and where it is to be had", async () => {
   };
   expect(await sentence("report", { run: "constructor" })).toContain("only this run's line");
   expect(await sentence("evidence", { run: HOSTILE, finding: 0 })).toContain("no series");
+  expect(await sentence("evidence", { run: HOSTILE, finding: 1 })).toBe("It follows from the shapes.");
   expect(await sentence("heatmap", { run: HOSTILE, statistic: "dead-units" })).toContain("NN Health tab");
   expect(await sentence("scalars", { run: HOSTILE, tag: ["c"] })).toContain("does not hold");
 });
