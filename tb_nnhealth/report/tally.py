@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ VERDICTS = ("critical", "warning", "healthy", "no-data")
 
 def totals(reports: Sequence[dict[str, Any]]) -> str:
     """ "3 runs: 1 critical, 2 healthy"."""
-    counts = {verdict: sum(report["verdict"] == verdict for report in reports) for verdict in VERDICTS}
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    counts = Counter(report["verdict"] for report in reports)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     return f"{len(reports)} run{'' if len(reports) == 1 else 's'}" + (f": {told}" if told else "")
 
 

@@ -19,12 +19,15 @@ _COLOUR = {"critical": "31", "warning": "33", "info": "34", "healthy": "32", "no
 def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], *, color: bool = False) -> str:
     """Each run's verdict and findings, root causes first, symptoms indented, then what could not be read."""
     lines: list[str] = []
+    verdicts = []
     for report in reports:
-        lines += [*_run(all_printable(report), color), ""]
+        verdicts.append({"verdict": report["verdict"]})
+        shown = {**report, "checks": {**report["checks"], "outcomes": ()}}  # the longest part, not shown here
+        lines += [*_run(all_printable(shown), color), ""]
     for problem in problems:
         lines += _wrapped(printable(f"{problem.path}: {problem.message}"), "could not read  ", " " * 16)
-    if len(reports) > 1:
-        lines.append(totals(reports))
+    if len(verdicts) > 1:
+        lines.append(totals(verdicts))
     return "\n".join(lines).rstrip() + "\n"
 
 

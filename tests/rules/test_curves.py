@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,3 +76,14 @@ def test_trend_of_noise_is_standard_normal(rng: np.random.Generator):
 def test_trend_of_too_few_or_equal_values_is_none():
     assert curves.trend(np.array([1.0, 2.0, 3.0])) == 0
     assert curves.trend(np.ones(30)) == 0
+
+
+@pytest.mark.parametrize("length", [1, 7, 200, 201, 399, 400, 1000])
+def test_blocks_are_medians_of_neighbours(length: int) -> None:
+    rng = np.random.default_rng(length)
+    values = rng.standard_normal(length)
+    values[length // 2] = np.nan
+    steps, medians = curves.blocks(np.arange(length), values, 200)
+    edges = np.linspace(0, length, 201).astype(int) if length > 200 else np.arange(length + 1)
+    assert steps.tolist() == edges[:-1].tolist()
+    np.testing.assert_array_equal(medians, [np.median(values[a:b]) for a, b in pairwise(edges)])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +53,11 @@ def blocks(steps: NDArray[np.int64], values: Values, count: int) -> tuple[NDArra
     if len(values) <= count:
         return steps, values
     edges = np.linspace(0, len(values), count + 1).astype(np.int64)
-    medians = [float(np.median(values[a:b])) for a, b in pairwise(edges)]
-    return steps[edges[:-1]], np.array(medians)
+    lengths, medians = np.diff(edges), np.empty(count)
+    for length in np.unique(lengths):  # two at most: all blocks of a length at once
+        these = np.flatnonzero(lengths == length)
+        medians[these] = np.median(values[edges[these, None] + np.arange(length)], axis=1)
+    return steps[edges[:-1]], medians
 
 
 def smooth(values: Values, width: int) -> Values:
