@@ -7,7 +7,7 @@
 #include "tensors_site.h"
 #include "tensors_units.h"
 
-#define ALONE 65536 /* elements from which other threads may have the interpreter meanwhile */
+#define ALONE (1 << 18) /* elements from which other threads may have the interpreter meanwhile */
 
 const struct kernels *kernels = &kernels_scalar;
 
@@ -156,6 +156,18 @@ static PyObject *alive(PyObject *module, PyObject *const *args, Py_ssize_t given
     return result;
 }
 
+static PyObject *silent(PyObject *module, PyObject *const *args, Py_ssize_t given) {
+    (void)module;
+    int64_t in[4];
+    if (integers(args, given, 4, in) < 0) return NULL;
+    if (!in[0] || !in[1] || in[2] <= 0) {
+        PyErr_SetString(PyExc_ValueError, "expected flags, counts and at least one unit");
+        return NULL;
+    }
+    return PyLong_FromLongLong(silent_units((const uint8_t *)(intptr_t)in[0], (int32_t *)(intptr_t)in[1],
+                                            (size_t)in[2], (int32_t)in[3]));
+}
+
 static PyObject *count_outside(PyObject *module, PyObject *args) {
     (void)module;
     long long address, numel, dtype;
@@ -222,6 +234,9 @@ PyMethodDef tensor_methods[] = {
     {"alive", FAST(alive), METH_FASTCALL,
      "alive(address, dtype, outer, units, inner): bytes, for each unit 1 where an element is not zero, else 0; "
      "None where all have one."},
+    {"silent", FAST(silent), METH_FASTCALL,
+     "silent(flags, counts, units, most): adds 1 to the int32 counts of units whose flag is 0, sets the others to 0; "
+     "units that have reached the most."},
     {"outside", count_outside, METH_VARARGS, "outside(address, numel, dtype, low, high): elements beyond the two."},
     {"copies", FAST(copies), METH_FASTCALL, "copies(address, dtype, rows, columns): rows that equal an earlier one."},
     {"spread", FAST(spread_of), METH_FASTCALL,

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, DTYPES };
+enum dtype { FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT64, DTYPES }; /* INT64: to be read only, as float32 */
 
 #define BLOCK 2048
 /* Bins of a histogram, as in schema.py: zeros, exponents clipped to the range, NaN and Inf. */

@@ -5,7 +5,7 @@
 #include "tensors.h"
 
 /* Beside the dtypes whose statistics are taken. */
-enum { INT64 = DTYPES, INT32, INT16, INT8, UINT8, BATCH_TYPES };
+enum { INT32 = DTYPES, INT16, INT8, UINT8, BATCH_TYPES };
 
 /* Samples lie `apart` elements from each other, positions `step`; at least one of each. */
 struct batch {

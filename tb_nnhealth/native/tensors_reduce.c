@@ -14,7 +14,7 @@ struct total {
     int immoderate;
 };
 
-static const size_t SIZES[DTYPES] = {4, 8, 2, 2};
+static const size_t SIZES[DTYPES] = {4, 8, 2, 2, 8};
 
 size_t size_of(int64_t dtype) { return dtype >= 0 && dtype < DTYPES ? SIZES[dtype] : 0; }
 
@@ -22,7 +22,7 @@ int job_is_sound(const struct job *job) {
     size_t size = size_of(job->dtype);
     if (!size || job->numel <= 0 || !job->address || job->address % (int64_t)size) return 0;
     if (job->operation == READ) return 1;
-    if (job->operation != COPY && job->operation != MINUS) return 0;
+    if ((job->operation != COPY && job->operation != MINUS) || job->dtype == INT64) return 0;
     return job->other && job->other % (int64_t)size == 0;
 }
 
@@ -135,6 +135,10 @@ const void *block_of(const struct job *job, int64_t start, size_t n, double room
     if (job->dtype == FLOAT32) {
         if (job->operation != MINUS) return x;
         kernels->subtract((const float *)x, (const float *)y, n, narrow);
+        return narrow;
+    }
+    if (job->dtype == INT64) {
+        for (size_t i = 0; i < n; i++) narrow[i] = (float)((const int64_t *)x)[i];
         return narrow;
     }
     void (*widen)(const uint16_t *, size_t, float *) =

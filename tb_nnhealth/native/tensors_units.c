@@ -33,6 +33,15 @@ void alive_units(const void *x, size_t size, size_t outer, size_t units, size_t 
     else alive_64(x, outer, units, inner, alive);
 }
 
+int64_t silent_units(const uint8_t *alive, int32_t *counts, size_t units, int32_t most) {
+    int64_t found = 0;
+    for (size_t u = 0; u < units; u++) {
+        counts[u] = alive[u] ? 0 : counts[u] + 1;
+        found += counts[u] >= most;
+    }
+    return found;
+}
+
 int64_t outside(const struct job *job, double low, double high) {
     double room[BLOCK];
     int64_t count = 0;

@@ -8,6 +8,9 @@
    not zero, 1 or 0 each, in `alive`. */
 void alive_units(const void *x, size_t size, size_t outer, size_t units, size_t inner, uint8_t *alive);
 
+/* Counts on for units without life and begins anew for the others; how many have reached `most`. */
+int64_t silent_units(const uint8_t *alive, int32_t *counts, size_t units, int32_t most);
+
 /* Elements below `low` or above `high`. */
 int64_t outside(const struct job *job, double low, double high);
 

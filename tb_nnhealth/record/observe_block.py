@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
 from tb_nnhealth import native
-from tb_nnhealth.record.reduce_native import batch_address
+from tb_nnhealth.record.reduce_native import batch_address, even_part
 from tb_nnhealth.record.reduce_readable import plain
 
 SAMPLES, POSITIONS, ELEMENTS = 256, 4096, 1 << 16
@@ -42,12 +43,38 @@ def block_of(tensor: Any) -> Any:
     return part if batch_address(part) else part.contiguous()
 
 
+def address_of_block(tensor: Any) -> tuple[int, ...]:
+    """Where the core reads the block of a contiguous tensor, without one being made; else empty."""
+    return even_part(tensor, _form) if tensor.dim() and tensor.numel() else ()
+
+
+@lru_cache(256)
+def _form(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Samples and how far they lie apart, positions and the step between them, in elements."""
+    whole = shape[0]
+    width = math.prod(shape[1:])
+    if whole * width <= POSITIONS and whole <= SAMPLES:
+        return whole, width, width, 1
+    skipped = -(-whole // SAMPLES)
+    samples = -(-whole // skipped)
+    step = _distance(width, min(POSITIONS, ELEMENTS // samples))
+    return samples, width * skipped, -(-width // step), step
+
+
 def _distance(positions: int, most: int) -> int:
     """Between positions read; free of common factors, so that rows, columns and channels are all met."""
     distance = -(-positions // most)
     while 1 < distance < positions and math.gcd(distance, positions) > 1:
         distance += 1
     return distance
+
+
+def spread_there(where: tuple[int, ...]) -> float | None:
+    """``spread`` of the block at an address; None where it takes a closer look, or there are fewer than two samples."""
+    if where[2] < 2:
+        return None
+    found: float = native.core.spread(*where)
+    return found if 0 < found < math.inf else None
 
 
 def spread(block: Any) -> Any:

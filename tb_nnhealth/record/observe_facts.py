@@ -14,10 +14,10 @@ from torch import nn
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.layout import Catalog
-from tb_nnhealth.record.observe_block import block_of, spread
+from tb_nnhealth.record.observe_block import address_of_block, block_of, spread, spread_there
 from tb_nnhealth.record.observe_labels import Labels, added, classes_of
 from tb_nnhealth.record.observe_predictions import log_probability_share
-from tb_nnhealth.record.observe_repeats import Fingerprint, Marks, Repeats, fingerprint
+from tb_nnhealth.record.observe_repeats import Fingerprint, Marks, Repeats, fingerprint, fingerprint_there
 from tb_nnhealth.record.reduce_table import Record
 
 SUBJECTS = {schema.INPUT: "input", schema.PREDICTION: "prediction", schema.TARGET: "target"}
@@ -60,14 +60,21 @@ class Facts:
             return
         subject = SUBJECTS[kind]
         told.samples = int(tensor.shape[0])
-        block = self._try(f"part of the {subject}", block_of, tensor)
-        if block is None:
+        probe = f"part of the {subject}"
+        where = self._try(probe, address_of_block, tensor)
+        value = self._try(f"spread of the {subject}", spread_there, where) if where else None
+        block = None if value is not None else self._try(probe, block_of, tensor)
+        if value is None and block is None:
             return
-        value = self._try(f"spread of the {subject}", spread, block)
+        if value is None:
+            value = self._try(f"spread of the {subject}", spread, block)
         if value is not None:
             told.spreads.append((value, float(tensor.shape[0])))
         if kind in self._repeats and told.fingerprint is None:
-            told.fingerprint = self._try(f"fingerprint of the {subject}", fingerprint, tensor, block)
+            if where:
+                told.fingerprint = self._try(f"fingerprint of the {subject}", fingerprint_there, tensor, where)
+            else:
+                told.fingerprint = self._try(f"fingerprint of the {subject}", fingerprint, tensor, block)
         if kind == schema.PREDICTION and self._log_probabilities and dimension is not None:
             share = self._try("log-probabilities", log_probability_share, tensor, dimension)
             if share is not None:

@@ -76,7 +76,13 @@ class Labels:
 
     def write(self, record: Record, counts: Any) -> None:
         """Adds the rows of one step's ``counts``."""
-        samples, distinct, most = counts.sum(), (counts > 0).sum(), counts.max()
+        if (
+            isinstance(counts, np.ndarray) and len(counts) <= schema.CLASSES_TOLD
+        ):  # so few are counted sooner one by one
+            numbers = counts.tolist()
+            samples, distinct, most = sum(numbers), len(numbers) - numbers.count(0), max(numbers)
+        else:
+            samples, distinct, most = counts.sum(), (counts > 0).sum(), counts.max()
         if isinstance(counts, torch.Tensor):
             samples = torch.where(samples > 0, samples, torch.nan)
             distinct = torch.where(samples > 0, distinct.float(), torch.nan)

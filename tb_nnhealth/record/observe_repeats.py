@@ -35,10 +35,7 @@ def fingerprint(tensor: Any, block: Any) -> Fingerprint:
     identifies = block.is_floating_point() or block.shape[1] >= _FEWEST_INTEGERS
     where = batch_address(block)
     if where:
-        across, down = _weights_on_host()
-        own = np.empty(len(block), np.int64)
-        whole = native.core.fingerprint(*where, across.ctypes.data, down.ctypes.data, own.ctypes.data)
-        return Fingerprint(form, own, whole, identifies)
+        return fingerprint_there(tensor, where)
     words = block if block.dtype is torch.int64 else block.view(_INTEGERS[block.element_size()])
     if block.is_cpu:
         across, down = _weights_on_host()
@@ -47,6 +44,20 @@ def fingerprint(tensor: Any, block: Any) -> Fingerprint:
     across, down = _weights(block.device)
     samples = (words.to(torch.int64) * across[: words.shape[1]]).sum(1)
     return Fingerprint(form, samples, (samples * down[: len(samples)]).sum(), identifies)
+
+
+def fingerprint_there(tensor: Any, where: tuple[int, ...]) -> Fingerprint:
+    """The same of the block at an address."""
+    own = np.empty(where[2], np.int64)
+    whole = native.core.fingerprint(*where, *_addresses(), own.ctypes.data)
+    identifies = tensor.is_floating_point() or where[4] >= _FEWEST_INTEGERS
+    return Fingerprint((tensor.shape, tensor.dtype, tensor.device), own, whole, identifies)
+
+
+@cache
+def _addresses() -> tuple[int, int]:
+    across, down = _weights_on_host()
+    return across.ctypes.data, down.ctypes.data
 
 
 @cache

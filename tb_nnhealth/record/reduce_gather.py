@@ -11,7 +11,7 @@ import torch
 from tb_nnhealth import native
 from tb_nnhealth.record.reduce import ZEROS, Reading, flatten, read, scaled
 from tb_nnhealth.record.reduce_histogram import histogram
-from tb_nnhealth.record.reduce_native import CODES, new_histogram, ordinary_address
+from tb_nnhealth.record.reduce_native import CODES, INT64, integers_address, new_histogram, ordinary_address
 from tb_nnhealth.record.reduce_readable import NAMES, Values, readable, widened
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import alive_units
@@ -82,6 +82,8 @@ class Gathered:
         where = ordinary_address(tensor)
         if where:
             return self._take_natively(tensor, where, new_histogram() if counted else None)
+        if integers and (where := integers_address(tensor)) and tensor.numel():
+            return self._take_natively(tensor, where, new_histogram() if counted else None)
         values = readable(tensor, integers=integers, narrow=True)
         if values is None:
             return None
@@ -98,9 +100,9 @@ class Gathered:
         """The common case, without the questions that other tensors raise: this runs at every call of every layer."""
         numel, dtype, shape = tensor.numel(), tensor.dtype, tuple(tensor.shape)
         into = 0 if counts is None else counts.ctypes.data
-        reading = Reading(numel, native.core.statistics(where, numel, CODES[dtype], into))
+        reading = Reading(numel, native.core.statistics(where, numel, CODES.get(dtype, INT64), into))
         self.readings.append(reading)
-        name = NAMES[dtype]
+        name = NAMES.get(dtype, "int64")
         if not self.dtype:
             self.shape, self.dtype = shape, name
         if counts is not None:

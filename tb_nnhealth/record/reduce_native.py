@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -14,8 +15,10 @@ from tb_nnhealth import native, schema
 
 CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 """The core's numbers for the dtypes that it reads."""
+INT64 = 4
+"""Read as float32; its statistics alone."""
 _BATCH_CODES = {
-    **CODES, torch.int64: 4, torch.int32: 5, torch.int16: 6, torch.int8: 7, torch.uint8: 8, torch.bool: 8,
+    **CODES, torch.int64: INT64, torch.int32: 5, torch.int16: 6, torch.int8: 7, torch.uint8: 8, torch.bool: 8,
 }  # fmt: skip
 MISSING = "The native core is not in use, so PyTorch's own operations measure, at some times the cost."
 
@@ -100,6 +103,41 @@ def batch_address(block: Any) -> tuple[int, ...]:
         return ()
     (samples, positions), (apart, step) = block.shape, block.stride()
     return block.data_ptr(), code, samples, apart, positions, step
+
+
+def even_part(tensor: Any, form: Callable[[Any], tuple[int, int, int, int]]) -> tuple[int, ...]:
+    """The same of an even part of a contiguous tensor; ``form`` gives that part's samples to step by the shape."""
+    code = _BATCH_CODES.get(tensor.dtype)
+    if (
+        native.core is None
+        or code is None
+        or type(tensor) not in _ORDINARY
+        or not tensor.is_cpu
+        or tensor.layout is not torch.strided
+        or tensor.is_nested
+        or not tensor.is_contiguous()
+        or tensor.is_neg()
+        or is_functorch_wrapped(tensor)
+    ):
+        return ()
+    return tensor.data_ptr(), code, *form(tensor.shape)
+
+
+def integers_address(tensor: Any) -> int:
+    """Where the elements of an ordinary tensor of 64-bit integers begin, if they lie together; else 0."""
+    if (
+        native.core is None
+        or tensor.dtype is not torch.int64
+        or type(tensor) not in _ORDINARY
+        or not tensor.is_cpu
+        or tensor.layout is not torch.strided
+        or tensor.is_nested
+        or not tensor.is_contiguous()
+        or is_functorch_wrapped(tensor)
+    ):
+        return 0
+    start: int = tensor.data_ptr()
+    return start
 
 
 def outside(tensor: Any, low: float, high: float) -> int | None:

@@ -54,7 +54,8 @@ class Face:
         self._dtype = getattr(torch, seen.dtype)
         self._shape: Any = None
         self._together = True
-        self.flags = np.empty(0, np.uint8)
+        self.flags, self.where = np.empty(0, np.uint8), 0
+        """By unit whether it was alive, where the core had to look; and their address."""
 
     def address(self, tensor: Any) -> int:
         """Where the core reads ``tensor``; 0 where it is not of the kind that this site has."""
@@ -91,9 +92,10 @@ class Face:
             inner = shape[dimension + 1 :].numel() if together else 1
             if len(self.flags) != units:
                 self.flags = np.empty(units, np.uint8)
+                self.where = self.flags.ctypes.data
         words = self._table.words[self.place]
         words[0], words[_NUMEL] = CODES[self._dtype], tensor.numel()
-        words[_OUTER], words[_UNITS], words[_INNER], words[_FLAGS] = outer, units, inner, self.flags.ctypes.data
+        words[_OUTER], words[_UNITS], words[_INNER], words[_FLAGS] = outer, units, inner, self.where
         self._table.forms += 1
         return True
 
@@ -199,16 +201,17 @@ class Table:
             self._index = np.array(taken)
             self._rows = [faces[place].row for place in taken]
             self._numel = self.words[self._index, _NUMEL].tolist()
-            self._with_units = [(i, faces[place]) for i, place in enumerate(taken) if faces[place].silence is not None]
-            self._unit_rows = [face.row for _, face in self._with_units]
+            found = [(i, faces[place], faces[place].silence) for i, place in enumerate(taken)]
+            self._with_units = [(i, face, silence) for i, face, silence in found if silence is not None]
+            self._unit_rows = [face.row for _, face, _ in self._with_units]
             self._bounded = [place for place in taken if self.words[place, _BOUNDED]]
         record.add_many(self._rows, self._numel, self.numbers[self._index, _FOUND])
         if self._with_units:
             alive = self.words[self._index, _ALIVE].tolist()
-            silent = [
-                face.silence.update(face.flags.view(np.bool_) if alive[i] == _TOLD else None)  # type: ignore[union-attr]
-                for i, face in self._with_units
-            ]
+            silent = []
+            for i, face, silence in self._with_units:
+                told = alive[i] == _TOLD
+                silent.append(silence.update_from(face.where, len(face.flags)) if told else silence.update(None))
             record.share_many(self._unit_rows, schema.SILENT_SHARE, np.array(silent))
         if self._bounded:
             shares = self.numbers[self._bounded, _OUTSIDE] / self.words[self._bounded, _NUMEL]

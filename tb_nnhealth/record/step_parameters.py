@@ -83,15 +83,16 @@ class Parameters:
         natively = scale is None and native.core is not None and _TABLE not in self._disabled
         on_device = scale is None and _DEVICE_TABLE not in self._disabled
         room = self._rooms.setdefault(index, Room())
-        self.sampled = self._asked or not copies_fit(optimizer)
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         kept = self._kept.pop(index, None)
         if (
             kept is not None
             and natively
-            and not (closure or self.sampled)
+            and not (closure or self._asked)
             and kept.again(parameters, room, counted=self._counted)
+            and (kept.surely_fits or copies_fit(optimizer))
         ):
+            self.sampled = False
             self._kept[index] = kept
             self._tables[index] = {_TABLE: kept}
             self._measured |= kept.names
@@ -99,6 +100,7 @@ class Parameters:
                 self._learning_rate(record, f"{index}.{g}", group)
             self._table_before(index, record)
             return
+        self.sampled = self._asked or not copies_fit(optimizer)
         table = ParameterTable(room, counted=self._counted, closure=closure)
         pointers = self._pointers.setdefault(index, Tables())
         device_table = DeviceTable(pointers, counted=self._counted, closure=closure)

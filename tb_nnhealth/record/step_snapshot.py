@@ -24,7 +24,7 @@ NOTE = (
     f"Updates are sampled, {SAMPLED} coordinates of each weight: their root mean square is known to about 1 %, "
     "their extremes are not."
 )
-_SURELY_FITS = 1 << 28
+SURELY_FITS = 1 << 28
 """Bytes of weights whose copies need no look at the memory that is left."""
 _SHARE = 0.5
 """Of the memory available, what the copies may take."""
@@ -85,7 +85,7 @@ def copies_fit(optimizer: Any) -> bool:
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"] if not is_lazy(p)]
     size = _size(parameters)
-    return (size <= _SURELY_FITS or size <= _SHARE * available_memory()) and device_table.copies_fit(parameters)
+    return (size <= SURELY_FITS or size <= _SHARE * available_memory()) and device_table.copies_fit(parameters)
 
 
 def _size(parameters: Sequence[Any]) -> int:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from tb_nnhealth import native, schema
+from tb_nnhealth.record import step_snapshot
 from tb_nnhealth.record.layout_entries import WatchedParameter
 from tb_nnhealth.record.reduce import FIELDS
 from tb_nnhealth.record.reduce_native import CODES, is_functorch_wrapped, ordinary_address
@@ -95,6 +96,11 @@ class ParameterTable:
         self._room, self._counted, self._parameters = room, counted, parameters
         self._reading.table[len(parameters) :, 0] = gradients
         return True
+
+    @property
+    def surely_fits(self) -> bool:
+        """The copies need no look at the memory that is left."""
+        return self._size <= step_snapshot.SURELY_FITS
 
     def let_go(self) -> None:
         """The step is over."""

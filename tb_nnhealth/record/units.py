@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tb_nnhealth import schema
+from tb_nnhealth import native, schema
 from tb_nnhealth.record import reduce_native
 from tb_nnhealth.record.reduce import HIGH, LOW, SMALL, ZEROS, Reading
 from tb_nnhealth.record.reduce_readable import widened
@@ -84,6 +84,8 @@ class Silence:
     def __init__(self) -> None:
         self._silent_for: Any = None
         self._seen = 0
+        self._addressed: Any = None
+        self._address = 0
 
     def update(self, alive: Any) -> Any:
         """Share of units silent in each of the last ``schema.SILENCE_WINDOW`` measured steps; NaN before so many.
@@ -106,6 +108,17 @@ class Silence:
         if isinstance(counts, np.ndarray):
             return np.count_nonzero(counts >= schema.SILENCE_WINDOW) / len(alive)
         return (counts >= schema.SILENCE_WINDOW).sum() / len(alive)
+
+    def update_from(self, flags: int, units: int) -> float:
+        """The same by the native core, of the flags at an address."""
+        counts = self._silent_for
+        if not isinstance(counts, np.ndarray) or counts.shape != (units,):
+            counts = self._silent_for = np.zeros(units, np.int32)
+        if counts is not self._addressed:
+            self._addressed, self._address = counts, counts.ctypes.data
+        self._seen += 1
+        silent: int = native.core.silent(flags, self._address, units, schema.SILENCE_WINDOW)
+        return silent / units if self._seen >= schema.SILENCE_WINDOW else math.nan
 
     def _counts_like(self, alive: Any) -> Any:
         counts = self._silent_for

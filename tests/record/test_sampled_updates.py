@@ -85,7 +85,7 @@ def test_every_column_is_met(shape: tuple[int, ...]) -> None:
 
 
 def test_copies_that_would_fill_the_memory_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_snapshot, "_SURELY_FITS", 1000)
+    monkeypatch.setattr(step_snapshot, "SURELY_FITS", 1000)
     monkeypatch.setattr(step_snapshot, "available_memory", lambda: 1e6)
     assert not math.isnan(trained().value(schema.UPDATE, "0.weight", schema.MAX))
     monkeypatch.setattr(step_snapshot, "available_memory", lambda: 4e5)
