@@ -224,7 +224,6 @@ def admits(seen: Gathered) -> bool:
     """Whether what was seen in one step was one ordinary tensor in one call."""
     return (
         native.core is not None
-        and hasattr(native.core, "look")
         and seen.calls == 1
         and len(seen.readings) == 1
         and seen.readings[0].on_host
