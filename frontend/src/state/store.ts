@@ -46,6 +46,8 @@ export const trial = signal<Trial | null>(null);
 export const ratioShown = signal(true);
 /** Tags of scalars the user picked, beside the standard charts. */
 export const tags = signal<readonly string[]>([]);
+/** How much the scalar charts are smoothed, 0 to 0.99. */
+export const smoothing = signal(0);
 /** Groups of layers opened (true) or closed (false) by hand, by module path. */
 export const folds = signal<ReadonlyMap<string, boolean>>(new Map());
 /** Whether this is a saved report, which has no server to ask. */

@@ -12,7 +12,8 @@ import { formatTick, makeScale, type Scale } from "../charts/scale";
 import { comparedScalars, GUTTER, shown, stepScale } from "../charts/stepRange";
 import { number } from "../lib/format";
 import { type Palette, palette } from "../lib/palette";
-import { cursor, theme } from "../state/store";
+import { smooth } from "../lib/smooth";
+import { cursor, smoothing, theme } from "../state/store";
 
 /** Half a label above and below the plot. */
 const MARGIN = 7;
@@ -29,8 +30,9 @@ interface Props {
 const isRate = (chart: ScalarChart): boolean => chart.id.includes("learning");
 const heightOf = (chart: ScalarChart): number => (chart.id === "loss" ? 104 : isRate(chart) ? 52 : 72);
 
-/** The moving average, where there are points enough for one and the series is a noisy one. */
+/** The moving average, where there are points enough for one and the series is a noisy one; or what a person smooths. */
 function meanOf(series: ScalarSeries): Float32Array | null {
+  if (smoothing.value > 0) return series.role === "val" ? null : smooth(series.values, smoothing.value);
   return series.role === "train" && series.steps.length > RINGS ? series.mean : null;
 }
 
@@ -72,7 +74,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
   const compared = comparedIn(chart);
   const range = useMemo(
     () => rangeOf(chart, compared, within),
-    [chart, comparedScalars.value, within?.[0], within?.[1]],
+    [chart, comparedScalars.value, smoothing.value, within?.[0], within?.[1]],
   );
   const kind = chart.scale === "log" && range && range.domain[0] > 0 ? "log" : "linear";
   const y = range ? makeScale(kind, range.domain, [MARGIN + height, MARGIN]) : null;
@@ -150,7 +152,7 @@ function drawSeries(context: paint.Context, x: Scale, y: Scale, series: ScalarSe
   const { steps, values, low, high } = series;
   const mean = meanOf(series);
   const colour = lineOf(series, colours);
-  if (mean && low && high) paint.drawArea(context, x, y, steps, low, high, colours.noise);
+  if (mean && low && high && !smoothing.value) paint.drawArea(context, x, y, steps, low, high, colours.noise);
   if (series.min && series.max) paint.drawArea(context, x, y, steps, series.min, series.max, colours.context);
   if (mean) {
     paint.drawLine(context, x, y, steps, values, { colour: colours.context, width: 1 });
@@ -186,10 +188,10 @@ function Legend({ chart, compared }: { chart: ScalarChart; compared: readonly Co
         <li key={series.tag} title={series.tag}>
           <i class={`swatch ${series.role} ${meanOf(series) ? "mean" : ""}`} />
           {nameOf(series, chart)}
-          {meanOf(series) ? ", mean" : ""}
+          {meanOf(series) ? (smoothing.value ? ", smoothed" : ", mean") : ""}
         </li>
       ))}
-      {chart.series.some((series) => meanOf(series) && series.low && series.high) && (
+      {!smoothing.value && chart.series.some((series) => meanOf(series) && series.low && series.high) && (
         <li>
           <i class="swatch noise" />
           noise ±2σ

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { standardScalars } from "../charts/stepRange";
-import { tags } from "../state/store";
+import { smoothing, tags } from "../state/store";
 
 /** A longer list is cut, and says so: the filter narrows it. */
 const MOST = 200;
@@ -89,6 +89,19 @@ function TagList({ known }: { known: readonly string[] }) {
         {filter && matching.length === 0 && <p>No tag matches.</p>}
         {matching.length > MOST && <p>{`and ${matching.length - MOST} more; filter to see them`}</p>}
       </div>
+      <label class="picker-smoothing">
+        Smoothing {smoothing.value.toFixed(2)}
+        <input
+          type="range"
+          min="0"
+          max="0.99"
+          step="0.01"
+          value={smoothing.value}
+          onInput={(event) => {
+            smoothing.value = event.currentTarget.valueAsNumber;
+          }}
+        />
+      </label>
     </div>
   );
 }
