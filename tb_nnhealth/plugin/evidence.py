@@ -23,6 +23,7 @@ NO_SERIES: Mapping[str, str] = {
     "modules_in_low_precision": "It follows from the types of numbers, which are the same at every step.",
     "elements compared : elements given": "It follows from the shapes of predictions and targets, which are the same "
     "at every step.",
+    "classes seen": "It follows from the labels of all batches together; each batch for itself says little.",
     "kurtosis": _OF_HISTOGRAMS,
     "share_below_smallest_normal": _OF_HISTOGRAMS,
     "distinct errors": "It is about what the capture said of itself; the foot of the page has its words.",

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.reliability import disks
-from tests.reliability.children import in_child
-from tests.reliability.training import train
+from tests.reliability.children import Outcome
+from tests.reliability.experiment import told
 
 
-@pytest.fixture(scope="module")
-def expected() -> str:
-    told = in_child(lambda: train(None, disks.STEPS)[0], 120.0)
-    return str(told.value)
+def test_training_survives_and_nothing_is_unaccounted_for(tmp_path: Path) -> None:
+    found = told("disks", tmp_path / "told.json", "--seeds", "1")
+    assert found["failures"] == []
+    assert found["trials"] == len(disks.DISKS)
 
 
-@pytest.mark.parametrize("disk", disks.DISKS)
-def test_training_survives_and_nothing_is_unaccounted_for(disk: str, expected: str, tmp_path: Path) -> None:
-    outcome = in_child(lambda: disks.trial(tmp_path / "run", disk, 0), disks.HUNG_SECONDS)
-    assert disks.harm(outcome, expected) is None
+def test_harm_is_seen() -> None:
+    sound = {"digest": "a", "unaccounted": 0, "last": disks.STEPS - 1}
+    assert disks.harm(Outcome(sound), "a") is None
+    assert disks.harm(Outcome(sound), "b") is not None
+    assert disks.harm(Outcome({**sound, "unaccounted": 1}), "a") is not None
+    assert disks.harm(Outcome({**sound, "last": 3}), "a") is not None
+    assert disks.harm(Outcome(error="it had not ended after 120 s"), "a") is not None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from tests.reliability import faults
+from pathlib import Path
+
 from tests.reliability.children import in_child
+from tests.reliability.experiment import told
 
 
-def test_faults_inside_the_shim_harm_no_training() -> None:
-    told = in_child(lambda: faults.run(24, seed=1, jobs=2), 500.0)
-    assert told.error is None
-    assert told.value["failures"] == []
-    assert told.value["happened"] > 12
+def test_faults_inside_the_shim_harm_no_training(tmp_path: Path) -> None:
+    found = told("faults", tmp_path / "told.json", "--faults", "24", "--seed", "1", "--jobs", "2")
+    assert found["failures"] == []
+    assert found["happened"] > 12
 
 
 def test_work_that_raises_ends_or_hangs_is_told() -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.reliability import kills
-from tests.reliability.children import in_child
+from tests.reliability.experiment import told
 from tests.reliability.training import train
 
 
-def test_nothing_flushed_is_lost() -> None:
-    told = in_child(lambda: kills.run(10, seed=1, jobs=2), 500.0)
-    assert told.error is None
-    assert told.value["failures"] == []
-    assert told.value["flushed"] > 40
+def test_nothing_flushed_is_lost(tmp_path: Path) -> None:
+    found = told("kills", tmp_path / "told.json", "--kills", "10", "--seed", "1", "--jobs", "2")
+    assert found["failures"] == []
+    assert found["flushed"] > 40
 
 
 def test_a_log_that_lacks_steps_is_seen(tmp_path: Path) -> None:
