@@ -63,7 +63,7 @@ def test_steps_leave_no_objects_behind(tmp_path: Path) -> None:
     with SummaryWriter(tmp_path) as writer:
         writer.watch(model, optimizer, every=1)
         _train(model, optimizer, 200)
-        writer.flush()
+        writer.findings()  # which loads the rules, if the judge has not asked them yet
         before = _objects()
         _train(model, optimizer, 600)
         writer.flush()
