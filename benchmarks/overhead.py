@@ -191,14 +191,15 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
         raise StoppedError(told) from None
     finally:
         told.chosen = turns.reason(DEFAULTS)
-        _tell(told, along, times)
+        _tell(told, along, times, usual)
 
 
-def _tell(told: Measured, along: Times, times: Times) -> None:
+def _tell(told: Measured, along: Times, times: Times, steps: int) -> None:
+    """``steps`` are those of a block along the run."""
     complete = min(len(of_way) for of_way in along.values())
     if complete >= 2:
         told.bare_ms = 1000 * statistics.median(processor for _, processor in along[BARE])
-        told.run_seconds = complete * statistics.median(wall for wall, _ in along[BARE])
+        told.run_seconds = complete * steps * statistics.median(wall for wall, _ in along[BARE])
         told.over_the_run = [_over_the_run(way, along, complete) for way in along if way != BARE]
     complete = len(times[BARE])
     if complete >= 2:
