@@ -34,7 +34,7 @@ def draw(told: Mapping[str, Any]) -> str:
         rows = _rows(model)
         if not rows:
             continue
-        head = f'{escape(model["title"])}<tspan class="quiet" dx="8">bare step {model["bare_ms"]:.2g} ms</tspan>'
+        head = f'{escape(model["title"])}<tspan class="quiet" dx="8">bare step {model["bare_ms"]:.3g} ms</tspan>'
         parts.append(f'<text class="head" x="8" y="{y + 18:g}">{head}</text>')
         y += HEAD
         for label, shares, ours in rows:

@@ -32,6 +32,8 @@ class Entry:
     number = 0
     """Its place in the order of arrival; set by the queue."""
     failures = 0
+    settled = False
+    """Counted as written or as dropped."""
 
     def encode(self) -> bytes | None:
         """The serialized ``Event``, or None where there is none. Called again where the entry is tried again."""

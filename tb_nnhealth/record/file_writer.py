@@ -26,7 +26,8 @@ class RunEvents:
         return self._recorder.log_dir
 
     def add_event(self, event: Any) -> None:
-        _check(event)
+        if not isinstance(event, event_pb2.Event):
+            raise _no_event(event)
         with self._surviving("an event was lost"):
             self._recorder.add_event(event)
 
@@ -63,7 +64,8 @@ class PlainEvents:
         return self._file.directory
 
     def add_event(self, event: Any) -> None:
-        _check(event)
+        if not isinstance(event, event_pb2.Event):
+            raise _no_event(event)
         self._file.put(Serialized(event.SerializeToString()))
 
     def flush(self) -> None:
@@ -86,6 +88,5 @@ class FileWriter(TorchFileWriter):  # type: ignore[misc]
         self.event_writer = event_writer
 
 
-def _check(event: Any) -> None:
-    if not isinstance(event, event_pb2.Event):
-        raise TypeError(f"expected an event_pb2.Event, found {type(event).__name__}")
+def _no_event(found: Any) -> TypeError:
+    return TypeError(f"expected an event_pb2.Event, found {type(found).__name__}")

@@ -23,24 +23,32 @@ class StepHook:
 
     def __init__(self, act: Callable[[int, Any, bool], None], index: int, *, compiled: bool = False) -> None:
         self._act, self._index = act, index
-        self._outside = torch.compiler.disable(self._tell) if compiled else None
+        self._outside = torch.compiler.disable(self._surviving) if compiled else None
 
     def __call__(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if not torch.compiler.is_compiling():
-            self._tell(optimizer, args, kwargs)
+            try:
+                self._tell(optimizer, args, kwargs)
+            except Exception as error:
+                self._fail(error)
         elif self._outside is not None:
             self._outside(optimizer, args, kwargs)
 
-    def _tell(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        capture = self._act.__self__  # type: ignore[attr-defined]
+    def _surviving(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         try:
-            if _inside_a_step(optimizer):
-                return
-            closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
-            with quiet():
-                self._act(self._index, optimizer, closure)
+            self._tell(optimizer, args, kwargs)
         except Exception as error:
-            capture.fail("optimizer's step", error)
+            self._fail(error)
+
+    def _tell(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if _inside_a_step(optimizer):
+            return
+        closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
+        with quiet():
+            self._act(self._index, optimizer, closure)
+
+    def _fail(self, error: Exception) -> None:
+        self._act.__self__.fail("optimizer's step", error)  # type: ignore[attr-defined]
 
 
 def _inside_a_step(optimizer: Any) -> bool:

@@ -64,6 +64,7 @@ class RotatingFile:
         self._lock = lock
         self._output: output.Output | None = None
         self._failures = 0
+        self._framed: list[tuple[Entry, bytes]] = []
 
     @property
     def path(self) -> str | None:
@@ -107,12 +108,26 @@ class RotatingFile:
                 self._fail(error, deque())
 
     def write(self, entries: deque[Entry]) -> bool:
-        """Writes ``entries`` and what follows from them. On failure returns False and leaves what to try again."""
+        """Writes ``entries`` and what follows from them. On failure returns False and leaves what to try again.
+
+        Where it raises, which it should not, none are left, and each is counted.
+        """
+        given = list(entries)
+        try:
+            return self._write(entries)
+        except FAULTS:
+            for entry in [*given, *(entry for entry, _ in self._framed), *entries]:
+                if not entry.settled:
+                    self._drop(entry)
+            entries.clear()
+            raise
+
+    def _write(self, entries: deque[Entry]) -> bool:
         if not entries:
             return True
         failure = self._ready(entries)
         while entries and failure is None:
-            framed: list[tuple[Entry, bytes]] = []
+            self._framed = framed = []
             size = 0
             while entries and size < WRITTEN_AT_ONCE:
                 entry = entries.popleft()
@@ -188,6 +203,7 @@ class RotatingFile:
             count += 1
         with self._lock:
             for entry, _ in framed[:count]:
+                entry.settled = True
                 self._counts[entry.kind].written += 1
         for entry, _ in framed[:count]:
             entries.extend(self.counted(entry.written))
@@ -221,5 +237,6 @@ class RotatingFile:
             self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
+        entry.settled = True
         with self._lock:
             self._counts[entry.kind].dropped += 1

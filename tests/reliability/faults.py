@@ -5,7 +5,8 @@
 A first training finds which functions of tb_nnhealth are called, on any thread, and how often. Each fault is one
 training in a process of its own, in which one of those calls raises. It passes where the training ends with the same
 losses, weights and random state as one that nobody watches, and every entry is either written or counted as dropped.
-Left out are functions that the training or PyTorch calls itself: where those begin, nothing of ours is there to catch.
+Left out are functions that the training or PyTorch calls, itself or through a method of SummaryWriter: where those
+begin, nothing of ours is there to catch.
 Counted apart is where ``watch`` refuses: it takes a TypeError or ValueError in the checks of its arguments for the
 caller's, and raises it before the training begins.
 """
@@ -34,14 +35,14 @@ from typing import Any
 import torch
 
 import tb_nnhealth
-from tb_nnhealth.record.watch import Watch
+from tb_nnhealth.record import summary_writer
 
 from .children import Outcome, in_child
 from .training import train, undisturbed
 
 PACKAGE = str(Path(tb_nnhealth.__file__).parent) + os.sep
-WATCH = Watch.__init__.__code__
-"""Begins in the user's line, all but for the shell around it."""
+SHELL = summary_writer.__file__
+"""What this calls begins in the user's line, or in PyTorch's."""
 SECONDS = 120.0
 """What hangs is ended after so long."""
 
@@ -72,9 +73,10 @@ class Fault:
 def inner(frame: FrameType) -> CodeType | None:
     """The code that ``frame`` begins, where it is ours and called by ours."""
     code, caller = frame.f_code, frame.f_back
-    if not code.co_filename.startswith(PACKAGE) or caller is None or code is WATCH:
+    if not code.co_filename.startswith(PACKAGE) or caller is None:
         return None
-    return code if caller.f_code.co_filename.startswith(PACKAGE) else None
+    called_from = caller.f_code.co_filename
+    return code if called_from.startswith(PACKAGE) and called_from != SHELL else None
 
 
 def key(code: CodeType) -> tuple[str, int, str]:
