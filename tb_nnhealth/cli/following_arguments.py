@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from tb_nnhealth.cli.parsed import parsed
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.follow.command import Command
 from tb_nnhealth.follow.webhook import Webhook
@@ -24,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--exec",
         metavar="CMD",
-        type=_parsed(Command.parsed),
+        type=parsed(Command.parsed),
         dest="command",
         help="run CMD for each finding, which is JSON on its standard input and in variables NNHEALTH_…",
     )
-    group.add_argument("--webhook", metavar="URL", type=_parsed(Webhook.checked), help="POST each finding as JSON")
+    group.add_argument("--webhook", metavar="URL", type=parsed(Webhook.checked), help="POST each finding as JSON")
     group.add_argument(
         "--alert-on",
         choices=SEVERITIES,
@@ -76,15 +75,3 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, found {text!r}")
     return int(text)
-
-
-def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """``parse`` for argparse, which shows the message of no ValueError."""
-
-    def checked(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return checked

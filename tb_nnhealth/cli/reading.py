@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tb_nnhealth.cli.parsed import parsed
 from tb_nnhealth.cli.tuning import Judging
 from tb_nnhealth.events.walk import RunDirectory
 from tb_nnhealth.fleet import choose
@@ -36,19 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        type=_parsed(choose.checked),
+        type=parsed(choose.checked),
         help="runs whose name matches a glob, or /a regular expression/; may be repeated",
     )
     group.add_argument(
         "--since",
         metavar="WHEN",
-        type=_parsed(lambda text: choose.since(text, time.time())),
+        type=parsed(lambda text: choose.since(text, time.time())),
         help="runs written to since: an age (90m, 24h, 7d) or a date (2026-03-01)",
     )
     group.add_argument(
         "--shard",
         metavar="N/OF",
-        type=_parsed(choose.shard),
+        type=parsed(choose.shard),
         help="read the N-th of OF shares of the runs, for an array of jobs; join the JSON reports by `nnhealth merge`",
     )
     add_choice_of_reports(group)
@@ -116,18 +117,6 @@ def choose_reports(args: argparse.Namespace, reports: Reports) -> None:
     if args.verdict:
         reports.keep(lambda summary: summary.verdict in args.verdict)
     reports.arrange(_ORDERS[args.sort])
-
-
-def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """``parse`` for argparse, which shows the message of no ValueError."""
-
-    def checked(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return checked
 
 
 def _positive(text: str) -> int:

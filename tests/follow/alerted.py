@@ -7,7 +7,7 @@ from typing import Any
 from tb_nnhealth.follow.changes import Change
 from tb_nnhealth.report.identity import Identity
 
-EVIL = "$(touch /tmp/evil); `id`\n\x1b[2J\0'\"--"
+EVIL = "$(touch evil); `id`\n\x1b[2J\0'\"--"
 
 
 def finding(subject: str = "layers.3", **given: Any) -> dict[str, Any]:
