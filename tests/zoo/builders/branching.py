@@ -1,4 +1,4 @@
-"""Networks of the part set aside."""
+"""Networks of several branches or inputs, and readers of sequences."""
 
 from __future__ import annotations
 

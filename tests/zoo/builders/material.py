@@ -1,4 +1,4 @@
-"""Tables, shapes, series and graphs that the tuned part does not train on."""
+"""Tables, shapes, series and graphs."""
 
 from __future__ import annotations
 

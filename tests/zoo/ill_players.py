@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import mlp
 from tests.zoo.faulty.problems import pixels
-from tests.zoo.held_out.networks import mlp
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 
 def moons_of_two(n: int) -> Tensor:

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
-from tests.zoo.held_out.material import discs, figures, prices, split, wine
-from tests.zoo.held_out.networks import Branches, HalfUnet, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, explained, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.builders.branching import Branches, HalfUnet, convolutional, mlp
+from tests.zoo.builders.material import discs, figures, prices, split, wine
+from tests.zoo.builders.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, explained, learn
+from tests.zoo.registry import ill
 
 
 @ill("median-of-mostly-zeros", "constant-output", "underfitting", "loss-not-decreasing",

@@ -12,13 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import Reader, convolutional, mlp
+from tests.zoo.builders.material import figures, friedman, order_of_words, prices
+from tests.zoo.builders.practice import CAPITAL, LONG, SLASHED, TRAINER, learn
 from tests.zoo.faulty.ranks import RANKS, on_two_ranks, share
-from tests.zoo.held_out.material import figures, friedman, order_of_words, prices
-from tests.zoo.held_out.networks import Reader, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, LONG, SLASHED, TRAINER, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 
 def exchanging(

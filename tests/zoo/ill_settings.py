@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, RMSprop, lr_scheduler
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import Reader, Sequence, convolutional, mlp
+from tests.zoo.builders.material import figures, friedman, order_of_words, prices, rings, roll, steps_of_a_walk, wine
+from tests.zoo.builders.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, learn
 from tests.zoo.faulty.networks import cnn
 from tests.zoo.faulty.problems import diabetes, images
-from tests.zoo.held_out.material import figures, friedman, order_of_words, prices, rings, roll, steps_of_a_walk, wine
-from tests.zoo.held_out.networks import Reader, Sequence, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 TOO_HIGH = ("learning-rate-too-high", "update-ratio-too-high")
 TOO_LOW = ("learning-rate-too-low", "update-ratio-too-low")

@@ -64,7 +64,7 @@ def learning_to_learn(writer: SummaryWriter, *, outer: str = "sgd", steps: int =
 
 
 for name, train in (("reptile", learning_to_learn), ("reptile-adam", partial(learning_to_learn, outer="adam"))):
-    healthy("learning-to-learn", f"learning-to-learn-{name}", train, held_out=True)
+    healthy("learning-to-learn", f"learning-to-learn-{name}", train)
 
 
 def control(writer: SummaryWriter, *, clipped: bool = True, rate: float = 5e-3, steps: int = 60) -> None:
@@ -129,7 +129,7 @@ for name, train in (
     ("one-pass", partial(control, clipped=False, rate=1e-2, steps=150)),
     ("slow-and-steady", partial(control, rate=2e-3, steps=90)),
 ):
-    healthy("control", f"control-{name}", train, held_out=True)
+    healthy("control", f"control-{name}", train)
 
 
 def eight_heaps(n: int) -> Tensor:
@@ -175,7 +175,7 @@ for name, train in (
     ("three-critic-steps", under_a_penalty),
     ("rmsprop", partial(under_a_penalty, layer=RMSprop)),
 ):
-    healthy("penalized-critic", f"penalized-critic-{name}", train, held_out=True)
+    healthy("penalized-critic", f"penalized-critic-{name}", train)
 
 
 class Pendulum(nn.Module):
@@ -240,4 +240,4 @@ for name, train in (
     ("known-part", partial(dynamics, residual=True, times=5, steps=200)),
     ("growing-horizon", partial(dynamics, growing=True, times=12)),
 ):
-    healthy("dynamics", f"dynamics-{name}", train, held_out=True)
+    healthy("dynamics", f"dynamics-{name}", train)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,14 +10,12 @@ from torch.nn.utils import parametrizations
 from torch.optim import SGD, Adam, AdamW
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import Reader, convolutional, mlp
+from tests.zoo.builders.material import figures, friedman, order_of_words, prices, roll
+from tests.zoo.builders.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, learn
 from tests.zoo.builders.tasks import alphabet, text
 from tests.zoo.faulty.problems import Problem, diabetes
-from tests.zoo.held_out.material import figures, friedman, order_of_words, prices, roll
-from tests.zoo.held_out.networks import Reader, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 LATE = (
     "TrainCheck (OSDI 2025): optimizer holding stale parameters; forum: a model changed after its optimizer was built"

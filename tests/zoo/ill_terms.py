@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +10,11 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import Branches, mlp
+from tests.zoo.builders.material import friedman, order_of_words, prices
+from tests.zoo.builders.practice import CAPITAL, LONG, SLASHED, TRAINER, explained, learn
 from tests.zoo.faulty.problems import pixels
-from tests.zoo.held_out.material import friedman, order_of_words, prices
-from tests.zoo.held_out.networks import Branches, mlp
-from tests.zoo.held_out.practice import CAPITAL, LONG, SLASHED, TRAINER, explained, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 
 @ill("positive-weight-of-a-thousand", "initial-loss-off", "loss-oscillating", "learning-rate-too-high",

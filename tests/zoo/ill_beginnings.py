@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +11,11 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import Sequence, TwoTowers, convolutional, mlp
+from tests.zoo.builders.material import discs, figures, friedman, prices, roll, split, steps_of_a_walk, wine
+from tests.zoo.builders.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, explained, learn
 from tests.zoo.faulty.problems import Problem, pixels, rows
-from tests.zoo.held_out.material import discs, figures, friedman, prices, roll, split, steps_of_a_walk, wine
-from tests.zoo.held_out.networks import Sequence, TwoTowers, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, explained, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 GRID = "AUTOTRAINER (ICSE 2021): depth, activation, initialization"
 

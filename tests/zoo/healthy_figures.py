@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.zoo.builders import material
+from tests.zoo.builders.branching import HalfUnet, convolutional
 from tests.zoo.builders.family import Family
 from tests.zoo.builders.feedforward import group_norm, mlp, residual_mlp
 from tests.zoo.builders.recipe import Recipe
 from tests.zoo.builders.tasks import Task, accuracy, explained, images, reconstruction, vectors
 from tests.zoo.builders.tasks import split as split_task
-from tests.zoo.held_out import material
-from tests.zoo.held_out.healthy_tables import as_task
-from tests.zoo.held_out.networks import HalfUnet, convolutional
+from tests.zoo.healthy_tables import as_task
 
 
 @cache
@@ -38,8 +38,7 @@ class SoftArgmax(nn.Module):
         return torch.stack([(share.sum(2) * axis).sum(1), (share.sum(1) * axis).sum(1)], 1)
 
 
-points = Family("keypoints", lambda: convolutional(12, 24, outputs=2), centres, Recipe(lr=4e-3, steps=200, batch=32),
-                held_out=True)  # fmt: skip
+points = Family("keypoints", lambda: convolutional(12, 24, outputs=2), centres, Recipe(lr=4e-3, steps=200, batch=32))
 points.specimen("regressed")
 points.specimen("soft-argmax", SoftArgmax, lr=5e-3, steps=150)
 points.specimen("group-norm-momentum", lambda: convolutional(12, 24, outputs=2, norm=group_norm), optimizer="momentum",
@@ -55,7 +54,7 @@ def damaged() -> Task:
     return split_task(image, mask - mask.mean(), 150, criterion=nn.MSELoss, score=explained, good=0.7)
 
 
-restoration = Family("restoration", lambda: HalfUnet(8), damaged, Recipe(lr=4e-3, steps=130, batch=16), held_out=True)
+restoration = Family("restoration", lambda: HalfUnet(8), damaged, Recipe(lr=4e-3, steps=130, batch=16))
 restoration.specimen("adam")
 restoration.specimen("absolute-error", lambda: HalfUnet(8, norm=False), task=lambda: absolute(), schedule="one-cycle")
 restoration.specimen("averaged", ema=0.95, logs="tens")
@@ -84,7 +83,7 @@ class Deep(nn.Module):
         return self.head(F.layer_norm(h, h.shape[1:]))
 
 
-deep = Family("forty-blocks", Deep, vectors, Recipe(lr=1e-3, steps=130), held_out=True)
+deep = Family("forty-blocks", Deep, vectors, Recipe(lr=1e-3, steps=130))
 deep.specimen("scaled", good=0.9)
 deep.specimen("gated-at-zero", lambda: residual_mlp(30, 24, zero="gate"), lr=2e-3)
 deep.specimen("norm-first-warm-up", lambda: residual_mlp(24, 32), optimizer="adamw", schedule="warm-up and cosine")
@@ -112,7 +111,7 @@ def orthogonal(*widths: int) -> nn.Sequential:
 
 
 unnormalized = Family("self-normalizing", lambda: self_normalizing(64, *[48] * 8, 10), vectors,
-                      Recipe("momentum", 0.01, steps=250), held_out=True)  # fmt: skip
+                      Recipe("momentum", 0.01, steps=250))  # fmt: skip
 unnormalized.specimen("selu-eight-deep", good=0.9)
 unnormalized.specimen("tanh-ten-deep", lambda: orthogonal(64, *[48] * 10, 10), lr=0.01, good=0.9)
 unnormalized.specimen("tanh-ten-deep-adam", lambda: orthogonal(64, *[48] * 10, 10), optimizer="adam", lr=1e-3, good=0.9)
@@ -122,8 +121,7 @@ unnormalized.specimen("selu-houses", lambda: self_normalizing(7, *[32] * 6, 1),
 
 single = Family("one-figure-at-a-time", lambda: convolutional(12, 24, norm=group_norm),
                 lambda: as_task(material.figures(), 0.6),
-                Recipe("adam", 2e-3, steps=900, batch=1, logs="tens", schedule="linear to zero"),
-                held_out=True)  # fmt: skip
+                Recipe("adam", 2e-3, steps=900, batch=1, logs="tens", schedule="linear to zero"))  # fmt: skip
 single.specimen("group-norm")
 single.specimen("accumulated-eight", accumulate=8, steps=220, lr=4e-3, logs="steps")
 single.specimen("momentum-trainer", optimizer="momentum", lr=3e-3, steps=1000, logs="trainer")
@@ -159,7 +157,7 @@ def bags() -> Task:
     return Task(x, y, val_x, val_y, nn.CrossEntropyLoss, accuracy, 0.85)
 
 
-bagged = Family("bags", Bags, bags, Recipe(lr=2e-3, steps=300, batch=32), held_out=True)
+bagged = Family("bags", Bags, bags, Recipe(lr=2e-3, steps=300, batch=32))
 bagged.specimen("attention")
 bagged.specimen("gated-adamw", lambda: Bags(gated=True), optimizer="adamw", schedule="cosine", logs="trainer")
 bagged.specimen("rmsprop-observed", optimizer="rmsprop", lr=1e-3, told="observed")
@@ -198,7 +196,7 @@ def coded() -> Task:
     return Task(task.train_x, task.train_y, task.val_x, task.val_y, Committed, restored, 0.4)
 
 
-quantizing = Family("vector-quantized", Quantized, coded, Recipe(lr=3e-3, steps=300), held_out=True)
+quantizing = Family("vector-quantized", Quantized, coded, Recipe(lr=3e-3, steps=300))
 quantizing.specimen("adam")
 quantizing.specimen("larger-book-cosine", lambda: Quantized(8, 64), schedule="cosine", logs="tens")
 quantizing.specimen("four-parts-loss-unknown", lambda: Quantized(4, 32), told="nothing", good=0.3)
@@ -233,7 +231,7 @@ def directed_figures() -> Task:
 
 
 metric = Family("margins", lambda: Directions(nn.Sequential(nn.Flatten(), mlp(64, 96, 24)), 24, 10), directed,
-                Recipe(lr=2e-3, steps=200), held_out=True)  # fmt: skip
+                Recipe(lr=2e-3, steps=200))  # fmt: skip
 metric.specimen("digits")
 metric.specimen(
     "figures", lambda: Directions(convolutional(12, 24, 24, outputs=16), 16, 4), task=directed_figures, steps=250

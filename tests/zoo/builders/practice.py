@@ -1,4 +1,4 @@
-"""The loop of the part set aside, and the names that different people give their scalars."""
+"""A loop, and the names that different people give their scalars."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,12 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader, Dataset
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import HalfUnet, Reader, Sequence, convolutional, mlp
+from tests.zoo.builders.material import discs, figures, friedman, houses, load_of_a_grid, prices, split, standard, wine
+from tests.zoo.builders.practice import CAPITAL, JOINED, LONG, TRAINER, explained, learn
 from tests.zoo.builders.tasks import reviews
 from tests.zoo.faulty.problems import Batches, Problem
-from tests.zoo.held_out.material import discs, figures, friedman, houses, load_of_a_grid, prices, split, standard, wine
-from tests.zoo.held_out.networks import HalfUnet, Reader, Sequence, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, JOINED, LONG, TRAINER, explained, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 FEW = "DeepCrime (ISSTA 2021), TRD: remove portion of training data; forum: a filter that leaves next to nothing"
 

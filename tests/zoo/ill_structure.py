@@ -11,13 +11,11 @@ from torch.nn.utils import prune
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from tb_nnhealth import SummaryWriter
-from tests.zoo import registry
+from tests.zoo.builders.branching import Graph, Reader, convolutional, mlp
+from tests.zoo.builders.material import citations, figures, order_of_words, prices, rings, roll, steps_of_a_walk, wine
+from tests.zoo.builders.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, learn
 from tests.zoo.faulty.problems import Problem
-from tests.zoo.held_out.material import citations, figures, order_of_words, prices, rings, roll, steps_of_a_walk, wine
-from tests.zoo.held_out.networks import Graph, Reader, convolutional, mlp
-from tests.zoo.held_out.practice import CAPITAL, JOINED, LONG, SLASHED, TRAINER, learn
-
-ill = partial(registry.ill, held_out=True)
+from tests.zoo.registry import ill
 
 
 @ill("biases-removed", "loss-not-decreasing", "underfitting",

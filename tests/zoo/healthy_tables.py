@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.zoo.builders import material
 from tests.zoo.builders.adapted import pretrained
 from tests.zoo.builders.family import Family
 from tests.zoo.builders.feedforward import mlp, small_head, xavier
@@ -16,7 +17,6 @@ from tests.zoo.builders.recipe import Recipe
 from tests.zoo.builders.tasks import Task, accuracy, binary_accuracy, explained, tumours, vectors
 from tests.zoo.builders.tasks import split as split_task
 from tests.zoo.faulty.problems import Problem
-from tests.zoo.held_out import material
 
 
 def as_task(data: Problem, good: float) -> Task:
@@ -31,7 +31,7 @@ def wine() -> Task:
     return as_task(material.wine(), 0.94)
 
 
-small = Family("wine", lambda: mlp(13, 16, 3), wine, Recipe("adamw", 5e-3, steps=120, batch=16), held_out=True)
+small = Family("wine", lambda: mlp(13, 16, 3), wine, Recipe("adamw", 5e-3, steps=120, batch=16))
 small.specimen("adamw")
 small.specimen("linear-sgd", lambda: mlp(13, 3), optimizer="sgd", lr=0.1, logs="epochs", steps=200)
 small.specimen("quasi-newton", optimizer="lbfgs", lr=0.5, batch=0, steps=25, weight_decay=0.0)
@@ -56,7 +56,7 @@ def skewed() -> Task:
     return split_task(material.standard(x), y / y.std(), 400, criterion=Huber, score=explained, good=0.6)
 
 
-houses = Family("houses", lambda: mlp(7, 48, 48, 1), priced, Recipe(lr=3e-3, steps=300), held_out=True)
+houses = Family("houses", lambda: mlp(7, 48, 48, 1), priced, Recipe(lr=3e-3, steps=300))
 houses.specimen("adam")
 houses.specimen("skewed-huber", task=skewed, schedule="cosine")
 houses.specimen("adagrad", optimizer="adagrad", lr=0.03)
@@ -91,7 +91,7 @@ def survivors() -> Task:
     return split_task(x, y, 300, criterion=PartialLikelihood, score=concordance, good=0.7)
 
 
-survival = Family("survival", lambda: mlp(8, 32, 1), survivors, Recipe(lr=3e-3, steps=200, batch=128), held_out=True)
+survival = Family("survival", lambda: mlp(8, 32, 1), survivors, Recipe(lr=3e-3, steps=200, batch=128))
 survival.specimen("adam")
 survival.specimen("linear", lambda: mlp(8, 1), optimizer="sgd", lr=0.1, good=0.62, logs="steps")
 survival.specimen("whole-cohort-cosine", batch=0, lr=1e-2, schedule="cosine", steps=120)
@@ -118,7 +118,7 @@ class Tree(nn.Module):
         return share @ self.leaves
 
 
-trees = Family("soft-trees", lambda: Tree(64, 10), vectors, Recipe(lr=2e-2, steps=300), held_out=True)
+trees = Family("soft-trees", lambda: Tree(64, 10), vectors, Recipe(lr=2e-2, steps=300))
 trees.specimen("depth-six-steep", lambda: Tree(64, 10, 6, 8.0), good=0.85)
 trees.specimen("tumours", lambda: Tree(30, 2, 3), task=tumours, steps=150, batch=32)
 trees.specimen("wine-nadam", lambda: Tree(13, 3, 3), task=wine, optimizer="nadam", steps=150, batch=16, logs="tens")
@@ -137,7 +137,7 @@ class RandomFeatures(nn.Module):
         return self.head(torch.cos(x @ self.directions + self.phases))
 
 
-fixed = Family("random-features", lambda: RandomFeatures(7, 1), priced, Recipe("sgd", 3e-3, steps=300), held_out=True)
+fixed = Family("random-features", lambda: RandomFeatures(7, 1), priced, Recipe("sgd", 3e-3, steps=300))
 fixed.specimen("houses", good=0.6)
 fixed.specimen(
     "digits-momentum", lambda: RandomFeatures(64, 10, scale=0.1), task=vectors, optimizer="momentum", lr=0.02, good=0.88
@@ -175,7 +175,7 @@ def failures(criterion: type[nn.Module] = Focal) -> Task:
     return split_task(x, (y > 0.97).float(), 300, criterion=criterion, score=balanced, good=0.75)
 
 
-rare = Family("failures", lambda: mlp(10, 48, 1), failures, Recipe(lr=3e-3, steps=300), held_out=True)
+rare = Family("failures", lambda: mlp(10, 48, 1), failures, Recipe(lr=3e-3, steps=300))
 rare.specimen("focal")
 rare.specimen("weighted", task=lambda: failures(Weighted), schedule="linear to zero")
 rare.specimen("weighted-momentum-tens", task=lambda: failures(Weighted), optimizer="momentum", lr=0.02, logs="tens")
@@ -189,7 +189,7 @@ def prior(model: nn.Sequential) -> nn.Sequential:
 
 
 ready = Family("trained-already", lambda: pretrained(mlp(64, 64, 10), vectors(), steps=300), vectors,
-               Recipe("sgd", 0.01, steps=150), held_out=True)  # fmt: skip
+               Recipe("sgd", 0.01, steps=150))  # fmt: skip
 ready.specimen("sgd")
 ready.specimen("warm-restarts", optimizer="momentum", schedule="restarts", lr=0.02)
 ready.specimen("adam-averaged", optimizer="adam", lr=1e-4, ema=0.98, logs="trainer")
@@ -197,14 +197,14 @@ ready.specimen("wine", lambda: pretrained(xavier(mlp(13, 16, 3, activation=nn.Ta
                batch=16, lr=0.02)  # fmt: skip
 
 many = Family("large-batches", lambda: mlp(64, 96, 10), vectors, Recipe("momentum", 0.2, steps=120, batch=512,
-              schedule="warm-up and cosine"), held_out=True)  # fmt: skip
+              schedule="warm-up and cosine"))  # fmt: skip
 many.specimen("scaled-rate")
 many.specimen("adamw", optimizer="adamw", lr=5e-3, logs="tens")
 many.specimen("accumulated", batch=128, accumulate=4, logs="steps")
 many.specimen("houses-whole", lambda: mlp(7, 48, 48, 1), task=priced, optimizer="adam", lr=1e-2, batch=0, good=0.75)
 
 short = Family("short-runs", lambda: mlp(64, 128, 10, norm=nn.BatchNorm1d), vectors,
-               Recipe("adam", 5e-3, steps=45, schedule="one-cycle"), held_out=True)  # fmt: skip
+               Recipe("adam", 5e-3, steps=45, schedule="one-cycle"))  # fmt: skip
 short.specimen("one-cycle", good=0.9)
 short.specimen("linear-to-zero", schedule="linear to zero", good=0.9, logs="steps")
 short.specimen("logistic", lambda: mlp(30, 2), task=tumours, schedule="linear to zero", lr=3e-2, good=0.9, logs="tens")

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.zoo.builders import material
+from tests.zoo.builders.branching import Reader, Sequence
 from tests.zoo.builders.family import Family
 from tests.zoo.builders.feedforward import cnn, mlp
 from tests.zoo.builders.recipe import Recipe
@@ -24,9 +26,7 @@ from tests.zoo.builders.tasks import (
     split,
     text,
 )  # fmt: skip
-from tests.zoo.held_out import material
-from tests.zoo.held_out.healthy_tables import as_task
-from tests.zoo.held_out.networks import Reader, Sequence
+from tests.zoo.healthy_tables import as_task
 
 
 @cache
@@ -34,7 +34,7 @@ def sums(length: int = 10) -> Task:
     return as_task(material.steps_of_a_walk(length), 0.8)
 
 
-marked = Family("marked-sums", lambda: Sequence(nn.GRU, 2), sums, Recipe(lr=5e-3, steps=350, clip=1.0), held_out=True)
+marked = Family("marked-sums", lambda: Sequence(nn.GRU, 2), sums, Recipe(lr=5e-3, steps=350, clip=1.0))
 marked.specimen("gru")
 marked.specimen(
     "lstm-longer", lambda: Sequence(nn.LSTM, 2, 48), task=lambda: sums(12), lr=1e-2, logs="trainer", steps=400
@@ -68,7 +68,7 @@ def sorting() -> Task:
     return split(x, x[:, :, 0].argsort(1), 300, criterion=Letters, score=letters_right, good=0.6)
 
 
-pointers = Family("pointers", Pointer, sorting, Recipe("adamw", 4e-3, steps=250), held_out=True)
+pointers = Family("pointers", Pointer, sorting, Recipe("adamw", 4e-3, steps=250))
 pointers.specimen("sorting")
 pointers.specimen("large-batches-warm-up", batch=256, schedule="warm-up and cosine", lr=8e-3, steps=180)
 pointers.specimen("clipped-steps", clip=1.0, logs="steps", optimizer="radam")
@@ -120,7 +120,7 @@ class Frames(nn.Module):
         return self.head(self.cell(x)[0])
 
 
-aligned = Family("alignments", Frames, strokes, Recipe(lr=1e-2, steps=250, batch=32), held_out=True)
+aligned = Family("alignments", Frames, strokes, Recipe(lr=1e-2, steps=250, batch=32))
 aligned.specimen("gru")
 aligned.specimen("cosine-clipped", schedule="cosine", clip=5.0, logs="trainer")
 aligned.specimen("narrow-small-batches", lambda: Frames(20), lr=1e-2, batch=16, logs="tens")
@@ -141,7 +141,7 @@ class Tied(nn.Module):
         return self.head(self.dropout(self.cell(self.letters(x))[0]))
 
 
-spelled = Family("tied-letters", Tied, text, Recipe(lr=1e-2, steps=200, batch=32, clip=1.0), held_out=True)
+spelled = Family("tied-letters", Tied, text, Recipe(lr=1e-2, steps=200, batch=32, clip=1.0))
 spelled.specimen("lstm")
 spelled.specimen("gru-dropout", lambda: Tied(nn.GRU, dropout=0.2), logs="trainer", schedule="linear to zero")
 spelled.specimen("smoothed-restarts", label_smoothing=0.1, schedule="restarts", logs="tens")
@@ -164,7 +164,7 @@ class Again(nn.Module):
         return self.head(self.norm(h).mean(1))
 
 
-again = Family("shared-layers", Again, rows, Recipe("adamw", 2e-3, steps=160), held_out=True)
+again = Family("shared-layers", Again, rows, Recipe("adamw", 2e-3, steps=160))
 again.specimen("four-rounds")
 again.specimen("six-rounds-clipped", partial(Again, 6), clip=1.0, lr=2e-3, logs="steps")
 again.specimen("three-rounds-exponential", partial(Again, 3), schedule="exponential", lr=5e-3)
@@ -183,7 +183,7 @@ class SparseBag(nn.Module):
         return self.head(self.words(tokens))
 
 
-bag = Family("rare-words", SparseBag, reviews, Recipe("adagrad", 0.1, steps=250, batch=128), held_out=True)
+bag = Family("rare-words", SparseBag, reviews, Recipe("adagrad", 0.1, steps=250, batch=128))
 bag.specimen("adagrad")
 bag.specimen("sparse-gradients", lambda: SparseBag(sparse=True), lr=0.06, schedule="linear to zero", logs="steps")
 bag.specimen("sparse-adagrad-observed", lambda: SparseBag(sparse=True), told="observed", logs="tens")
@@ -202,7 +202,7 @@ def doubtful_images() -> Task:
     return replace(whole, train_y=vectors.train_y, good=0.8)
 
 
-doubted = Family("doubtful-labels", lambda: mlp(64, 48, 10), doubtful, Recipe("sgd", 0.1, steps=250), held_out=True)
+doubted = Family("doubtful-labels", lambda: mlp(64, 48, 10), doubtful, Recipe("sgd", 0.1, steps=250))
 doubted.specimen("sgd")
 doubted.specimen("smoothed-adamw", optimizer="adamw", lr=1e-3, weight_decay=0.05, label_smoothing=0.1)
 doubted.specimen("dropout-augmented", lambda: mlp(64, 128, 10, dropout=0.5), jitter=0.5, optimizer="adam", lr=1e-3)
@@ -216,7 +216,7 @@ def orders() -> Task:
     return as_task(material.order_of_words(), 0.9)
 
 
-placed = Family("orders", Reader, orders, Recipe("adamw", 2e-3, steps=200), held_out=True)
+placed = Family("orders", Reader, orders, Recipe("adamw", 2e-3, steps=200))
 placed.specimen("encoder")
 placed.specimen("clipped-linear", clip=1.0, schedule="linear to zero", lr=3e-3, logs="trainer")
 placed.specimen("norm-last-warm-up", lambda: Reader(depth=1, norm_first=False), schedule="warm-up", lr=3e-3)
