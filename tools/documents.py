@@ -121,8 +121,7 @@ def preflight_page() -> str:
 def command_line_page() -> str:
     lines = [NOTE, "# Command line", "", "```", _help(), "```"]
     for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
-        lines += ["", f"## nnhealth {name}", "", "```", _help(name), "```"]
+        lines += ["", f"## nnhealth {command}", "", "```", _help(command), "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -25,6 +25,7 @@ from tb_nnhealth.follow.alerts import Alerts
 from tb_nnhealth.follow.changes import Change
 from tb_nnhealth.follow.command import Command
 from tb_nnhealth.follow.first import scan_all
+from tb_nnhealth.follow.hold import Held, Hold
 from tb_nnhealth.follow.look import Follower
 from tb_nnhealth.follow.sent import Sent, StateError
 from tb_nnhealth.follow.way import Way
@@ -64,7 +65,7 @@ def follow(args: argparse.Namespace, judging: Judging) -> int:
             while True:
                 began = monotonic()
                 for changes in found:
-                    outlets.tell(changes)
+                    outlets.tell(changes, follower)
                 outlets.looked(follower)
                 sleep(max(args.interval, monotonic() - began))
                 found = follower.look()
@@ -107,12 +108,13 @@ class _Outlets:
             stack.callback(self._server.close)
             _note(f"metrics at {self._server.url}")
         self._alerts = _alerts(args, stack)
+        self._held = Held(args.hold or Hold())
         self._screen = _screen(args, stack)
 
-    def tell(self, changes: Sequence[Change]) -> None:
-        """Tells the changes of one run at once."""
+    def tell(self, changes: Sequence[Change], follower: Follower) -> None:
+        """Tells the changes of one run at once; alerts may have to wait."""
         if self._alerts is not None:
-            self._alerts.add(changes)
+            self._alerts.add(self._held.take(changes, follower.by_run))
         self._new += changes
         if self._screen is None:
             now = datetime.now().astimezone()
@@ -125,6 +127,8 @@ class _Outlets:
     def looked(self, follower: Follower) -> None:
         """Tells how all runs are, after each look."""
         reports, problems = follower.reports, follower.problems
+        if self._alerts is not None:
+            self._alerts.add(self._held.ready(follower.by_run, follower.finding))
         if self._screen is not None:
             self._screen.show(reports, self._new, len(problems))
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tb_nnhealth.cli.parsed import parsed
 from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.follow.command import Command
+from tb_nnhealth.follow.hold import Hold
 from tb_nnhealth.follow.webhook import Webhook
 
 FORMATS = ("text", "jsonl")
@@ -35,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SEVERITY",
         help="the least that --exec and --webhook are told; default: %(default)s",
     )
+    group.add_argument(
+        "--hold",
+        metavar="HOLD",
+        type=parsed(Hold.parsed),
+        help="alert when a finding has stood for so many records or so long, whichever is first; default: 100,10m",
+    )
     group.add_argument("--state", metavar="FILE", type=Path, help="remember there what was told, for the next start")
     group.add_argument("--metrics", metavar="FILE", type=Path, help="write OpenMetrics there after each look")
     group.add_argument(
@@ -46,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def misused(args: argparse.Namespace) -> str:
     """What the arguments ask for that does not go together, "" if nothing."""
     given = {"--exec": args.command, "--webhook": args.webhook, "--state": args.state, "--metrics": args.metrics,
-             "--metrics-port": args.metrics_port, "--plain": args.plain or None}  # fmt: skip
+             "--metrics-port": args.metrics_port, "--hold": args.hold, "--plain": args.plain or None}  # fmt: skip
     alone = [option for option, value in given.items() if value is not None]
     if not args.follow:
         return f"{alone[0]} needs --follow" if alone else ""
@@ -56,8 +63,9 @@ def misused(args: argparse.Namespace) -> str:
         return "--scheduler and --verdict do not go with --follow"
     if args.write_baseline:
         return "--write-baseline does not go with --follow; write it once, then follow with --baseline"
-    if args.state and not (args.command or args.webhook):
-        return "--state needs --exec or --webhook"
+    for option, value in (("--state", args.state), ("--hold", args.hold)):
+        if value is not None and not (args.command or args.webhook):
+            return f"{option} needs --exec or --webhook"
     return ""
 
 

@@ -11,17 +11,18 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from tb_nnhealth import __version__
-from tb_nnhealth.cli import demo, diff, doctor, inspect, merge, rules
 
-COMMANDS = (inspect, merge, diff, doctor, rules, demo)
-"""Each module is one sub-command, by its name."""
+COMMANDS = ("inspect", "merge", "diff", "doctor", "rules", "demo")
+"""Each is a module of this package, by its name."""
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    args = _parser(words[:1]).parse_args(words)
     _print_whatever_the_terminal_can()
     try:
         status = int(args.run(args))
@@ -35,14 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(first: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """``first``: the command line's first word. Where it is a command, the others need not be imported."""
     parser = argparse.ArgumentParser(
         prog="nnhealth", description="Is my network training well, and if not: what is wrong, where, since when?"
     )
     parser.add_argument("--version", action="version", version=f"nnhealth {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for command in first if first and first[0] in COMMANDS else COMMANDS:
+        import_module(f"tb_nnhealth.cli.{command}").add_parser(commands)
     return parser
 
 

@@ -16,7 +16,8 @@ WAITING = 10_000
 
 
 class Alerts:
-    """Sends what appears, at least as severe as ``least``, over each of ``ways``, once for each finding.
+    """Sends what appears, at least as severe as ``least``, over each of ``ways``, once for each finding; and once that
+    it has cleared, where it was told.
 
     ``tell`` is given a sentence where something could not be sent; it is called on the thread.
     """
@@ -36,14 +37,17 @@ class Alerts:
         """Takes the changes that are alerts; returns at once."""
         with self._changed:
             for change in changes:
-                if change.what == "appeared" and SEVERITIES.index(change.finding["severity"]) >= self._least:
-                    for way in self._ways:
+                for way in self._ways:
+                    if change.what == "cleared":
+                        if self._told(_key(way, change, "appeared")):
+                            self._enqueue(way, change)
+                    elif SEVERITIES.index(change.finding["severity"]) >= self._least:
                         self._enqueue(way, change)
             self._changed.notify_all()
 
     def _enqueue(self, way: Way, change: Change) -> None:
-        key = way.name, change.identity.fingerprint
-        if key in self._queued or self._sent.has(key):
+        key = _key(way, change)
+        if self._told(key):
             return
         if len(self._queue) >= WAITING:
             self._dropped += 1
@@ -52,6 +56,9 @@ class Alerts:
             return
         self._queued.add(key)
         self._queue.append((way, change))
+
+    def _told(self, key: Key) -> bool:
+        return key in self._queued or self._sent.has(key)
 
     def close(self, seconds: float) -> int:
         """Waits for what is on its way, for so long at most. Returns the number that did not go out."""
@@ -72,9 +79,10 @@ class Alerts:
                 if not self._queue:
                     return
                 way, change = self._queue.popleft()
-            key = way.name, change.identity.fingerprint
+            key = _key(way, change)
             try:
-                self._send(key, way, change)
+                if change.what == "appeared" or self._sent.has(_key(way, change, "appeared")):
+                    self._send(key, way, change)
             except Exception as error:  # the state file's disk, or a fault of ours: the next alert may do better
                 self._tell(f"alert to {way.name}: {type(error).__name__}: {error}")
             with self._changed:
@@ -87,3 +95,8 @@ class Alerts:
             self._tell(f"alert to {way.name} failed: {delivery.why}")
         if not delivery.may_have_arrived:
             self._sent.take_back(key)
+
+
+def _key(way: Way, change: Change, what: str = "") -> Key:
+    """That a finding has cleared is another alert than that it appeared."""
+    return way.name, change.identity.fingerprint + ("-cleared" if (what or change.what) == "cleared" else "")

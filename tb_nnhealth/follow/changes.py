@@ -62,6 +62,10 @@ class Ledger:
         self._runs[report["run"]] = after
         return changes
 
+    def finding(self, identity: Identity) -> dict[str, Any]:
+        """As of the last update of its run. Raises KeyError."""
+        return self._runs[identity.run][identity].finding
+
     def forget(self, run: str) -> list[Change]:
         """The changes where a run is gone: all its findings have cleared."""
         gone = self._runs.pop(run, {})

@@ -11,13 +11,14 @@ from tb_nnhealth.events.walk import RunDirectory
 from tb_nnhealth.fleet.scan import Scanned, unpack
 from tb_nnhealth.follow.changes import Change, Ledger
 from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.report.identity import Identity
 from tb_nnhealth.source.files import FileSource
 
 Choose = Callable[[Mapping[str, RunDirectory]], Sequence[RunDirectory]]
 Judge = Callable[[Run], dict[str, Any]]
 ScanAll = Callable[[Sequence[RunDirectory]], Iterable[Scanned]]
-_KEPT = ("run", "verdict", "steps", "last_wall", "findings")
-"""Of each run's report, for the screen and for metrics."""
+_KEPT = ("run", "verdict", "steps", "pace", "last_wall", "closed", "findings")
+"""Of each run's report, for the screen, for metrics, and for what is held back."""
 
 
 class Follower:
@@ -34,6 +35,15 @@ class Follower:
     def reports(self) -> list[dict[str, Any]]:
         """Of the newest report of each run what ``_KEPT`` names, in the order of names."""
         return [self._reports[name] for name in sorted(self._reports)]
+
+    @property
+    def by_run(self) -> Mapping[str, dict[str, Any]]:
+        """The same by the names of runs."""
+        return self._reports
+
+    def finding(self, identity: Identity) -> dict[str, Any]:
+        """As of the last look. Raises KeyError for one that is no longer reported."""
+        return self._ledger.finding(identity)
 
     @property
     def problems(self) -> list[Problem]:

@@ -62,7 +62,7 @@ class Webhook:
             headers={
                 "Content-Type": "application/json",
                 "User-Agent": "nnhealth",
-                "Idempotency-Key": change.identity.fingerprint,
+                "Idempotency-Key": change.identity.fingerprint + ("-cleared" if change.what == "cleared" else ""),
             },
             method="POST",
         )
@@ -83,8 +83,10 @@ def text(change: Change) -> str:
     """One line, which chat services show as it is."""
     finding = change.finding
     where = f" in {finding['subject']}" if finding["subject"] else ""
-    told = f"{finding['severity']}: {change.identity.run}: {finding['rule']}{where} from step {finding['first_step']}"
-    return printable(f"{told}. {finding['message']}")
+    what = f"{change.identity.run}: {finding['rule']}{where}"
+    if change.what == "cleared":
+        return printable(f"cleared: {what}, last at step {finding['last_step']}.")
+    return printable(f"{finding['severity']}: {what} from step {finding['first_step']}. {finding['message']}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

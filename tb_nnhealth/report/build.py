@@ -9,6 +9,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Finding, json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.report.layers import layer_names, layers_of
+from tb_nnhealth.report.pace import pace
 from tb_nnhealth.report.page import references, why_it_matters
 from tb_nnhealth.report.ranks import compared, told_of
 from tb_nnhealth.report.sentence import chain, plain, sentence
@@ -50,7 +51,7 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
     ranks = compared(run)
     pieces = sentence(judgement, layers=len(layers), steps=steps, preflight=run.preflight)
     if ranks is not None and ranks["stopped"]:
-        pieces = [*pieces, {"text": f" {told_of(ranks)}"}]
+        pieces = [{"text": f"{told_of(ranks)} "}, *pieces]
     return {
         "run": run.name,
         "verdict": judgement.verdict,
@@ -65,6 +66,7 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
         + (f", in {closest.subject}" if closest.subject else ""),
         "layers": len(layers),
         "optimizers": sorted({o.type for h in run.watches.values() for o in h.layout.optimizers}),
+        "pace": pace(run),
         "first_wall": run.first_wall,
         "last_wall": run.last_wall,
         "closed": bool(run.capture.closed) if run.capture is not None else False,

@@ -9,11 +9,15 @@ from typing import Any
 from tb_nnhealth.history import Problem
 from tb_nnhealth.report.build import SCHEMA
 
+INDENTED = 20
+"""Runs that are written for eyes; of more, each is a line: indenting takes Python ten times as long."""
+
 
 def render(reports: Sequence[dict[str, Any]], problems: Iterable[Problem], **more: Any) -> str:
     """One object: ``schema``, ``runs`` (as ``build`` made them), ``problems``, and ``more``."""
     # Run by run: all of them as dicts would take many times the memory of the text.
-    runs = ",\n".join(json.dumps(report, indent=1, allow_nan=False) for report in reports)
+    indent = 1 if len(reports) <= INDENTED else None
+    runs = ",\n".join(json.dumps(report, indent=indent, allow_nan=False) for report in reports)
     runs = "[\n  " + runs.replace("\n", "\n  ") + "\n ]" if runs else "[]"
     rest = {"problems": [{"path": problem.path, "message": problem.message} for problem in problems], **more}
     told = json.dumps(rest, indent=1, allow_nan=False).removeprefix("{\n")

@@ -85,7 +85,7 @@ def joined(job: str, members: Sequence[tuple[int, Report]]) -> Report:
         ],
     }
     told = told_of(ranks)
-    sentence = [*base["sentence"], *([{"text": f" {told}"}] if told else [])]
+    sentence = [*([{"text": f"{told} "}] if told else []), *base["sentence"]]
     return {
         **base,
         "run": job,
@@ -105,7 +105,7 @@ def told_of(ranks: Mapping[str, Any]) -> str:
     told = []
     first = ranks["first"]
     if first is not None:
-        told.append(f"First on rank {first['rank']} of {ranks['count']}, at step {first['step']:,}.")
+        told.append(f"Rank {first['rank']} of {ranks['count']} went wrong first, at step {first['step']:,}.")
     stopped = [entry for entry in ranks["ranks"] if entry["stopped"]]
     if len(stopped) == 1:
         told.append(f"Rank {stopped[0]['rank']} stopped writing at step {stopped[0]['steps']:,}; the others go on.")

@@ -193,6 +193,7 @@ def test_lines_go_to_a_file(followed: Followed, tmp_path: Path) -> None:
         (["--follow", "--format", "sarif"], "--follow writes text or jsonl"),
         (["--follow", "--write-baseline", "x"], "--write-baseline does not go with --follow"),
         (["--follow", "--verdict", "critical"], "do not go with --follow"),
+        (["--follow", "--hold", "5"], "--hold needs --exec or --webhook"),
         (["--follow", "--state", "x"], "--state needs --exec or --webhook"),
         (["--follow", "--metrics", "no/such/place/m"], "cannot write"),
         (["--follow", "--output", "no/such/place/o"], "cannot write no/such/place/o"),
@@ -223,7 +224,14 @@ def test_a_directory_that_never_was_is_an_error(followed: Followed, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "wrong",
-    [["--interval", "0"], ["--interval", "x"], ["--webhook", "ftp://x"], ["--exec", "'"], ["--metrics-port", "x"]],
+    [
+        ["--interval", "0"],
+        ["--interval", "x"],
+        ["--webhook", "ftp://x"],
+        ["--exec", "'"],
+        ["--metrics-port", "x"],
+        ["--hold", "x"],
+    ],
 )
 def test_wrong_values_are_usage_errors(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

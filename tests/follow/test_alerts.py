@@ -40,10 +40,23 @@ def test_a_finding_is_told_once_however_often_it_appears() -> None:
     alerts = Alerts([way], "warning", Sent(), pytest.fail)
     for _ in range(3):
         alerts.add([change("a"), change("b")])
-    alerts.add([change("a")._replace(what="cleared")])
     alerts.add([change("a")])
     ended(alerts)
     assert way.got == ["a", "b"]
+
+
+def test_what_was_told_is_told_to_have_cleared_once_and_nothing_else_is(tmp_path: Path) -> None:
+    way, lost = Way(), Way(Delivery("nobody there", False))
+    lost.name = "lost"
+    gone = change("a")._replace(what="cleared"), change("never told")._replace(what="cleared")
+    for _ in range(2):
+        sent = Sent(tmp_path / "state")
+        alerts = Alerts([way, lost], "warning", sent, lambda _: None)
+        alerts.add([change("a"), *gone, change("a"), *gone])
+        ended(alerts)
+        sent.close()
+    assert way.got == ["a", "a"]
+    assert lost.got == ["a", "a", "a"], "the first did not arrive: it is neither told nor cleared until the next start"
 
 
 def test_what_is_less_severe_than_asked_for_is_not_told() -> None:
