@@ -57,12 +57,13 @@ CARRIED: Final = "carried"  # 1 where gradients were not cleared since the last 
 RANK_WEIGHTS: Final = "rank_weights"  # mean: share of parameters unlike rank 0's; min: index of the first of them
 RANK_BATCH: Final = "rank_batch"  # 1 where the rank's inputs equal rank 0's
 RANK_LOSS: Final = "rank_loss"  # loss of the rank
+ATTENTION: Final = "attention"  # per head: mean entropy of the weights over log(keys) in MEAN, largest logit in MAX
 RANK_SECONDS: Final = "rank_seconds"  # from the end of a step to the next backward pass: the rank's own time
 KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
-    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED,
+    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)
@@ -85,6 +86,8 @@ STATISTICS: Final = (
     MEAN, STD, RMS, MIN, MAX, ZERO_SHARE, NAN_COUNT, INF_COUNT,
     SILENT_SHARE, SATURATED_SHARE, COPIED_SHARE, PROBABILITY_SHARE,
 )  # fmt: skip
+HEAD_SEPARATOR: Final = ":"
+"""Between module and head in the subject of an ATTENTION row."""
 SILENCE_WINDOW: Final = 10
 BATCHES_REMEMBERED: Final = 8
 CLASSES_TOLD: Final = 64

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_module_registration_hook
 
 from tb_nnhealth import native, schema
+from tb_nnhealth.record.attention import Attention
 from tb_nnhealth.record.graph import Graph
 from tb_nnhealth.record.hooks_module import (
     CompilationHook,
@@ -116,6 +117,7 @@ class Activations:
         """Whether a backward pass of the step went through a model in evaluation mode."""
         self._outputs: dict[bool, dict[str, Output]] = {True: {}, False: {}}
         self.listeners: tuple[Listener, ...] = ()
+        self._attention = Attention(catalog)
 
     def listen_to(self, criterion: Any) -> None:
         self._criterion = weakref.ref(criterion)
@@ -145,6 +147,7 @@ class Activations:
         self.counted = counted
         self._outputs = {True: {}, False: {}}
         self._table.open(counted=counted)
+        self._attention.open()
         self.evaluated_backward = False
         self._backward_seen = False
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
@@ -190,7 +193,17 @@ class Activations:
             entry = self._catalog.module(module)
             if entry is not None:
                 self._watched_called(entry, module, args, output)
+        if self._attention.reading and torch.is_grad_enabled() and self._training():
+            self._read_attention(module, args, output)
         self._spend(perf_counter() - start)
+
+    def _read_attention(self, module: Any, args: Any, output: Any) -> None:
+        entry = self._catalog.known_module(module)
+        try:
+            if entry is not None:
+                self._attention.returned(entry, module, args, output)
+        except Exception as error:
+            self._attention.reading = not self.fail("attention", error)
 
     def _called_as_ever(self, site: Site, module: Any, args: Any, output: Any) -> bool:
         """Reads the output where it comes in the form that the layer's site knows; whether it did."""
@@ -439,6 +452,7 @@ class Activations:
     def write(self, record: Record, *, gradients: bool = True) -> None:
         """Adds the step's rows to ``record``, in the order in which modules were first called."""
         self._table.write(record, gradients=gradients)
+        self._attention.write(record)
         outputs = dict(self._outputs[True])
         if self.evaluated_backward:
             for name, output in self._outputs[False].items():

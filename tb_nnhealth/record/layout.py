@@ -122,6 +122,10 @@ class Catalog:
         """Whether the model is known to have ``module``; nothing is looked for."""
         return self._find(self._modules, module) is not None
 
+    def known_module(self, module: Any) -> WatchedModule | None:
+        """The same as ``module``, without looking for it."""
+        return self._find(self._modules, module)
+
     def module(self, module: Any) -> WatchedModule | None:
         """The entry of ``module``; None where the model does not have it."""
         return self._find(self._modules, module) or (
