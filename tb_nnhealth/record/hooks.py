@@ -18,12 +18,14 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from tb_nnhealth import native, schema
 from tb_nnhealth.record.attention import Attention
+from tb_nnhealth.record.criterion_search import CriterionSearch
 from tb_nnhealth.record.graph import Graph
 from tb_nnhealth.record.hooks_module import (
     CompilationHook,
     CriterionHook,
     ForwardHook,
     GradientHook,
+    admits_hook,
     has_compiled_part,
     silence_torch_compile,
 )
@@ -109,6 +111,7 @@ class Activations:
         self._graph: Graph[WatchedModule] | None = None
         self._graphs_read = 0
         self._criterion: Any = lambda: None
+        self._search: CriterionSearch | None = CriterionSearch()
         self.window = 0
         self.counted = False
         self.on_backward: Callable[[], None] | None = None
@@ -121,6 +124,7 @@ class Activations:
 
     def listen_to(self, criterion: Any) -> None:
         self._criterion = weakref.ref(criterion)
+        self._search = None
 
     def attach(self) -> None:
         """Lays hooks on the layers where compiled code is to be seen: they must be there before it is compiled."""
@@ -152,6 +156,8 @@ class Activations:
         self._backward_seen = False
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
         self._opened = True
+        if self._search is not None and (self._criterion() is not None or not self._search.next_step()):
+            self._search = None
         if not self._handles:
             self._register()
 
@@ -161,7 +167,7 @@ class Activations:
             self._global = register_module_forward_hook(ForwardHook(self))
             self._handles.append(self._global)
         criterion = self._criterion()
-        if not (criterion is None or isinstance(criterion, torch.jit.ScriptModule) or has_compiled_part(criterion)):
+        if criterion is not None and admits_hook(criterion):
             self._handles.append(criterion.register_forward_hook(CriterionHook(self), with_kwargs=True))
 
     def taken_by_compiler(self, module: Any) -> None:
@@ -193,6 +199,8 @@ class Activations:
             entry = self._catalog.module(module)
             if entry is not None:
                 self._watched_called(entry, module, args, output)
+            elif self._search is not None:
+                self._other_called(self._search, module, args, output)
         if self._attention.reading and torch.is_grad_enabled() and self._training():
             self._read_attention(module, args, output)
         self._spend(perf_counter() - start)
@@ -266,6 +274,8 @@ class Activations:
         if module is self._model():
             self._end_of_graph(output)
             self._batch.model_returned(output, training=self._training())
+            if self._search is not None and self._training():
+                self._search.model_returned(output)
         if inside or not entry.wanted:
             return  # a container whose layers speak for it
         gathered = self._admit(entry)
@@ -356,6 +366,24 @@ class Activations:
             self._admitted = self._admit(entry)
         if self._admitted is not None and self._admitted.entry is entry:
             self._take(self._admitted, module, tensor, which)
+
+    def _other_called(self, search: CriterionSearch, module: Any, args: Any, output: Any) -> None:
+        """Takes ``module`` for the criterion where it is one; where two of a step are, the one that holds the other."""
+        if in_backward() or not self._training() or not search.is_criterion(module, args, output):
+            return
+        found = self._criterion()
+        if found is not None:
+            self._batch.forget_criterion()
+            self._criterion = lambda: None
+            if all(part is not found for part in module.modules()):
+                self._search = None
+                return
+        if not admits_hook(module):
+            return
+        self._criterion = weakref.ref(module)
+        self._batch.describe(module)
+        self._handles.append(module.register_forward_hook(CriterionHook(self), with_kwargs=True))
+        self.criterion_called(module, args, {}, output)
 
     def criterion_called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         if module is self._criterion() and torch.is_grad_enabled() and not in_backward():

@@ -118,3 +118,8 @@ def has_compiled_part(model: Any) -> bool:
         isinstance(module, optimized) or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()
     )
+
+
+def admits_hook(criterion: Any) -> bool:
+    """Whether a hook laid on ``criterion`` is called, and traced by nobody."""
+    return not (isinstance(criterion, torch.jit.ScriptModule) or has_compiled_part(criterion))

@@ -64,6 +64,18 @@ class Batch:
             classes=2 if isinstance(criterion, BINARY) else 0,
             reduction=str(getattr(criterion, "reduction", "")),
         )
+        self._catalog.changed = True
+
+    def forget_criterion(self) -> None:
+        """Lets go of what was taken at a module that turned out not to be the criterion."""
+        self._criterion_given = self._class_index = False
+        self._facts.describe(None)
+        self._catalog.criterion, self._catalog.changed = None, True
+        for part in self._seen.values():
+            for kind in (schema.PREDICTION, schema.TARGET, schema.LOSS):
+                part.told.pop(kind, None)
+                for key in [key for key in part.rows if key[0] == kind]:
+                    del part.rows[key]
 
     def model_called(self, args: Any, kwargs: Any, *, training: bool) -> None:
         self.awaits_inputs = False

@@ -166,7 +166,8 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
     ) -> Watch:
         """Records the health of ``model`` while ``optimizer`` trains it; returns a handle.
 
-        ``criterion`` is the loss module: with it, what goes into the loss is seen. ``scaler`` is the gradient scaler of
+        ``criterion`` is the loss module: with it, what goes into the loss is seen; left out, it is found where a module
+        outside the model takes what the model returns and gives a loss. ``scaler`` is the gradient scaler of
         mixed precision: its scale is recorded. ``every=N`` measures every N-th step; without it, as many as keep the
         cost below ``budget``, a share of the step's time. ``step`` returns the number of the step where it is the
         user's own. ``include`` and ``exclude`` are globs on module names. ``rules`` tunes or silences rules;
