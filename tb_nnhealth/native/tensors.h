@@ -31,15 +31,19 @@ struct kernels {
     void (*widen_bfloat16)(const uint16_t *x, size_t n, float *out);
     void (*subtract)(const float *x, const float *y, size_t n, float *out);
     void (*copy)(const float *x, size_t n, float *out);
+    /* Adds the float32 of a block by their eight bits of exponent. */
+    void (*count)(const uint32_t *x, size_t n, uint32_t counts[256]);
 };
 
 extern const struct kernels kernels_scalar;
+void count_exponents(const uint32_t *x, size_t n, uint32_t counts[256]);
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)
 #define VECTORS 1
 extern const struct kernels kernels_128;
 #ifdef __x86_64__
 #define VECTORS_OF_X86 1
 extern const struct kernels kernels_avx2, kernels_avx512;
+void count_exponents_avx2(const uint32_t *x, size_t n, uint32_t counts[256]); /* n <= BLOCK */
 #endif
 #endif
 extern const struct kernels *kernels; /* those in use */

@@ -56,6 +56,6 @@ static inline four widen_halves(const uint16_t *p) {
 #include "tensors_vector.h"
 
 const struct kernels kernels_128 = {
-    "128", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy,
+    "128", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents,
 };
 #endif

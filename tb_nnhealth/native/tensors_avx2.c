@@ -19,6 +19,6 @@
 #include "tensors_vector.h"
 
 const struct kernels kernels_avx2 = {
-    "avx2", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy,
+    "avx2", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents_avx2,
 };
 #endif

@@ -19,6 +19,6 @@
 #include "tensors_vector.h"
 
 const struct kernels kernels_avx512 = {
-    "avx512", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy,
+    "avx512", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents_avx2,
 };
 #endif

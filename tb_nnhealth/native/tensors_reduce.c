@@ -151,14 +151,6 @@ const void *block_of(const struct job *job, int64_t start, size_t n, double room
     return narrow;
 }
 
-/* Counts of float32 by their eight bits of exponent. Tables take turns: two elements alike need not wait. */
-static void count_float32(const uint32_t *x, size_t n, uint32_t counts[4][256]) {
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (int k = 0; k < 4; k++) counts[k][x[i + k] >> 23 & 0xFF]++;
-    for (; i < n; i++) counts[0][x[i] >> 23 & 0xFF]++;
-}
-
 static int bin_of(int exponent) {
     int clipped = exponent < EXPONENT_LOW ? EXPONENT_LOW : exponent > EXPONENT_HIGH ? EXPONENT_HIGH : exponent;
     return 1 + clipped - EXPONENT_LOW;
@@ -173,7 +165,7 @@ static void count_float64(const uint64_t *x, size_t n, int64_t *histogram) {
 
 void reduce(const struct job *job, double out[FIELDS]) {
     double room[BLOCK];
-    uint32_t counts[4][256];
+    uint32_t counts[256];
     int wide = job->dtype == FLOAT64;
     int64_t *histogram = (int64_t *)(intptr_t)job->histogram;
     struct total total = {.low = INFINITY, .high = -INFINITY};
@@ -187,12 +179,10 @@ void reduce(const struct job *job, double out[FIELDS]) {
             count_float64(x, n, histogram);
             continue;
         }
-        count_float32(x, n, counts);
+        kernels->count(x, n, counts);
         pending += (int64_t)n;
         if (pending < (1LL << 31) && start + BLOCK < job->numel) continue;
-        for (int e = 0; e < 256; e++)
-            histogram[e == 255 ? HISTOGRAM_BINS - 1 : bin_of(e - 127)] +=
-                (int64_t)counts[0][e] + counts[1][e] + counts[2][e] + counts[3][e];
+        for (int e = 0; e < 256; e++) histogram[e == 255 ? HISTOGRAM_BINS - 1 : bin_of(e - 127)] += counts[e];
         memset(counts, 0, sizeof counts);
         pending = 0;
     }

@@ -9,6 +9,8 @@ from statistics import median
 
 OPENING = 10
 """First steps, measured one and all where the cadence is ours to choose."""
+CLOSE_RECORDS, CLOSE_STEPS = 64, 8
+"""Records in the beginning that look at the batch closely, one and all; and how many steps later ones lie apart."""
 _LEAST_HISTOGRAM_EVERY, _MOST_HISTOGRAM_EVERY = 10, 100
 _HISTOGRAM_SHARE = 0.25
 """What histograms may cost on average, as a share of what the statistics do."""
@@ -59,7 +61,7 @@ class Cadence:
         """Seconds that measuring one step takes, histograms aside; 0 while unknown."""
         self._spent = self._total_spent = self._background = 0.0
         self._grace_used = 0.0
-        self._trained = 0.0
+        self.trained = 0.0
         """Seconds of the run, ours and pauses aside."""
         self._last_end: float | None = None
         self._last_busy: float | None = None
@@ -73,6 +75,7 @@ class Cadence:
         """Seconds that a record takes with its share of the histograms; and with its share of the background work."""
         self._next = 0
         self._next_histogram = 0
+        self._next_close = 0
 
     @property
     def measured(self) -> bool:
@@ -85,6 +88,11 @@ class Cadence:
     def counted(self) -> bool:
         """Whether the current step, if measured, also takes histograms."""
         return self._records >= self._next_histogram
+
+    @property
+    def close(self) -> bool:
+        """Whether the current step, if measured, is looked at closely: what changes slowly is recorded as well."""
+        return self._records < CLOSE_RECORDS or self.index >= self._next_close
 
     def spend(self, seconds: float) -> None:
         self._spent += seconds
@@ -112,7 +120,7 @@ class Cadence:
         if wall is not None:
             bare = max(0.0, wall - self._spent)
             (self._bare_beside if measured else self._bare).append(bare)
-            self._trained += min(bare, _SPIKE * self.bare) if self.bare > 0 else bare
+            self.trained += min(bare, _SPIKE * self.bare) if self.bare > 0 else bare
         if measured:
             self._measured(wall, counted)
         self._spent = 0.0
@@ -138,6 +146,8 @@ class Cadence:
                 self._costs.append(self._spent)
                 if wall is not None:
                     self._walls.append(wall)
+        if self.close:
+            self._next_close = self.index + CLOSE_STEPS
         self._records += 1
         if counted:
             self._next_histogram = self._records - 1 + self.histogram_every
@@ -193,10 +203,10 @@ class Cadence:
     @property
     def overhead(self) -> float:
         """What capture has cost so far as a share of the time that the run took without it; 0 while unknown."""
-        if self._trained <= 0:
+        if self.trained <= 0:
             return 0.0
         in_steps = max(self._total_spent, self.cost * self._records if self._asynchronous else 0.0)
-        return (in_steps + self._background) / self._trained
+        return (in_steps + self._background) / self.trained
 
     @property
     def reason(self) -> str:

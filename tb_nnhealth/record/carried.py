@@ -66,6 +66,8 @@ class Carried:
         self._follows = follows
         self._cleared.clear()
         self._flags.clear()
+        if not follows:
+            return
         self._probes = {name: probe for name, probe in self._probes.items() if probe.reference() is not None}
         for probe in self._probes.values():
             probe.begin()

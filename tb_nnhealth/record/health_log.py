@@ -37,6 +37,8 @@ class CaptureState:
     """Optimizer steps per measured step at present."""
     histogram_every: int = 0
     """Records per histogram record."""
+    trained: float = 0.0
+    """Seconds of training so far, pauses aside; 0 where nobody counts them."""
     reason: str = ""
     """Why this cadence, one sentence."""
 
@@ -45,11 +47,11 @@ class HealthLog:
     """The companion of a run's event file (``event_file.Companion``)."""
 
     def __init__(self, run_name: str, faults: Faults) -> None:
-        self.judge = LiveJudge(run_name)
         self.faults = faults
         self.counts: dict[Kind, Tally] = {}
         self.captures: dict[str, CaptureState] = {}
         """Of each watch that was opened; where there is none, nothing is added to the file."""
+        self.judge = LiveJudge(run_name, self._trained)
         self._begun: set[str] = set()
         self._levels: dict[str, Levels] = {}
         self._layouts: dict[str, LayoutNote] = {}
@@ -59,6 +61,9 @@ class HealthLog:
         self._capture_written: Any = None
         self._findings_written: list[dict[str, Any]] = []
         self.open_findings = OpenFindings()
+
+    def _trained(self) -> float:
+        return max((state.trained for state in self.captures.values()), default=0.0)
 
     def new_file(self) -> Sequence[Entry]:
         """Whatever became of the earlier file: this one is complete in itself."""

@@ -120,6 +120,8 @@ class Activations:
         """Whether a backward pass of the step went through a model in evaluation mode."""
         self._outputs: dict[bool, dict[str, Output]] = {True: {}, False: {}}
         self.listeners: tuple[Listener, ...] = ()
+        """Of a step that is looked at closely."""
+        self._hearing: tuple[Listener, ...] = ()
         self._attention = Attention(catalog)
 
     def listen_to(self, criterion: Any) -> None:
@@ -145,13 +147,15 @@ class Activations:
         if self._lasting is not None:
             self._lasting.detach()
 
-    def open(self, *, counted: bool) -> None:
-        """Begins a measured step; ``counted`` also takes histograms."""
+    def open(self, *, counted: bool, close: bool = True) -> None:
+        """Begins a measured step; ``counted`` also takes histograms, ``close`` has the listeners hear of it."""
+        self._hearing = self.listeners if close else ()
         self.window += 1
         self.counted = counted
         self._outputs = {True: {}, False: {}}
         self._table.open(counted=counted)
-        self._attention.open()
+        if close:
+            self._attention.open()
         self.evaluated_backward = False
         self._backward_seen = False
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
@@ -243,7 +247,7 @@ class Activations:
             if site.mode_row is not None:
                 site.mode = bool(module.training)
                 self._table.modes.append(site)
-            for listener in self.listeners:
+            for listener in self._hearing:
                 try:
                     listener.called(entry, module, args)
                 except Exception as error:
@@ -307,7 +311,7 @@ class Activations:
 
     def _gather(self, gathered: Output, module: Any, args: Any, output: Any) -> None:
         entry = gathered.entry
-        for listener in self.listeners:
+        for listener in self._hearing:
             try:
                 listener.called(entry, module, args)
             except Exception as error:
@@ -394,7 +398,7 @@ class Activations:
 
     def _failed(self, listener: Listener, error: Exception) -> None:
         if self.fail(type(listener).__name__, error):
-            self.listeners = tuple(other for other in self.listeners if other is not listener)
+            self._hearing = self.listeners = tuple(other for other in self.listeners if other is not listener)
 
     def _end_of_graph(self, output: Any) -> None:
         if self._graph is not None:
@@ -441,7 +445,7 @@ class Activations:
                     _at_the_end(self.on_backward)
             if not self._training():
                 self.evaluated_backward = True
-            for listener in self.listeners:
+            for listener in self._hearing:
                 try:
                     listener.gradient_came(gathered.entry, gradient)
                 except Exception as error:

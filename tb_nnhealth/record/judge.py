@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from tb_nnhealth.history import Floats, History, Run, Series
 SHARE_OF_BUDGET = 0.25
 SHORTEST_INTERVAL = 1.0
 """Seconds between judgements at least, and before the first."""
+IDLE_SECONDS = 30.0
+"""Without a change for so long, a run is judged as it stands: its training has paused or ended."""
 DEFAULT_BUDGET = 0.02
 ROW_SECONDS = 1e-4
 """About what a judgement takes for each row of the layouts; it tells when the first one may be made."""
@@ -28,24 +31,33 @@ ROW_SECONDS = 1e-4
 class LiveJudge:
     """A run as written so far, and what the rules say of it. Thread-safe."""
 
-    def __init__(self, run_name: str) -> None:
+    def __init__(self, run_name: str, trained: Callable[[], float] = lambda: 0.0) -> None:
+        """``trained`` gives the seconds of training so far, pauses aside; 0 where nobody counts them.
+
+        Intervals are of training: a pause, or the time that other programs have, earns no judgement.
+        """
         self._run = Run(run_name)
         self._decoder = Decoder()
         self._lock = threading.Lock()
+        self._trained = trained
         self._changed = False
-        self._next: float | None = None
+        self._changed_at = 0.0
+        self._interval: float | None = None
+        self._begin_interval()
+
+    def _begin_interval(self) -> None:
+        self._since, self._trained_before = time.monotonic(), self._trained()
 
     def prepare(self) -> None:
         """Imports the rules, which takes long enough to be felt in a training under way."""
         import tb_nnhealth.rules.engine  # noqa: F401
 
     def _change(self) -> None:
-        self._changed = True
-        if self._next is None:
+        self._changed, self._changed_at = True, time.monotonic()
+        if self._interval is None:
             rows = sum(len(history.layout.rows) for history in self._run.watches.values())
-            self._next = time.monotonic() + max(
-                SHORTEST_INTERVAL, rows * ROW_SECONDS / (4 * SHARE_OF_BUDGET * DEFAULT_BUDGET)
-            )
+            self._interval = max(SHORTEST_INTERVAL, rows * ROW_SECONDS / (4 * SHARE_OF_BUDGET * DEFAULT_BUDGET))
+            self._begin_interval()
 
     def layout(self, watch: str, layout: Any) -> None:
         with self._lock:
@@ -95,7 +107,13 @@ class LiveJudge:
 
     def seconds_to_due(self) -> float | None:
         """Until the next judgement may be made; None where nothing has changed since the last one."""
-        return max(0.0, self._next - time.monotonic()) if self._changed and self._next is not None else None
+        if not self._changed or self._interval is None:
+            return None
+        now, trained = time.monotonic(), self._trained()
+        left = self._interval - (now - self._since)
+        if trained and trained - self._trained_before < self._interval:
+            left = max(left, IDLE_SECONDS - (now - self._changed_at))
+        return max(0.0, left)
 
     def findings(self, watch: str | None = None, *, budget: float = DEFAULT_BUDGET) -> tuple[Finding, ...]:
         """What the rules say now, of the whole run or of one watch (and the run's scalars)."""
@@ -113,4 +131,5 @@ class LiveJudge:
             finally:
                 spent = time.thread_time() - begun
                 share = SHARE_OF_BUDGET * (budget if budget > 0 else DEFAULT_BUDGET)
-                self._next = time.monotonic() + max(SHORTEST_INTERVAL, spent / share)
+                self._interval = max(SHORTEST_INTERVAL, spent / share)
+                self._begin_interval()

@@ -48,8 +48,9 @@ class Batch:
         self._class_index = self._criterion_given = False
         self.open(counted=False)
 
-    def open(self, *, counted: bool) -> None:
-        self._counted = counted
+    def open(self, *, counted: bool, close: bool = True) -> None:
+        """Begins a measured step; ``counted`` also takes histograms, ``close`` also the facts of ``observe_facts``."""
+        self._counted, self._close = counted, close
         self._seen = {True: Part(), False: Part()}
         self._observed = Part()
         self.awaits_inputs = True
@@ -111,9 +112,6 @@ class Batch:
         self._take_nested(seen, schema.PREDICTION, prediction)
         self._take_nested(seen, schema.TARGET, target)
         self._take_nested(seen, schema.LOSS, output)
-        predictions = tensors_in(prediction)
-        if self._class_index and predictions and predictions[0].dim():
-            self._learn_classes(predictions[0].shape[class_dimension(predictions[0])])
         self._compare(seen, prediction, target, observed=False)
 
     def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
@@ -179,7 +177,7 @@ class Batch:
             return
         gathered.calls += 1
         taken = gathered.take(tensor, integers=True, counted=self._counted)
-        if taken is None or kind != schema.PREDICTION:
+        if taken is None or kind != schema.PREDICTION or not self._close:
             return
         values, reading = taken
         if values.implicit_zeros or not values.tensor.dim():
@@ -192,16 +190,22 @@ class Batch:
             gathered.shares.append((schema.PROBABILITY_SHARE, share, samples))
 
     def _tell(self, into: Part, kind: str, tensor: Any) -> None:
+        if not self._close:
+            return
         told = into.told.setdefault(kind, Told())
         if len(told.spreads) < CALLS:
             self._facts.tell(told, kind, tensor, class_dimension(tensor))
 
     def _compare(self, part: Part, prediction: Any, target: Any, *, observed: bool) -> None:
         """Learns of classes from the first tensors of a prediction and a target."""
+        if not self._close:
+            return
         targets, predictions = tensors_in(target), tensors_in(prediction)
+        first = predictions[0] if predictions else None
+        if self._class_index and not observed and first is not None and first.dim():
+            self._learn_classes(first.shape[class_dimension(first)])
         if not targets:
             return
-        first = predictions[0] if predictions else None
         if not self._class_index:
             self._learn_classes(self._facts.classes(first, targets[0]))
         inputs = part.samples() or max(seen.samples() for seen in self._seen.values())

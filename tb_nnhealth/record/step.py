@@ -92,6 +92,8 @@ class Capture:
         self._forward_seen = False
         self._number = self._number_of_call = 0
         self._measuring = self.attached = False
+        self._close = True
+        """What changes slowly is looked at in the step under way."""
         self._handles: list[Any] = []
         if criterion is not None:
             self._batch.describe(criterion)
@@ -256,13 +258,15 @@ class Capture:
             self._parameters.close()
             return
         counted = self._cadence.counted
+        self._close = self._cadence.close or self._ranks is not None
         self._record = Record()
         self._catalog.renew()
-        self._activations.open(counted=counted)
-        self._batch.open(counted=counted)
+        self._activations.open(counted=counted, close=self._close)
+        self._batch.open(counted=counted, close=self._close)
         self._parameters.open(counted=counted)
-        self._carried.open(follows=self._follows)
-        self._noise.open()
+        self._carried.open(follows=self._follows and self._close)
+        if self._close:
+            self._noise.open()
         self._unclipped.open()
         self._loss_scale.open()
         if self._ranks is not None:
@@ -295,7 +299,7 @@ class Capture:
         self._batch.write(record, evaluated_backward=evaluated_backward, step=self._cadence.index)
         self._parameters.rest(record, gradients=not skipped)
         self._carried.write(record)
-        if not skipped:
+        if self._close and not skipped:
             self._noise.write(record)
         self._loss_scale.write(record)
         filters = None
@@ -307,7 +311,8 @@ class Capture:
         self._evaluations = {True: 0, False: 0}
         if self._ranks is not None:
             self._ranks.write(record)
-        catalog.assign(self._living())
+        if self._close:
+            catalog.assign(self._living())
         if catalog.changed:
             self._stream.layout(catalog.message())
         self._publish()
@@ -330,6 +335,7 @@ class Capture:
         of_ranks = 0.0 if self._ranks is None else self._ranks.background_seconds
         cadence.background(self._stream.background_seconds + of_ranks)
         capture.every, capture.histogram_every = cadence.every, cadence.histogram_every
+        capture.trained = cadence.trained
         capture.overhead, capture.reason = (
             cadence.overhead,
             " ".join(filter(None, (cadence.reason, note(), NOTE if self._parameters.sampled else ""))),

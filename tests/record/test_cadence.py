@@ -240,3 +240,21 @@ def test_a_few_steps_held_up_by_something_else_do_not_fool_it(spike: float) -> N
 
 def test_the_same_times_give_the_same_steps() -> None:
     assert run_of(COURSES["jitter"], 60.0) == run_of(COURSES["jitter"], 60.0)
+
+
+def test_close_looks_are_one_and_all_in_the_beginning_and_then_eight_steps_apart() -> None:
+    cadence, close = Cadence(every=1, budget=0.02), []
+    for step in range(200):
+        if cadence.close:
+            close.append(step)
+        cadence.spend(0.001)
+        cadence.end(0.1 * step, measured=True)
+    assert close == [*range(64), *range(71, 200, 8)]
+
+
+def test_records_far_apart_are_all_close_looks() -> None:
+    cadence = Cadence(every=10, budget=0.02)
+    for step in range(1500):
+        measured = cadence.measured
+        assert cadence.close or not measured
+        cadence.end(0.1 * step, measured=measured)

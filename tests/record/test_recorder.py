@@ -496,6 +496,22 @@ def test_judging_keeps_to_its_share_of_the_budget(tmp_path: Path, monkeypatch: p
     assert live.seconds_to_due() == pytest.approx(2.0 / 0.005)
 
 
+def test_a_training_that_rests_earns_no_judgement_until_it_has_rested_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, trained = [100.0], [5.0]
+    monkeypatch.setattr(judge.time, "monotonic", lambda: clock[0])
+    live = judge.LiveJudge("run", lambda: trained[0])
+    live.layout("w", layout("a"))
+    clock[0] += 20.0
+    assert live.seconds_to_due() == judge.IDLE_SECONDS - 20.0
+    trained[0] += judge.SHORTEST_INTERVAL
+    assert live.seconds_to_due() == 0
+    trained[0] -= judge.SHORTEST_INTERVAL / 2
+    live.stats("w", 1, 1.0, table(1))
+    assert live.seconds_to_due() == judge.IDLE_SECONDS
+    clock[0] += judge.IDLE_SECONDS
+    assert live.seconds_to_due() == 0
+
+
 def test_deep_networks_are_judged_first_when_the_budget_has_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge.time, "monotonic", lambda: 100.0)
     shallow, deep = judge.LiveJudge("shallow"), judge.LiveJudge("deep")
