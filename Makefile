@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check bench bench-gpu bench-panel proof zoo docs readme frontend clean help
+.PHONY: demo test check bench bench-fleet bench-gpu bench-panel proof zoo docs readme frontend clean help
 
 help:
 	@echo "make demo    train six small models, healthy and faulty, and open TensorBoard on them"
@@ -17,6 +17,7 @@ help:
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
 	@echo "make bench   what recording costs, beside other tools, in ten minutes of a quiet machine; BENCH=--quick shows that it runs"
+	@echo "make bench-fleet  inspect on a fleet of 1,000 runs, beside other readers, in ten minutes of a quiet machine and 10 GB of disk"
 	@echo "make bench-gpu  the same on an NVIDIA GPU, and whether statistics are right there and no call waits; BENCH=--help tells of its arguments"
 	@echo "make docs    regenerate the generated documents"
 	@echo "make readme  write inspection, pictures and proof anew; PIECE=proof writes one alone"
@@ -48,6 +49,9 @@ bench: $(VENV)/.bench
 bench-panel: $(VENV)/.development
 	sh tools/browser.sh
 	$(BIN)/python -m benchmarks.panel $(BENCH)
+
+bench-fleet: $(VENV)/.development
+	$(BIN)/python -m benchmarks fleet --json benchmarks/results/fleet.json $(BENCH)
 
 bench-gpu: $(VENV)/.package
 	$(BIN)/python -m benchmarks.gpu $(BENCH)

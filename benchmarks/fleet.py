@@ -5,6 +5,7 @@
 Reported are seconds on the clock, processor seconds of all processes that took part, the most memory that they held
 at once, and what was found. "From disk" has the files dropped from the page cache before. S3 is moto's server on the
 same machine, with ``--s3-runs`` of the runs: its own processor time is not counted, the time on the clock includes it.
+"Grown" are a tenth of the runs: the end of their files is cut off before the first look and put back before the third.
 Dask is a local cluster of two workers, its start not counted. EventAccumulator and tbparse only read, and judge
 nothing: each reads ``--sample`` runs, one after the other in one process, drawn alike from every kind; what the fleet
 would take is reckoned from the mean of each kind, and said to be so.
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +34,9 @@ from benchmarks.machine import machine
 from benchmarks.processes import Tree
 
 INSPECT = [sys.executable, "-m", "tb_nnhealth.cli.main", "inspect"]
+RESULTS = Path(__file__).parent / "results" / "fleet.json"
+GROWN_BY = 0.1
+"""Of a file's bytes."""
 READERS = {"TensorBoard's EventAccumulator": "event_accumulator", "tbparse": "tbparse"}
 
 
@@ -42,6 +47,8 @@ class Result:
     seconds: float
     processor_seconds: float
     peak_megabytes: float | None
+    ill: int | None = None
+    """Among the runs."""
     ill_found: int | None = None
     false_alarms: int | None = None
     reckoned_from: int | None = None
@@ -54,12 +61,19 @@ def inspect(what: str, fleet: Fleet, place: str, *options: str, without: Sequenc
         output = Path(directory) / "report.json"
         tree, begun = Tree(without), time.monotonic()
         with tree.watched():
-            subprocess.run([*INSPECT, place, "--format", "json", "--output", str(output), *options], check=True)
+            command = [*INSPECT, place, "--format", "json", "--output", str(output), *options]
+            subprocess.run(command, check=True, env=_as_installed())
         seconds = time.monotonic() - begun
         reports = json.loads(output.read_text("utf-8"))["runs"]
     alarmed = {report["run"] for report in reports if report["verdict"] in ("warning", "critical")}
     found, false = len(alarmed & fleet.ill), len(alarmed - fleet.ill)
-    return Result(what, len(reports), seconds, tree.processor_seconds, tree.peak_bytes / 1e6, found, false)
+    ill = len(fleet.ill & {report["run"] for report in reports})
+    return Result(what, len(reports), seconds, tree.processor_seconds, tree.peak_bytes / 1e6, ill, found, false)
+
+
+def _as_installed() -> dict[str, str]:
+    """The environment in which Python keeps what it has compiled, as it does where a package is installed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def drop_from_cache(directory: Path) -> None:
@@ -73,16 +87,28 @@ def drop_from_cache(directory: Path) -> None:
 
 def local(fleet: Fleet, index: Path) -> Iterator[Result]:
     place = str(fleet.directory)
+    subprocess.run([*INSPECT, "--help"], check=True, capture_output=True, env=_as_installed())
+    grown = sorted(fleet.kinds)[:: max(1, len(fleet.kinds) // 100)]
+    ends = [end for run in grown for end in cut(fleet.directory / run)]
     drop_from_cache(fleet.directory)
     yield inspect("first look, from disk", fleet, place, "--index", str(index))
     yield inspect("second look", fleet, place, "--index", str(index))
-    grown = sorted(fleet.kinds)[:: max(1, len(fleet.kinds) // 10)]
-    for run in grown:
-        file = next((fleet.directory / run).glob("*tfevents*"))
-        file.write_bytes(file.read_bytes() + file.read_bytes()[:24])
-    yield inspect(f"third look, {len(grown)} runs have changed", fleet, place, "--index", str(index))
+    for path, end in ends:
+        with path.open("ab") as file:
+            file.write(end)
+    yield inspect(f"third look, {len(grown)} runs have grown", fleet, place, "--index", str(index))
     yield inspect("first look, from memory, without index", fleet, place, "--no-index")
     yield inspect("the same in one process", fleet, place, "--no-index", "--jobs", "1")
+
+
+def cut(run: Path) -> Iterator[tuple[Path, bytes]]:
+    """Cuts the last whole records off each event file of a run, ``GROWN_BY`` of it; gives path and what was cut."""
+    for path in run.glob("*tfevents*"):
+        content, at = path.read_bytes(), 0
+        while at < (1 - GROWN_BY) * len(content):
+            at += 16 + int.from_bytes(content[at : at + 8], "little")
+        path.write_bytes(content[:at])
+        yield path, content[at:]
 
 
 @contextmanager
@@ -103,7 +129,7 @@ def s3(fleet: Fleet, runs: int) -> Iterator[tuple[str, int]]:
         client = boto3.client("s3", endpoint_url=endpoint)
         _until(lambda: client.create_bucket(Bucket="fleet"))
         for run in random.Random(1).sample(sorted(fleet.kinds), min(runs, len(fleet.kinds))):
-            for path in (fleet.directory / run).iterdir():
+            for path in (fleet.directory / run).glob("*tfevents*"):
                 client.upload_file(str(path), "fleet", f"{run}/{path.name}")
         yield "s3://fleet", server.pid
     finally:
@@ -170,22 +196,15 @@ def reader(what: str, name: str, fleet: Fleet, sample: int) -> Result:
     return Result(what, len(fleet.kinds), seconds, processor, tree.peak_bytes / 1e6, reckoned_from=len(runs))
 
 
-def table(results: Sequence[Result], fleet: Fleet) -> str:
-    well = len(fleet.kinds) - len(fleet.ill)
+def table(results: Sequence[Result]) -> str:
     lines = ["| what | runs | seconds | processor s | peak MB | ill found | false alarms |", "|" + " --- |" * 7]
     for r in results:
         reckoned = "" if r.reckoned_from is None else f", reckoned from {r.reckoned_from} runs"
-        found = "–" if r.ill_found is None else f"{r.ill_found} of {_ill_among(r, fleet)}"
-        false = (
-            "–" if r.false_alarms is None else f"{r.false_alarms} of {well}" if r.runs > well else f"{r.false_alarms}"
-        )
+        found = "–" if r.ill_found is None else f"{r.ill_found} of {r.ill}"
+        false = "–" if r.false_alarms is None else f"{r.false_alarms} of {r.runs - (r.ill or 0)}"
         seconds = f"{r.seconds:,.1f} | {r.processor_seconds:,.1f} | {r.peak_megabytes or 0:,.0f}"
         lines.append(f"| {r.what}{reckoned} | {r.runs:,} | {seconds} | {found} | {false} |")
     return "\n".join(lines)
-
-
-def _ill_among(result: Result, fleet: Fleet) -> str:
-    return str(len(fleet.ill)) if result.runs == len(fleet.kinds) else "those uploaded"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -198,7 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--at", type=Path, help="where to write the fleet, removed afterwards; default: a temporary place"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results there as well; `make bench-fleet`: " + RESULTS.name
+    )
     options = parser.parse_args(arguments)
     place = Path(tempfile.mkdtemp(prefix="fleet", dir=options.at))
     results: list[Result] = []
@@ -212,14 +233,17 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{len(fleet.kinds):,} runs, {fleet.bytes / 1e9:.2f} GB, {len(fleet.ill)} of them ill", flush=True)
         for result in _all(options, fleet, place):
             results.append(result)
-            print(table([result], fleet).splitlines()[-1], flush=True)
+            print(table([result]).splitlines()[-1], flush=True)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print("\n" + table(results, fleet))
+    print("\n" + table(results))
     if options.json:
-        told = {"machine": machine(), "runs": len(fleet.kinds), "bytes": fleet.bytes, "ill": len(fleet.ill)}
+        command = " ".join(["python -m benchmarks fleet", *(arguments or [])])
+        told: dict[str, Any] = {"command": command, "machine": machine()}
+        told |= {"runs": len(fleet.kinds), "bytes": fleet.bytes, "ill": len(fleet.ill)}
+        told |= {"kinds": dict(Counter(fleet.kinds.values()))}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({**told, "results": [asdict(r) for r in results]}, indent=2) + "\n")
 

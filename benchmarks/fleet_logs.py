@@ -1,4 +1,4 @@
-"""A fleet of runs to be inspected: three kinds of writers, some runs ill, of a size that is asked for.
+"""A fleet of runs to be inspected: five kinds of writers, some runs ill, of a size that is asked for.
 
 Each kind's logs are written by the real writer, a few healthy and a few ill ones with data of their own; the runs of
 the fleet are copies of them in files of their own. So every byte is read from the disk and judged, and nothing is known
@@ -11,12 +11,14 @@ import math
 import random
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import torch
+from tensorboard.summary import Writer as TensorWriter
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter as PlainWriter
 
@@ -65,6 +67,28 @@ def scalars(directory: Path, seed: int, ill: bool, megabytes: float) -> None:
         _curves(writer, seed, ill)
 
 
+def tensors(directory: Path, seed: int, ill: bool, megabytes: float) -> None:
+    """The same as TensorFlow 2 writes scalars, each a tensor, by TensorBoard's own writer."""
+    writer = TensorWriter(str(directory))
+    _curves(writer, seed, ill)
+    writer.close()
+
+
+def lightning(directory: Path, seed: int, ill: bool, megabytes: float) -> None:
+    """As Lightning lays a run out: its tags, a point in 50 steps, ``hparams.yaml`` and checkpoints beside the log."""
+    with PlainWriter(str(directory)) as writer:
+        for step, loss in _losses(seed, ill):
+            if step % 50 == 49:
+                writer.add_scalar("train_loss_step", loss, step)
+                writer.add_scalar("epoch", step // 200, step)
+            if step % 200 == 199:
+                writer.add_scalar("train_loss_epoch", loss, step)
+                writer.add_scalar("val_loss", loss + 0.03, step)
+    (directory / "hparams.yaml").write_text("lr: 0.001\n", "utf-8")
+    (directory / "checkpoints").mkdir()
+    (directory / "checkpoints" / "last.ckpt").write_bytes(bytes(1000))
+
+
 def ballast(directory: Path, seed: int, ill: bool, megabytes: float) -> None:
     """The same among histograms and images, which make up nearly all of the file."""
     rng = np.random.default_rng(seed)
@@ -75,12 +99,17 @@ def ballast(directory: Path, seed: int, ill: bool, megabytes: float) -> None:
             writer.add_histogram("weights", rng.standard_normal(1000), step)
 
 
-def _curves(writer: PlainWriter, seed: int, ill: bool) -> None:
+def _losses(seed: int, ill: bool) -> Iterator[tuple[int, float]]:
     rng = np.random.default_rng(seed)
     for step in range(SCALAR_STEPS):
         loss = 0.25 + 2.0 * math.exp(-step / 300) + 0.02 * rng.standard_normal()
         if ill and step > 800:
             loss = math.nan if seed % 2 else loss * math.exp((step - 800) / 100)
+        yield step, loss
+
+
+def _curves(writer: PlainWriter | TensorWriter, seed: int, ill: bool) -> None:
+    for step, loss in _losses(seed, ill):
         writer.add_scalar("loss/train", loss, step)
         writer.add_scalar("lr", 1e-3 * min(1.0, (step + 1) / 100), step)
         if step % 100 == 0:
@@ -90,7 +119,9 @@ def _curves(writer: PlainWriter, seed: int, ill: bool) -> None:
 
 KINDS: dict[str, tuple[Callable[[Path, int, bool, float], None], int]] = {
     "packed records, this package": (watched, 3),
-    "scalars, PyTorch": (scalars, 4),
+    "scalars, PyTorch": (scalars, 2),
+    "scalars as TensorFlow 2 has them": (tensors, 1),
+    "Lightning's layout": (lightning, 1),
     "scalars among images, PyTorch": (ballast, 3),
 }
 """Each with its share of the fleet, of ten."""
@@ -100,7 +131,7 @@ def write_fleet(directory: Path, runs: int, gigabytes: float, seed: int = 0) -> 
     """Writes the fleet below ``directory``, which is empty. Images fill what the other kinds leave of the size."""
     templates, fleet = directory / "templates", directory / "fleet"
     shares = [kind for kind, (_, share) in KINDS.items() for _ in range(share)]
-    kinds = {f"team{i % 7}/exp{i:04}": shares[i % len(shares)] for i in range(runs)}
+    kinds = {f"team{i % 7}/exp{i:04}{_below(kind)}": kind for i, kind in zip(range(runs), cycle(shares), strict=False)}
     ill = frozenset(random.Random(seed).sample(sorted(kinds), max(1, runs // ONE_ILL_IN)))
     for kind, (write, _) in KINDS.items():
         left = gigabytes * 1e3 - _megabytes(templates, kinds)
@@ -117,6 +148,10 @@ def write_fleet(directory: Path, runs: int, gigabytes: float, seed: int = 0) -> 
     size = sum(path.stat().st_size for path in fleet.rglob("*tfevents*"))
     shutil.rmtree(templates)
     return Fleet(fleet, kinds, ill, size)
+
+
+def _below(kind: str) -> str:
+    return "/lightning_logs/version_0" if "Lightning" in kind else ""
 
 
 def _megabytes(templates: Path, kinds: dict[str, str]) -> float:

@@ -67,7 +67,14 @@ def smooth(values: Values, width: int) -> Values:
         return values
     padded = np.concatenate((np.full(half, np.nan), values, np.full(half, np.nan)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
-    return np.asarray(np.nanmedian(windows, axis=1))
+    if len(values) <= 2 * half or np.isnan(values).any():
+        return np.asarray(np.nanmedian(windows, axis=1))
+    narrow = np.sort(np.concatenate((windows[:half], windows[-half:])), axis=1)  # NaN last
+    counts, rows = half + 1 + np.arange(half), np.arange(2 * half)
+    counts = np.concatenate((counts, counts[::-1]))
+    ends = (narrow[rows, (counts - 1) // 2] + narrow[rows, counts // 2]) / 2
+    # nanmedian takes ten times as long for the same numbers.
+    return np.concatenate((ends[:half], np.median(windows[half:-half], axis=1), ends[half:]))
 
 
 def trend(values: Values) -> float:
