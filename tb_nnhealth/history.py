@@ -7,6 +7,7 @@ sequence. That is why all of them give the same findings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -290,10 +291,10 @@ class Run:
     def first_wall(self) -> float | None:
         walls = [float(h.walls[0]) for h in self.watches.values() if len(h)]
         walls += [float(s.walls[0]) for s in self.scalars.values() if len(s)]
-        return min(walls, default=None)
+        return min(filter(math.isfinite, walls), default=None)
 
     @property
     def last_wall(self) -> float | None:
         walls = [float(h.walls[-1]) for h in self.watches.values() if len(h)]
         walls += [float(s.walls[-1]) for s in self.scalars.values() if len(s)]
-        return max(walls, default=None)
+        return max(filter(math.isfinite, walls), default=None)

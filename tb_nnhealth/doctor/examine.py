@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from tb_nnhealth import schema
 from tb_nnhealth.doctor import writers
 from tb_nnhealth.doctor.files import FileSeen, examine_file
@@ -75,7 +77,7 @@ class _Captured:
                 try:
                     data = tensor_data(value.tensor)
                     self._newest = Capture.FromString(data) if isinstance(data, bytes) else None
-                except (FormatError, ValueError):
+                except (DecodeError, FormatError):
                     continue
 
     def troubles(self, directory: str, newest: float) -> list[Trouble]:

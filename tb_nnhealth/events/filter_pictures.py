@@ -37,13 +37,13 @@ def encode(parameter: str, total: int, values: NDArray[np.float32]) -> bytes:
 
 def decode(step: int, data: bytes) -> Filters:
     """Raises ValueError where ``data`` is not what ``encode`` makes."""
-    said: Any = json.loads(data)
     try:
+        said: Any = json.loads(data)
         shape = tuple(int(size) for size in said["shape"])
         pixels = np.frombuffer(base64.b64decode(said["pixels"], validate=True), np.uint8)
         edges = np.array([said["low"], said["high"]], np.float32)
         parameter, total = str(said["parameter"]), int(said["total"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"expected filters, found {type(error).__name__}: {error}") from error
     fits = len(shape) == 4 and min(shape) > 0 and shape[0] <= FILTERS_MOST and np.prod(shape) == pixels.size
     if not fits or pixels.size > PIXELS_MOST or edges.shape != (2, shape[0]):

@@ -134,17 +134,18 @@ class RunValues:
         if chunk is None:
             return
         tables = np.frombuffer(core.take_tables(self._columns), _TABLE)
-        for number in np.unique(tables["tag"]):
-            ours = self._decoder.ours(self._tags[number])
+        for number in np.unique(tables["tag"]) if len(tables) else ():
+            ours = Tag.parse(self._tags[number])  # not as the decoder has it by now: a later event may have disowned it
             if ours is not None and not ours.level:  # coarser ones are for readers who were given a sample
                 yield from _records(ours, chunk, tables[tables["tag"] == number])
 
     def _points(self) -> Iterator[Points]:
         counts, *columns = core.take_points(self._columns)
         steps, walls, values = (np.frombuffer(c, t) for c, t in zip(columns, ("i8", "f8", "f8"), strict=True))
-        ends = np.cumsum(np.frombuffer(counts, "i8"))
-        for number in np.flatnonzero(np.diff(ends, prepend=0)).tolist():
-            place = slice(ends[number - 1] if number else 0, ends[number])
+        each = np.frombuffer(counts, "i8")
+        ends = np.cumsum(each)
+        for number in np.flatnonzero(each).tolist():
+            place = slice(ends[number] - each[number], ends[number])
             yield Points(self._tags[number], steps[place], walls[place], values[place])
 
 

@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include "crc32c.h"
+#include "tensors.h"
 
 static int execute(PyObject *module) {
     crc32c_prepare();

@@ -13,7 +13,4 @@ extern PyMethodDef column_methods[];
 /* Bytes of work that the interpreter's lock is given away for. */
 enum { WORTH_RELEASING = 4096 };
 
-/* Takes the best instruction set of this processor. */
-void choose_kernels(void);
-
 #endif

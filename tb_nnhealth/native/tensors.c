@@ -9,36 +9,13 @@
 
 #define ALONE (1 << 18) /* elements from which other threads may have the interpreter meanwhile */
 
-const struct kernels *kernels = &kernels_scalar;
-
-static const struct kernels *available[4];
-
-static int of_this_processor(void) {
-    int count = 0;
-    available[count++] = &kernels_scalar;
-#ifdef VECTORS
-    available[count++] = &kernels_128;
-#endif
-#ifdef VECTORS_OF_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
-        available[count++] = &kernels_avx2;
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-            available[count++] = &kernels_avx512;
-    }
-#endif
-    return count;
-}
-
-void choose_kernels(void) { kernels = available[of_this_processor() - 1]; }
-
 static PyObject *instruction_sets(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     PyObject *names = PyList_New(0);
-    int count = of_this_processor();
+    const struct kernels *here[KERNELS_MOST];
+    int count = kernels_here(here);
     for (int i = 0; names && i < count; i++) {
-        PyObject *name = PyUnicode_FromString(available[i]->name);
+        PyObject *name = PyUnicode_FromString(here[i]->name);
         if (!name || PyList_Append(names, name) < 0) Py_CLEAR(names);
         Py_XDECREF(name);
     }
@@ -47,10 +24,11 @@ static PyObject *instruction_sets(PyObject *module, PyObject *unused) {
 
 static PyObject *use(PyObject *module, PyObject *name) {
     (void)module;
-    int count = of_this_processor();
+    const struct kernels *here[KERNELS_MOST];
+    int count = kernels_here(here);
     for (int i = 0; i < count; i++)
-        if (PyUnicode_CompareWithASCIIString(name, available[i]->name) == 0) {
-            kernels = available[i];
+        if (PyUnicode_CompareWithASCIIString(name, here[i]->name) == 0) {
+            kernels = here[i];
             Py_RETURN_NONE;
         }
     return PyErr_Format(PyExc_ValueError, "expected one of instruction_sets(), found %R", name);

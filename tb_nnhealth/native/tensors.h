@@ -48,6 +48,13 @@ void count_exponents_avx2(const uint32_t *x, size_t n, uint32_t counts[256]); /*
 #endif
 extern const struct kernels *kernels; /* those in use */
 
+/* Those that this processor can run, the best last; returns how many. */
+enum { KERNELS_MOST = 4 };
+int kernels_here(const struct kernels *here[KERNELS_MOST]);
+
+/* Takes the best of them. */
+void choose_kernels(void);
+
 /* One tensor to be read. `other`: for COPY where its elements are put, for MINUS what is subtracted first. */
 enum operation { READ, COPY, MINUS };
 struct job {

@@ -124,7 +124,7 @@ static void copy_elements(const char *x, char *y, size_t bytes) {
 
 const void *block_of(const struct job *job, int64_t start, size_t n, double room[BLOCK]) {
     const char *x = (const char *)(intptr_t)job->address + start * (int64_t)SIZES[job->dtype];
-    char *y = (char *)(intptr_t)job->other + start * (int64_t)SIZES[job->dtype];
+    char *y = job->operation == READ ? NULL : (char *)(intptr_t)job->other + start * (int64_t)SIZES[job->dtype];
     float *narrow = (float *)room;
     if (job->operation == COPY) copy_elements(x, y, n * SIZES[job->dtype]);
     if (job->dtype == FLOAT64) {

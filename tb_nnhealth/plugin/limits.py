@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from tb_nnhealth.derive import Statistic
 from tb_nnhealth.findings import Direction
 from tb_nnhealth.history import History, Run, Steps
 from tb_nnhealth.rules.base import Options
+from tb_nnhealth.rules.configuration import recorded_rules as recorded
 from tb_nnhealth.rules.registry import BY_ID, RULES
 
 
@@ -87,10 +87,4 @@ def trial(
 
 
 def _recorded(histories: Iterable[History]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for history in histories:
-        try:
-            given |= json.loads(history.layout.rules_json or "{}")
-        except (ValueError, TypeError):  # a log of strangers: its limits are then the defaults
-            continue
-    return given
+    return {rule: given for history in histories for rule, given in recorded(history.layout.rules_json).items()}

@@ -150,7 +150,7 @@ def _capture(run: Run) -> dict[str, Any] | None:
         "written": capture.written,
         "dropped": capture.dropped,
         "overhead": json_number(capture.overhead),
-        "budget": capture.budget,
+        "budget": json_number(capture.budget),
         "every": capture.every,
         "histogram_every": capture.histogram_every,
         "reason": capture.reason,

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -17,6 +19,7 @@ from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.registry import BY_ID
 
 _GLOB_CHARACTERS = set("*?[].")
+_MOST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def _validate_options(where: str, rule: Rule, options: Any, *, globs: bool) -> N
             if value not in SEVERITIES:
                 raise ValueError(f"{where}['severity']: expected one of {', '.join(SEVERITIES)}, found {value!r}")
         elif key in names:
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _MOST:
                 raise TypeError(f"{where}[{key!r}]: expected a number, found {value!r}")
         elif globs and (value is False or _GLOB_CHARACTERS & set(key) or isinstance(value, Mapping)):
             if value is not False:
@@ -89,6 +92,44 @@ def validate_scalars(given: Mapping[str, Any]) -> None:
                 f"scalars[{tag!r}]: expected a name that says what the tag holds, such as 'loss/train', 'val/accuracy' "
                 f"or 'lr', found {name!r}"
             )
+
+
+def recorded_rules(text: str) -> dict[str, Any]:
+    """The tuning of rules that stands in a log, as far as it can be understood: a log may be any stranger's."""
+    given = _object(text)
+    known = {rule_id: options for rule_id, options in given.items() if rule_id in BY_ID}
+    return {rule_id: _understood(BY_ID[rule_id], options) for rule_id, options in known.items()}
+
+
+def _understood(rule: Rule, options: Any) -> Any:
+    if not isinstance(options, Mapping):
+        return options if isinstance(options, bool) else {}
+    return {key: value for key, value in options.items() if _accepted(_validate_one, rule, {key: value})}
+
+
+def _validate_one(rule: Rule, option: Mapping[str, Any]) -> None:
+    _validate_options(rule.id, rule, option, globs=True)
+
+
+def recorded_scalars(text: str) -> dict[str, Any]:
+    """The names of scalars that stand in a log, as far as they can be understood."""
+    return {tag: name for tag, name in _object(text).items() if _accepted(validate_scalars, {tag: name})}
+
+
+def _accepted(check: Callable[..., None], *given: Any) -> bool:
+    try:
+        check(*given)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -25,7 +24,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.causes import link
-from tb_nnhealth.rules.configuration import Tuning, overlaid
+from tb_nnhealth.rules.configuration import Tuning, overlaid, recorded_rules, recorded_scalars
 from tb_nnhealth.rules.folding import fold
 from tb_nnhealth.rules.registry import RULES
 
@@ -70,9 +69,9 @@ def judge(run: Run, tuning: Tuning | None = None, rules: Sequence[Rule] = RULES)
     """
     over = tuning or Tuning()
     recorded = {
-        watch: overlaid(over.rules, _recorded(history.layout.rules_json)) for watch, history in run.watches.items()
+        watch: overlaid(over.rules, recorded_rules(history.layout.rules_json)) for watch, history in run.watches.items()
     }
-    names = [_recorded(history.layout.scalars_json) for history in run.watches.values()]
+    names = [recorded_scalars(history.layout.scalars_json) for history in run.watches.values()]
     run.names = {tag: name for given in (*names, over.scalars) for tag, name in given.items()}
     findings: list[Finding] = []
     outcomes: dict[str, Outcome] = {}
@@ -143,14 +142,6 @@ def _combined(answers: Sequence[Outcome]) -> Outcome:
         if of_kind:
             return of_kind[0]
     return NotApplicable("nothing to ask about")
-
-
-def _recorded(text: str) -> dict[str, Any]:
-    """What a watch was given in training, a JSON object; an unreadable one counts as none."""
-    try:
-        return dict(json.loads(text or "{}"))
-    except (ValueError, TypeError):
-        return {}
 
 
 def _record_steps(run: Run) -> Sequence[int]:

@@ -316,3 +316,20 @@ def test_tensors_equal_tensorboards_reading() -> None:
 def test_no_element_is_invented() -> None:
     with pytest.raises(FormatError, match=r"\(1000, 1000\) does not fit the 1 elements"):
         tensor_data(tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape(1000, 1000), float_val=[1.0]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[]",
+        '{"shape": [Infinity, 1, 1, 1], "pixels": "", "low": [], "high": [], "parameter": "", "total": 1}',
+        '{"shape": [1, 1, 1, 1], "pixels": "AA==", "low": [0], "high": [1], "parameter": "", "total": 1e999}',
+        '{"shape": [1, 1, 1, 1], "pixels": "AA==", "low": [1'
+        + "0" * 400
+        + '], "high": [1], "parameter": "", "total": 1}',
+    ],
+)
+def test_pictures_of_filters_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(FormatError, match="no valid filters"):
+        decode.health_value(Tag("filters", "model"), 0, 1.0, text.encode())

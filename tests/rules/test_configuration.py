@@ -36,3 +36,32 @@ def test_every_option_of_every_rule_is_known(rule):
 def test_a_mistake_is_named_with_what_was_meant(given, error, told):
     with pytest.raises(error, match=told):
         configuration.validate(given)
+
+
+DEEP = '{"dead-units": ' + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "understood"),
+    [
+        ("", {}),
+        ("[]", {}),
+        ("{", {}),
+        (DEEP, {}),
+        ('{"no-such-rule": false, "dead-units": false}', {"dead-units": False}),
+        ('{"update-ratio-too-high": {"max": "high", "min": 0, "severity": ["info"]}}', {"update-ratio-too-high": {}}),
+        ('{"update-ratio-too-high": {"max": 1e999}}', {"update-ratio-too-high": {}}),
+        ('{"update-ratio-too-high": {"max": 1' + "0" * 400 + "}}", {"update-ratio-too-high": {}}),
+        ('{"update-ratio-too-high": {"max": 3, "x*": {"max": {}}, "y*": false}}',
+         {"update-ratio-too-high": {"max": 3, "y*": False}}),
+        ('{"update-ratio-too-high": 5}', {"update-ratio-too-high": {}}),
+    ],
+)  # fmt: skip
+def test_of_a_strangers_log_what_can_be_understood_counts(text, understood):
+    assert configuration.recorded_rules(text) == understood
+
+
+def test_names_of_scalars_in_a_strangers_log():
+    text = '{"a": "loss/train", "b": false, "c": 5, "d": "nothing", "e": {}}'
+    assert configuration.recorded_scalars(text) == {"a": "loss/train", "b": False}
+    assert configuration.recorded_scalars("[1, 2]") == {}
