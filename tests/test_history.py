@@ -10,7 +10,7 @@ import pytest
 from tb_nnhealth import history as history_module
 from tb_nnhealth import schema
 from tb_nnhealth.columns import PINS_KEPT
-from tb_nnhealth.history import History, Series
+from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.messages import Layout, Row
 
 
@@ -149,3 +149,10 @@ def test_histograms_of_one_row():
     steps, found = history.histograms(schema.WEIGHT, "absent")
     assert len(steps) == 0
     assert found.shape == (0, schema.HISTOGRAM_BINS)
+
+
+def test_a_run_without_a_true_wall_time_has_none() -> None:
+    nowhere, later = Series([(0, float("nan"), 1.0)]), Series([(0, 5.0, 1.0), (1, float("inf"), 1.0)])
+    assert Run("r", scalars={"a": nowhere}).last_wall is None
+    assert Run("r", scalars={"a": nowhere, "b": later}).first_wall == 5.0
+    assert Run("r", scalars={"a": nowhere, "b": later}).last_wall is None

@@ -12,6 +12,7 @@ from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth.doctor.clocks import Clock
 from tb_nnhealth.doctor.formats import Formats
+from tb_nnhealth.doctor.signatures import all_zero, known
 from tb_nnhealth.doctor.spans import Kind, Span, spans
 from tb_nnhealth.doctor.trouble import Trouble
 from tb_nnhealth.doctor.window import Window
@@ -48,6 +49,8 @@ def examine_file(path: str, storage: Storage, see: SeeEvent) -> FileSeen:
         window = Window(storage, path, seen.size)
         for span in spans(window):
             if span.kind is not Kind.RECORD:
+                if span.kind is Kind.CORRUPT and all_zero(window, span):
+                    span = span._replace(why=_ZEROS)
                 damage.setdefault(span.kind.value, []).append(span)
                 continue
             seen.records += 1
@@ -59,6 +62,11 @@ def examine_file(path: str, storage: Storage, see: SeeEvent) -> FileSeen:
                 see(event, path, span.offset)
     except OSError as error:
         seen.troubles.append(_unreadable(path, error))
+        return seen
+    other = None if seen.records else known(window)
+    if other is not None:
+        told = f"It is no event file, but {other[0]}. TensorBoard reads nothing of it."
+        seen.troubles.append(Trouble("no-event-file", "critical", path, told, other[1], 0))
         return seen
     seen.first, seen.last = clock.first, clock.last
     seen.troubles += [*_damaged(path, seen, damage), *_nothing_in(seen, damage), *formats.troubles(), *clock.troubles()]
@@ -79,6 +87,9 @@ def _event(window: Window, span: Span, damage: dict[str, list[Span]]) -> Any:
         return None
 
 
+_ZEROS = "zeros, space that was never written: the machine lost power, or a copy was cut off"
+MANY_PLACES = 3
+_MANY = " So many places come of two processes that write one file, or of a copy in text mode."
 _REPAIR = "`nnhealth doctor LOGDIR --repair NEW` writes a copy without it."
 _WORDS = {
     "corrupt": ("corrupt-record", "critical", "TensorBoard reads no further, at each reload anew"),
@@ -101,6 +112,7 @@ def _damaged(path: str, seen: FileSeen, damage: dict[str, list[Span]]) -> list[T
             why = f" ({first.why})" if first.why else ""
             told = f"{len(places)} {kind} place(s) of {lost:,} bytes in all, the first at byte {first.offset:,}{why}: "
             told += comes + (f", and {behind:,} bytes lie from there on." if kind == "corrupt" else ".")
+            told += _MANY if kind == "corrupt" and len(places) >= MANY_PLACES else ""
             advice = _REPAIR if kind != "oversized" else "Log smaller images, meshes or embeddings, or in several tags."
             found.append(
                 Trouble(name, severity, path, told, advice, first.offset, count=len(places))  # type: ignore[arg-type]

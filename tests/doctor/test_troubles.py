@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import struct
@@ -123,6 +124,38 @@ def test_files_without_anything(tmp_path: Path) -> None:
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / FILE)
     assert (only(tmp_path).id, only(tmp_path).severity) == ("unreadable", "critical")
+
+
+@pytest.mark.parametrize(
+    ("begin", "what"),
+    [
+        (gzip.compress(b"x" * 100), "compressed by gzip"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "a pointer of Git LFS"),
+        (b"<!doctype html><title>404</title>", "an HTML page"),
+        (b"epoch,loss\n1,0.5\n2,0.4\n", "text"),
+        (struct.pack(">QI", 24, 0x1234) + bytes(28), "big-endian"),
+    ],
+)
+def test_something_else_of_that_name(tmp_path: Path, begin: bytes, what: str) -> None:
+    (tmp_path / FILE).write_bytes(begin)
+    trouble = only(tmp_path)
+    assert (trouble.id, trouble.severity) == ("no-event-file", "critical")
+    assert what in trouble.message
+
+
+@pytest.mark.parametrize("behind", [bytes(4096), b"\xff" * 100])
+def test_zeros_that_a_loss_of_power_left_are_told_from_other_damage(tmp_path: Path, behind: bytes) -> None:
+    log = curve(tmp_path, range(20))
+    log.path.write_bytes(b"".join(log.frames) + behind)
+    trouble = only(tmp_path)
+    assert trouble.id == "corrupt-record"
+    assert ("the machine lost power" in trouble.message) == (not any(behind))
+
+
+def test_many_places_are_told_to_come_of_two_processes_or_a_copy_in_text_mode(tmp_path: Path) -> None:
+    log = small_log(tmp_path)
+    log.path.write_bytes(b"\r\n".join(log.frames))
+    assert "two processes that write one file, or of a copy in text mode" in examined(tmp_path).troubles[0].message
 
 
 def test_two_writers_at_once(tmp_path: Path) -> None:
