@@ -61,7 +61,9 @@ class Tables:
 
     def keep(self, kept: Places) -> None:
         self._settle()
-        self._buffer, self._length = self._buffer[kept], len(kept)
+        thinned = _by_column(len(kept), *self._buffer.shape[1:])
+        thinned[:] = self._buffer[kept]
+        self._buffer, self._length = thinned, len(kept)
 
     def reserve(self, rows: int, columns: int) -> None:
         """Sees to it that records are at least so large, with NaN where they were smaller."""
@@ -101,10 +103,15 @@ class Tables:
             return
         if n + count > room:
             room = max(n + count, 2 * n + 16)
-        self._buffer = np.empty((room, max(rows, old_rows), max(columns, old_columns)), np.float32)
+        self._buffer = _by_column(room, max(rows, old_rows), max(columns, old_columns))
         if self._buffer.shape[1:] != old.shape[1:]:
             self._buffer[:n] = np.nan
         self._buffer[:n, :old_rows, :old_columns] = old[:n]
+
+
+def _by_column(records: int, rows: int, columns: int) -> Floats:
+    """Room for tables, (records, rows, columns), in which each column lies together: it is read as a whole."""
+    return np.moveaxis(np.empty((columns, records, rows), np.float32), 0, 2)
 
 
 class Column(Protocol):

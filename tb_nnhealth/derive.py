@@ -6,6 +6,7 @@ on, and the band in which it usually lies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -44,7 +45,7 @@ class Statistic:
 
 def numel(history: History, kind: str) -> Floats:
     """Elements of each row's tensor, shape (rows of the kind,)."""
-    return np.array([np.prod(history.layout.rows[i].shape, dtype=np.float64) for i in history.rows(kind)], np.float32)
+    return np.array([math.prod(map(float, history.layout.rows[i].shape)) for i in history.rows(kind)], np.float32)
 
 
 def norm(history: History, kind: str) -> Table:

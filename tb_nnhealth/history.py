@@ -190,7 +190,8 @@ class History:
             values = np.full((len(self), len(rows)), np.nan, np.float32)
         else:
             self._tables.reserve(len(self.layout.rows), len(self._columns))
-            values = self._tables.stacked[:, rows, self._columns[statistic]]
+            column = self._tables.stacked[:, :, self._columns[statistic]]
+            values = np.take(column, np.array(rows, np.intp), axis=1)
         return Table(self.subjects(kind), self.steps, values)
 
     def histograms(self, kind: str, subject: str) -> tuple[Steps, NDArray[np.int32]]:

@@ -5,6 +5,7 @@ import "./styles/index.css";
 import { borrowFonts } from "./lib/fonts";
 import { followTheme } from "./lib/theme";
 import { chooseFirstRun } from "./state/actions";
+import { lookAhead } from "./state/ahead";
 import { followLocation } from "./state/location";
 import { followReloads } from "./state/reload";
 import { App } from "./views/App";
@@ -36,5 +37,6 @@ export async function render(): Promise<void> {
   root.id = "app";
   document.body.replaceChildren(root);
   mount(<App />, root);
+  lookAhead();
   setTimeout(preloadParts, PRELOAD_AFTER_MS);
 }

@@ -13,9 +13,10 @@ from tb_nnhealth.derive import BY_ID
 from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run, Steps
 from tb_nnhealth.plugin import reduce
-from tb_nnhealth.plugin.layers import Layered, Part, layered, prefix_of
+from tb_nnhealth.plugin.layers import Layered, Part, prefix_of
 from tb_nnhealth.plugin.limits import own_limit
 from tb_nnhealth.plugin.scalars import Drawn, drawn_scale, losses
+from tb_nnhealth.plugin.tables import LayerTables
 from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
 
 LOSS_UNIT = "unit of the loss"
@@ -48,12 +49,14 @@ class Curve:
     """Least and greatest of what each value is the mean of; None where each stands for itself."""
 
 
-def of_layers(run: Run, finding: Mapping[str, Any], statistic_id: str | None = None) -> Curve | None:
+def of_layers(
+    run: Run, finding: Mapping[str, Any], statistic_id: str | None = None, made: LayerTables | None = None
+) -> Curve | None:
     """The statistic of the heatmap that the finding belongs to, or the one given."""
     statistic = BY_ID.get(statistic_id or finding["statistic_id"] or "")
     if statistic is None:
         return None
-    table = layered(run, statistic)
+    table = (made or LayerTables(run)).of(statistic)
     series = own_series(run, table, finding)
     if series is None:
         return None

@@ -13,6 +13,7 @@ from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.curves import Curve, Others, of_layers, of_scalar
 from tb_nnhealth.plugin.recorded import of_record
+from tb_nnhealth.plugin.tables import LayerTables
 
 _OF_HISTOGRAMS = "It is computed from histograms, which are taken at few steps."
 NO_SERIES: Mapping[str, str] = {
@@ -32,9 +33,11 @@ NO_SERIES: Mapping[str, str] = {
 """Why there is no series, by what the rule measured."""
 
 
-def evidence(run: Run, finding: Mapping[str, Any], *, limit: int = 400) -> dict[str, Any] | None:
+def evidence(
+    run: Run, finding: Mapping[str, Any], *, limit: int = 400, made: LayerTables | None = None
+) -> dict[str, Any] | None:
     """The chart of one finding of the report, or None where it speaks of nothing that has a series."""
-    curve = of_record(run, finding) or of_layers(run, finding) or of_scalar(run, finding)
+    curve = of_record(run, finding) or of_layers(run, finding, made=made) or of_scalar(run, finding)
     return None if curve is None else _reduced(curve, finding["evidence"]["direction"], limit)
 
 

@@ -6,15 +6,16 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from tb_nnhealth.history import Problem, Run
-from tb_nnhealth.plugin import runs
-from tb_nnhealth.report.build import build
-from tb_nnhealth.rules.engine import judge
-from tb_nnhealth.source.base import Source
+from tb_nnhealth.plugin.judged import Judged, Opened, UnreadableRunError
+from tb_nnhealth.plugin.unhurried import Unhurried
+from tb_nnhealth.rules.base import Rule
+from tb_nnhealth.rules.registry import RULES
+from tb_nnhealth.source.base import Glimpse, Source
 
 REFRESH_SECONDS = 1.0
 """The log is looked at no more often than this: one click asks five routes."""
@@ -22,14 +23,7 @@ REFRESH_SECONDS = 1.0
 RUNS_KEPT = 8
 """Runs that stay in memory; a large one takes more than 100 MB."""
 
-TRIALS_KEPT = 256
-"""Answers about other options, of each run."""
-
 logger = logging.getLogger(__name__)
-
-
-class UnreadableRunError(Exception):
-    """A run that could not be read or judged; the message is a sentence for the user."""
 
 
 class UnknownRunError(Exception):
@@ -41,60 +35,9 @@ class ForgetfulSource(Source, Protocol):
 
     def grown_to(self, name: str) -> object: ...
 
+    def glimpse(self, name: str) -> Glimpse: ...
+
     def forget(self, name: str) -> None: ...
-
-
-class Judged:
-    """One run's report, its row in the list, and the run itself while it is kept. Whoever uses it holds ``lock``."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.lock = threading.Lock()
-        self.run: Run | None = None
-        self.report: dict[str, Any] | None = None
-        self.row: dict[str, Any] = runs.unjudged(name)
-        self.tags: frozenset[str] = frozenset()
-        self.looked_at = -1
-        """Refresh of the source at which the report was last known to be true; -1 before the first."""
-        self.grown_to: object = None
-        self.version = 0
-        """Grows whenever the run was judged anew."""
-        self.trials: dict[object, dict[str, Any]] = {}
-        """Answers about this state of the run with other options."""
-        self.incomplete = False
-        """Whether something of the run could not be read; it is tried again then."""
-        self._state: object = None
-
-    def judge(self, run: Run) -> None:
-        """Makes report and row of ``run``, if anything of it has changed, and keeps it with them."""
-        state = _state(run)
-        if self.report is None or state != self._state:
-            self.report = build(run, judge(run))
-            self.trials.clear()
-            self.version += 1
-            self.row = runs.summary(run, self.report)
-            self.tags = frozenset(run.scalars)
-        self.run, self._state, self.incomplete = run, state, bool(run.problems)
-
-    def forget(self) -> None:
-        """Lets go of the run; what was said of it stays."""
-        self.run = self._state = None
-
-    def failed(self, error: Exception) -> UnreadableRunError:
-        self.run = self.report = self._state = None
-        message = f"Run {self.name!r} could not be judged: {type(error).__name__}: {error}"
-        self.row = runs.unjudged(self.name, message)
-        return UnreadableRunError(message)
-
-
-def _state(run: Run) -> object:
-    """Differs whenever anything of the run has changed: its parts are told apart by identity and count of changes."""
-    return (
-        tuple((history, history.changes, len(history.layout.rows)) for history in run.watches.values()),
-        tuple((series, series.changes) for series in run.scalars.values()),
-        None if run.capture is None else run.capture.SerializeToString(),
-        run.preflight,
-    )
 
 
 class Experiment:
@@ -110,8 +53,15 @@ class Experiment:
         self._keeping = threading.Lock()
         self._kept: OrderedDict[str, Judged] = OrderedDict()
         self._problems: list[Problem] = []
+        self._counting = threading.Lock()
+        self._listed = 0
+        """Counts how often the list of runs has changed."""
         self._refreshed_at = -float("inf")
         self._refresh = 0
+        self._behind = False
+        """Whether the last look for new data had to be put off, because another request was reading."""
+        self.answering = 0
+        """Requests about single runs that are being answered."""
 
     def names(self) -> list[str]:
         """Runs in the source's order, after a look for new data where the last one was a while ago.
@@ -122,15 +72,22 @@ class Experiment:
         if due and self._reading.acquire(blocking=not self._refresh):
             try:
                 self._look()
+                self._behind = False
             finally:
                 self._reading.release()
+        elif due:
+            self._behind = True
         return list(self._judged)
 
     def _look(self) -> None:
         if time.monotonic() - self._refreshed_at < REFRESH_SECONDS:
             return  # another thread has just done so
         self._source.refresh()
-        self._judged = {name: self._judged.get(name) or Judged(name) for name in self._source.runs()}
+        known = self._judged
+        self._judged = {n: known.get(n) or Judged(n, self._source.glimpse(n)) for n in self._source.runs()}
+        self._listed += known.keys() != self._judged.keys()
+        for name, judged in self._judged.items():
+            judged.grown = self._source.grown_to(name) != judged.grown_to
         self._problems = list(self._source.problems)
         self._refresh += 1
         self._refreshed_at = time.monotonic()
@@ -141,8 +98,8 @@ class Experiment:
         return self._problems
 
     @contextmanager
-    def open(self, name: str) -> Iterator[tuple[Run, dict[str, Any]]]:
-        """The run called ``name`` and its report, up to date and unchanging while the context lasts.
+    def open(self, name: str) -> Iterator[Opened]:
+        """The run called ``name``, read and judged, up to date and unchanging while the context lasts.
 
         Raises UnknownRunError where there is none, UnreadableRunError where it could not be judged.
         """
@@ -150,71 +107,93 @@ class Experiment:
         judged = self._judged.get(name)
         if judged is None:
             raise UnknownRunError(name)
-        with judged.lock:
+        with self._answer_for(judged), judged.lock:
             self._keep(judged)
             self._update(judged)
             if judged.run is None:  # let go of since it was judged
-                judged.run = self._read(judged)
+                judged.keep(self._read(judged))
+            assert judged.run is not None
             assert judged.report is not None
-            yield judged.run, judged.report
+            assert judged.tables is not None
+            yield Opened(judged.run, judged.report, judged.tables, judged.version, judged.answers)
 
-    def version(self, name: str) -> int:
-        """Another number whenever the run that is open has changed."""
-        judged = self._judged.get(name)
-        return 0 if judged is None else judged.version
+    @contextmanager
+    def _answer_for(self, judged: Judged) -> Iterator[None]:
+        with self._counting:
+            self.answering += 1
+            judged.asked_for += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.answering -= 1
+                judged.asked_for -= 1
 
-    def trial(self, name: str, key: object, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """``answer()`` about the run that is open, or what it gave for the same ``key`` while the log was the same."""
-        judged = self._judged.get(name)
-        trials = {} if judged is None else judged.trials
-        if key not in trials:
-            if len(trials) >= TRIALS_KEPT:
-                trials.clear()
-            trials[key] = answer()
-        return trials[key]
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each run as far as it is known: of one that was never judged what the lists tell."""
+        self.names()
+        return [judged.row for judged in self._judged.values()]
 
-    def rows(self, seconds: float) -> list[dict[str, Any]]:
-        """A row for each run, judging for about ``seconds``: new runs first, then those that grew.
+    def awaited(self) -> int:
+        """How many rows are known to change: their runs are new or have grown. At least 1 while that cannot be told."""
+        grown = sum(judged.grown and judged.looked_at != self._refresh for judged in list(self._judged.values()))
+        return max(grown, int(self._behind))
 
-        A run that is not reached keeps its last row, which is "pending" where it never had one. At least
-        one run is judged, so that asking again comes to an end.
+    def version(self) -> str:
+        """Another text whenever a row may have changed."""
+        return f"{self._listed}-{sum(judged.version for judged in list(self._judged.values()))}"
+
+    def judge(self, seconds: float, rest: float = 0.0) -> bool:
+        """Judges for about ``seconds`` the runs that were not looked at since the source was; whether any are left.
+
+        New ones come first, of equals the newest; at least one is judged. ``rest``: pauses between rules, in multiples
+        of the time that they took; a run that is asked for has none.
         """
         self.names()
-        everyone = list(self._judged.values())
+        due = [judged for judged in list(self._judged.values()) if judged.looked_at != self._refresh]
+        due.sort(key=lambda judged: (judged.looked_at, -(judged.row["last_wall"] or 0.0)))
         deadline = time.monotonic() + seconds
-        for place, judged in enumerate(sorted(everyone, key=lambda judged: judged.looked_at)):
+        for place, judged in enumerate(due):
             left = deadline - time.monotonic()
             if left <= 0 and place > 0:
-                break
+                return True
             if judged.lock.acquire(timeout=max(left, 0.0)):
                 try:
-                    self._update(judged)
+                    self._update(judged, Unhurried(RULES, rest, self._hurried(judged)) if rest else RULES)
                     if judged.name not in self._kept:
                         (self._keep if len(self._kept) < RUNS_KEPT else self._drop)(judged)
+                    if judged.tables is not None:
+                        judged.tables.every()
                 except UnreadableRunError:
                     continue  # its row says so
                 finally:
                     judged.lock.release()
-        return [judged.row for judged in everyone]
+        return False
+
+    def _hurried(self, judged: Judged) -> Callable[[], bool | None]:
+        """Tells whether a request waits for this run (True), for another one (False), or none does."""
+        return lambda: bool(judged.asked_for) if self.answering else None
 
     def scalar_tags(self) -> int:
         """Different scalar tags of all runs read so far."""
         return len(frozenset().union(*(judged.tags for judged in list(self._judged.values()))))
 
-    def _update(self, judged: Judged) -> None:
+    def _update(self, judged: Judged, rules: Sequence[Rule] = RULES) -> None:
         """Reads and judges the run where it has grown since it was judged, or could not be read in full."""
         if judged.report is not None and judged.looked_at == self._refresh:
             return
-        judged.looked_at = self._refresh
+        refresh = self._refresh
         with self._reading:
             grown_to = self._source.grown_to(judged.name)
-        if judged.report is None or judged.incomplete or grown_to != judged.grown_to:
-            run = self._read(judged)
-            try:
-                judged.judge(run)
-            except Exception as error:
-                raise self._failed(judged, error) from error
-            judged.grown_to = grown_to
+        try:
+            if judged.report is None or judged.incomplete or grown_to != judged.grown_to:
+                run = self._read(judged)
+                try:
+                    judged.judge(run, rules)
+                except Exception as error:
+                    raise self._failed(judged, error) from error
+        finally:
+            judged.looked_at, judged.grown_to = refresh, grown_to
 
     def _read(self, judged: Judged) -> Run:
         try:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tb_nnhealth import schema
 from tb_nnhealth.derive import Statistic
 from tb_nnhealth.findings import json_number
-from tb_nnhealth.history import History, Run, Steps
+from tb_nnhealth.history import Run, Steps
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32
-from tb_nnhealth.plugin.layers import Layer, Layered, Part, layered
+from tb_nnhealth.plugin.layers import Layered, Part
+from tb_nnhealth.plugin.tables import LayerTables
 
 CELLS = 150_000
 """Cells of one reply, 800 kB: more layers get fewer columns."""
@@ -25,10 +25,11 @@ SPANS_MOST = 20_000
 
 
 def heatmap(
-    run: Run, statistic: Statistic, *, start: int | None = None, end: int | None = None, limit: int = 400
+    run: Run | LayerTables, statistic: Statistic, *, start: int | None = None, end: int | None = None, limit: int = 400
 ) -> dict[str, Any]:
     """The worst values of ``statistic`` in at most ``limit`` columns over the steps from ``start`` to ``end``."""
-    table = layered(run, statistic)
+    tables = run if isinstance(run, LayerTables) else LayerTables(run)
+    table = tables.of(statistic)
     layers = table.layers
     shown = layers[:LAYERS_MOST]
     parts = [_within(part, start, end) for part in table.parts]
@@ -53,12 +54,14 @@ def heatmap(
         "values_f32": f32(values[: len(shown)]),
         "worst": worst[: len(shown)],
         "neutral": _neutral(settled[: len(shown)], columns),
-        "non_finite": _non_finite(run, table, columns, start, end, len(shown)),
+        "non_finite": _non_finite(tables, table, columns, start, end, len(shown)),
     }
 
 
 def _within(part: Part, start: int | None, end: int | None) -> Part:
     kept = within(part.steps, start, end)
+    if kept.all():
+        return part
     return Part(part.layers, part.steps[kept], part.values[kept], part.far[kept], part.settled[kept])
 
 
@@ -88,25 +91,23 @@ def _worst(part: Part) -> list[dict[str, Any] | None]:
     if not len(part.steps):
         return [None] * len(part.layers)
     at = np.argmax(part.far, axis=0)
-    return [
-        {"value": json_number(part.values[t, i]), "step": int(part.steps[t])}
-        if part.far[t, i] > reduce.SETTLED
-        else None
-        for i, t in enumerate(at)
-    ]
+    of = np.arange(len(at))
+    found = zip(part.values[at, of].tolist(), part.steps[at].tolist(), part.far[at, of].tolist(), strict=True)
+    return [{"value": json_number(value), "step": step} if far > reduce.SETTLED else None for value, step, far in found]
 
 
 def _neutral(settled: NDArray[np.bool_], columns: reduce.Columns) -> list[list[int]]:
     """[layer index, first step, last step] of each stretch of columns that mean nothing."""
     edges = columns.spans()
-    found = []
-    for i in np.flatnonzero(settled.any(axis=1)):
-        found += [[int(i), edges[first][0], edges[last][1]] for first, last in reduce.spans(settled[i])]
-    return found[:SPANS_MOST]
+    bordered = np.zeros((settled.shape[0], settled.shape[1] + 2), np.int8)
+    bordered[:, 1:-1] = settled
+    layers, turns = np.nonzero(np.diff(bordered, axis=1))  # each stretch turns up, then down, in the row of its layer
+    stretches = zip(layers[::2].tolist(), turns[::2].tolist(), turns[1::2].tolist(), strict=True)
+    return [[i, edges[first][0], edges[end - 1][1]] for i, first, end in itertools.islice(stretches, SPANS_MOST)]
 
 
 def _non_finite(
-    run: Run, table: Layered, columns: reduce.Columns, start: int | None, end: int | None, rows: int
+    tables: LayerTables, table: Layered, columns: reduce.Columns, start: int | None, end: int | None, rows: int
 ) -> list[list[int]]:
     """[layer index, first step, last step] of non-finite values in a layer's output, gradients or parameters.
 
@@ -114,14 +115,13 @@ def _non_finite(
     """
     found: list[list[int]] = []
     row = 0
-    for part, history in zip(table.parts, run.watches.values(), strict=True):
-        bad = non_finite_records(history, part.layers)
+    for part, history in zip(table.parts, tables.run.watches.values(), strict=True):
         steps = history.steps
         kept = within(steps, start, end)
-        for i in np.flatnonzero(bad.any(axis=0)):
-            ill = steps[kept & bad[:, i]]
-            if row + i < rows and len(ill):
-                found += [[int(row + i), *stretch] for stretch in _stretches(ill, columns)]
+        for i, layer in enumerate(part.layers):
+            bad = tables.non_finite.get(layer.name)
+            if bad is not None and row + i < rows and len(ill := steps[kept & bad]):
+                found += [[row + i, *stretch] for stretch in _stretches(ill, columns)]
         row += len(part.layers)
     return found[:SPANS_MOST]
 
@@ -131,17 +131,3 @@ def _stretches(ill: Steps, columns: reduce.Columns) -> list[tuple[int, int]]:
     firsts = ill[np.concatenate(([0], breaks + 1))]
     lasts = ill[np.concatenate((breaks, [len(ill) - 1]))]
     return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
-
-
-def non_finite_records(history: History, layers: Sequence[Layer]) -> NDArray[np.bool_]:
-    """Whether anything of a layer held NaN or Inf, shape (records, layers)."""
-    owner = {layer.module: i for i, layer in enumerate(layers)}
-    parameters = {p.name: owner[layer.module] for layer in layers for p in layer.parameters}
-    bad = np.zeros((len(history), len(layers)), bool)
-    for kinds, place in ((schema.MODULE_KINDS, owner), (schema.PARAMETER_KINDS, parameters)):
-        for kind in kinds:
-            counts = [history.table(kind, column) for column in (schema.NAN_COUNT, schema.INF_COUNT)]
-            at = [(i, place[subject]) for i, subject in enumerate(counts[0].subjects) if subject in place]
-            for i, layer in at:
-                bad[:, layer] |= (counts[0].values[:, i] > 0) | (counts[1].values[:, i] > 0)
-    return bad

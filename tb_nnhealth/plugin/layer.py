@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.derive import BY_ID, STATISTICS, Statistic
+from tb_nnhealth.derive import BY_ID, Statistic
 from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
 from tb_nnhealth.plugin.distribution import distribution
 from tb_nnhealth.plugin.filters import filters
-from tb_nnhealth.plugin.layers import Layer, Layered, Part, layered, layers_of
+from tb_nnhealth.plugin.layers import Layer, Layered, Part
 from tb_nnhealth.plugin.limits import limits, own_limit
 from tb_nnhealth.plugin.model import layer_facts, learning_rates
+from tb_nnhealth.plugin.tables import LayerTables
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,22 @@ PANELS = (
 
 
 def layer(
-    run: Run, name: str, findings: Sequence[Mapping[str, Any]] = (), *, limit: int = 400
+    run: Run,
+    name: str,
+    findings: Sequence[Mapping[str, Any]] = (),
+    *,
+    limit: int = 400,
+    made: LayerTables | None = None,
 ) -> dict[str, Any] | None:
     """Facts, learning rate and panels of the layer called ``name``, or None where the run has no such layer.
 
     Each panel draws the limit of the first of the ``findings`` of the report about this layer and its statistic.
     """
-    layers = layers_of(run)
-    chosen = next((candidate for candidate in layers if candidate.name == name), None)
+    made = made or LayerTables(run)
+    chosen = next((candidate for candidate in made.layers if candidate.name == name), None)
     if chosen is None:
         return None
-    tables = {statistic.id: layered(run, statistic, layers) for statistic in STATISTICS}
+    tables = {table.statistic.id: table for table in made.every()}
     having = [statistic for statistic, table in tables.items() if chosen in table.layers]
     steps, rates = learning_rates(run, chosen)
     columns = reduce.columns([np.asarray(steps, np.int64)], limit)

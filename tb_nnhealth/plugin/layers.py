@@ -57,12 +57,15 @@ def forward_order(modules: Sequence[str], owners: Iterable[str]) -> list[str]:
     An owner without modules inside follows the owner before it.
     """
     order = list(dict.fromkeys(modules))
+    known = set(order)
     previous = -1
     for owner in owners:
-        if owner not in order:
+        if owner not in known:
+            known.add(owner)
             inside = (i for i, name in enumerate(order) if owner == "" or name.startswith(f"{owner}."))
             order.insert(next(inside, previous + 1), owner)
-        previous = order.index(owner)
+        after = previous + 1  # owners mostly come in the order of the modules
+        previous = after if after < len(order) and order[after] == owner else order.index(owner)
     return order
 
 

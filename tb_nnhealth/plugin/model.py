@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.derive import STATISTICS, Statistic
+from tb_nnhealth.derive import Statistic
 from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run
-from tb_nnhealth.plugin.layers import Layer, layered, layers_of
+from tb_nnhealth.plugin.layers import Layer
 from tb_nnhealth.plugin.limits import limits
 from tb_nnhealth.plugin.ranks import has_ranks
+from tb_nnhealth.plugin.tables import LayerTables
 
 PARAMETERS_MOST = 2_500
 """Parameters described in one reply; of a larger model only the names of the layers come with it."""
 
 
-def model(run: Run) -> dict[str, Any]:
+def model(run: Run, made: LayerTables | None = None) -> dict[str, Any]:
     """Layers in forward order, the statistics with their band and limits, and the steps recorded."""
-    layers = layers_of(run)
-    tables = [layered(run, statistic, layers) for statistic in STATISTICS]
+    made = made or LayerTables(run)
+    layers, tables = made.layers, made.every()
     having: dict[str, list[str]] = {}
     for table in tables:
         for layer in table.layers:

@@ -58,23 +58,20 @@ def _held_down(history: History, table: Table, band: Band) -> Mask:
     The latter would reach the band at the greatest learning rate of its group: a warm-up or a schedule is at work,
     and at a learning rate of zero nothing moves.
     """
-    rates = history.table(schema.LEARNING_RATE, schema.MEAN)
-    group = {subject: i for i, subject in enumerate(rates.subjects)}
     parameters = {parameter.name: parameter for parameter in history.layout.parameters}
+    known = [(i, parameters[subject]) for i, subject in enumerate(table.subjects) if subject in parameters]
     result = np.zeros(table.values.shape, bool)
-    for i, subject in enumerate(table.subjects):
-        parameter = parameters.get(subject)
-        if parameter is None:
-            continue
-        if not parameter.trainable:
-            result[:, i] = True
-            continue
-        column = group.get(f"{parameter.optimizer}.{parameter.group}")
-        if column is None:
-            continue
-        rate = rates.values[:, column].astype(np.float64)
+    result[:, [i for i, parameter in known if not parameter.trainable]] = True
+    rates = history.table(schema.LEARNING_RATE, schema.MEAN)
+    for column, group in enumerate(rates.subjects):
+        at = [i for i, p in known if p.trainable and f"{p.optimizer}.{p.group}" == group]
+        rate = rates.values[:, [column]].astype(np.float64)
         peak = np.max(rate, initial=0.0, where=np.isfinite(rate))
-        ratio = table.values[:, i].astype(np.float64)
+        held = rate[:, 0] < peak
+        if not at or not held.any():
+            continue
+        cells = np.ix_(held, np.array(at))
+        ratio = table.values[cells].astype(np.float64)
         with np.errstate(invalid="ignore"):
-            result[:, i] = (rate < peak) & (ratio < band[0]) & ((rate == 0) | (ratio * peak >= band[0] * rate))
+            result[cells] = (ratio < band[0]) & ((rate[held] == 0) | (ratio * peak >= band[0] * rate[held]))
     return result

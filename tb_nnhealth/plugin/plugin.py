@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -9,7 +10,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
@@ -17,11 +18,11 @@ from tensorboard.plugins import base_plugin
 
 from tb_nnhealth import schema
 from tb_nnhealth.derive import BY_ID
-from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import page, parameters
 from tb_nnhealth.plugin.evidence import evidence, why_none
-from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
+from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError
 from tb_nnhealth.plugin.heatmap import heatmap
+from tb_nnhealth.plugin.judged import Opened, UnreadableRunError
 from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.limits import trial
 from tb_nnhealth.plugin.model import model
@@ -29,18 +30,24 @@ from tb_nnhealth.plugin.ranks import ranks
 from tb_nnhealth.plugin.rejudge import options, rejudge
 from tb_nnhealth.plugin.replies import saved_run
 from tb_nnhealth.plugin.scalars import scalars
+from tb_nnhealth.plugin.unhurried import Background
 from tb_nnhealth.plugin.wsgi import STATIC_FILES, Answer, part_route, route, static_route, unchanged_since
 from tb_nnhealth.report.build import SCHEMA
 from tb_nnhealth.rules.registry import BY_ID as BY_RULE
 from tb_nnhealth.source.provider import SCALAR_SAMPLES, ProviderSource
 
-JUDGING_SECONDS = 1.0
-"""Time that one request for the list of runs spends on judging."""
 COLUMNS, COLUMNS_MOST = 400, 1000
 POINTS, POINTS_MOST = 400, 2000
 EXPERIMENTS_MOST = 8
 COARSE = ("values",)
 """Arrays of the heatmap that are rounded in bytes: no eye tells colours apart so finely."""
+
+
+class Watched(NamedTuple):
+    """An experiment, and who judges its runs while nobody asks for them."""
+
+    experiment: Experiment
+    background: Background
 
 
 class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
@@ -53,7 +60,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         self._logdir = context.logdir or ""
         self._scalar_samples = (context.sampling_hints or {}).get("scalars")
         self._lock = threading.Lock()
-        self._experiments: dict[str, Experiment] = {}
+        self._experiments: dict[str, Watched] = {}
         self._life = secrets.token_hex(4)
         """Tells the states of this process's runs from those of the one before."""
 
@@ -82,20 +89,33 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return False  # asked only where data_plugin_names() matched nothing
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        self._look_ahead()
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="NN Health")
 
+    def _look_ahead(self) -> None:
+        """A page with our tab is being opened: the newest runs of a local log are judged before it is clicked."""
+        with contextlib.suppress(Exception):  # what is raised here would take every tab away
+            if self._provider is not None and self._logdir:
+                self._watched("").background.look_ahead()
+
     def _runs(self, request: Any) -> dict[str, Any]:
-        experiment = self._experiment(request)
-        rows = experiment.rows(JUDGING_SECONDS)
+        watched = self._watched(plugin_util.experiment_id(request.environ))
+        experiment = watched.experiment
+        rows = experiment.rows()
+        watched.background.wake()
+        awaited = experiment.awaited()
+        unchanged_since(request, f"{self._life}-{experiment.version()}-{awaited}")
         return {
             "logdir": os.path.basename(self._logdir.rstrip("/\\")),
             "runs": rows,
             "scalar_tags": experiment.scalar_tags(),
             "pending": sum(row["verdict"] == "pending" for row in rows),
+            "judging": awaited,
         }
 
     def _report(self, request: Any) -> dict[str, Any]:
-        with self._opened(request) as (run, report):
+        with self._opened(request) as opened:
+            run, report = opened.run, opened.report
             problems = [*self._experiment(request).problems, *run.problems]
             return {
                 "schema": SCHEMA,
@@ -104,8 +124,8 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             }
 
     def _model(self, request: Any) -> dict[str, Any]:
-        with self._opened(request) as (run, _):
-            return model(run)
+        with self._opened(request) as opened:
+            return opened.once("model", lambda: model(opened.run, opened.tables))
 
     def _heatmap(self, request: Any) -> dict[str, Any]:
         name = parameters.text(request, "statistic")
@@ -113,32 +133,34 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         columns = parameters.count(request, "columns", COLUMNS, COLUMNS_MOST)
         if name not in BY_ID:
             raise errors.InvalidArgumentError(f"expected a statistic ({', '.join(BY_ID)}), found {name[:80]!r}")
-        with self._opened(request) as (run, _):
-            return heatmap(run, BY_ID[name], start=start, end=end, limit=columns)
+        with self._opened(request) as opened:
+            return heatmap(opened.tables, BY_ID[name], start=start, end=end, limit=columns)
 
     def _evidence(self, request: Any) -> dict[str, Any]:
         index = parameters.integer(request, "finding", None, -1, 2**31)
         points = parameters.count(request, "points", POINTS, POINTS_MOST)
         if index is None:
             raise errors.InvalidArgumentError("expected a parameter 'finding', found none")
-        with self._opened(request) as (run, report):
-            findings = report["findings"]
+        with self._opened(request) as opened:
+            run, findings = opened.run, opened.report["findings"]
             if not 0 <= index < len(findings):
                 raise errors.NotFoundError(f"run {run.name!r} has {len(findings)} findings, none numbered {index}")
-            chart = evidence(run, findings[index], limit=points)
+            chart = evidence(run, findings[index], limit=points, made=opened.tables)
             if chart is None:
                 raise errors.NotFoundError(why_none(findings[index]))
             known = options(run, BY_RULE[findings[index]["rule"]])
             return {**chart, "trial": trial(findings[index], chart["limit"], known)}
 
     def _rejudge(self, request: Any) -> dict[str, Any]:
-        name, rule_id = parameters.text(request, "run"), parameters.text(request, "rule")
+        parameters.text(request, "run")
+        rule_id = parameters.text(request, "rule")
         rule = BY_RULE.get(rule_id)
         if rule is None:
             raise errors.NotFoundError(f"there is no rule {rule_id[:80]!r}")
         option = request.args.get("option")
         value = None if option is None else parameters.number(request, "value")
-        with self._opened(request) as (run, report):
+        with self._opened(request) as opened:
+            run, report = opened.run, opened.report
             known = options(run, rule)
             answer: dict[str, Any] = {"rule": rule.id, "options": known, "tried": None}
             if value is None:
@@ -148,30 +170,30 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 raise errors.InvalidArgumentError(
                     f"expected an option of {rule.id} ({', '.join(names) or 'it has none'}), found {option[:80]!r}"
                 )
-            tried = self._experiment(request).trial(
-                name, (rule.id, option, value), lambda: rejudge(run, report, rule, option, value)
-            )
+            tried = opened.once((rule.id, option, value), lambda: rejudge(run, report, rule, option, value))
             return {**answer, "tried": tried}
 
     def _scalars(self, request: Any) -> dict[str, Any]:
         tags = parameters.tags(request)
         start, end = parameters.span(request)
         points = parameters.count(request, "points", POINTS, POINTS_MOST)
-        with self._opened(request) as (run, _):
+        with self._opened(request) as opened:
+            run = opened.run
             for tag in tags:
                 if tag not in run.scalars:
                     raise errors.NotFoundError(f"run {run.name!r} has no scalar {tag[:200]!r}")
             return scalars(run, tags, start=start, end=end, limit=points)
 
     def _ranks(self, request: Any) -> dict[str, Any]:
-        with self._opened(request) as (run, _):
-            return ranks(run)
+        with self._opened(request) as opened:
+            return ranks(opened.run)
 
     def _layer(self, request: Any) -> dict[str, Any]:
         name = parameters.text(request, "layer")
         points = parameters.count(request, "points", POINTS, POINTS_MOST)
-        with self._opened(request) as (run, report):
-            found = layer(run, name, report["findings"], limit=points)
+        with self._opened(request) as opened:
+            run = opened.run
+            found = layer(run, name, opened.report["findings"], limit=points, made=opened.tables)
             if found is None:
                 raise errors.NotFoundError(f"run {run.name!r} has no layer {name[:200]!r}")
             return found
@@ -181,21 +203,22 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             page.check_built()
         except page.NotBuiltError as error:
             raise errors.NotFoundError(str(error)) from error
-        with self._opened(request) as (run, report):
-            saved = saved_run(run, report, page.share(1))
+        with self._opened(request) as opened:
+            run = opened.run
+            saved = saved_run(run, opened.report, page.share(1))
         content = page.page([saved], logdir=os.path.basename(self._logdir.rstrip("/\\")), title=run.name)
         # Saved and not shown: in TensorBoard's own origin the page's policy would be TensorBoard's.
         headers = [("Content-Disposition", f'attachment; filename="{_file_name(run.name)}"')]
         return http_util.Respond(request, content, "text/html", headers=headers)
 
     @contextmanager
-    def _opened(self, request: Any) -> Iterator[tuple[Run, dict[str, Any]]]:
+    def _opened(self, request: Any) -> Iterator[Opened]:
         name = parameters.text(request, "run")
         try:
             experiment = self._experiment(request)
             with experiment.open(name) as opened:
-                problems = repr((experiment.problems, opened[0].problems)).encode("utf-8", "replace")
-                unchanged_since(request, f"{self._life}-{experiment.version(name)}-{zlib.crc32(problems):08x}")
+                problems = repr((experiment.problems, opened.run.problems)).encode("utf-8", "replace")
+                unchanged_since(request, f"{self._life}-{opened.version}-{zlib.crc32(problems):08x}")
                 yield opened
         except UnknownRunError:
             raise errors.NotFoundError(f"TensorBoard knows no run {name[:200]!r}; it may have been deleted") from None
@@ -203,8 +226,11 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             raise errors.NotFoundError(str(error)) from error
 
     def _experiment(self, request: Any) -> Experiment:
-        """The experiment that the request is about; a local TensorBoard has one, called ""."""
-        experiment_id = plugin_util.experiment_id(request.environ)
+        """The experiment that the request is about."""
+        return self._watched(plugin_util.experiment_id(request.environ)).experiment
+
+    def _watched(self, experiment_id: str) -> Watched:
+        """The experiment of this id, and who judges it; a local TensorBoard has one, called ""."""
         with self._lock:
             if experiment_id not in self._experiments:
                 while len(self._experiments) >= EXPERIMENTS_MOST:
@@ -215,7 +241,8 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                     logdir=self._logdir or None,
                     scalar_samples=SCALAR_SAMPLES if self._scalar_samples is None else self._scalar_samples,
                 )
-                self._experiments[experiment_id] = Experiment(source)
+                experiment = Experiment(source)
+                self._experiments[experiment_id] = Watched(experiment, Background(experiment))
             return self._experiments[experiment_id]
 
 

@@ -12,8 +12,11 @@ from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import ints
 from tb_nnhealth.plugin.scalars import Drawn, losses
+from tb_nnhealth.source.base import Glimpse
 
 SPARKLINE_POINTS = 64
+SPARKLINE_DIGITS = 5
+NOTHING = Glimpse()
 
 
 def summary(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,16 +42,16 @@ def summary(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def unjudged(name: str, error: str | None = None) -> dict[str, Any]:
+def unjudged(name: str, error: str | None = None, known: Glimpse = NOTHING) -> dict[str, Any]:
     """The row of a run that waits for its turn ("pending"), or that could not be judged because of ``error``."""
     return {
         "run": name,
         "verdict": "pending" if error is None else "no-data",
         "counts": dict.fromkeys(SEVERITIES, 0),
-        "has_records": False,
+        "has_records": known.has_records,
         "preflight": False,
-        "steps": 0,
-        "last_wall": None,
+        "steps": known.last_step,
+        "last_wall": known.last_wall,
         "worst": None,
         "train_loss": None,
         "val_loss": None,
@@ -71,5 +74,5 @@ def _sparkline(series: Drawn) -> dict[str, Any]:
     return {
         "tag": series.tag,
         "steps": ints(series.steps[last]),
-        "values": [json_number(float(value)) for value in series.values[last]],
+        "values": [json_number(float(f"{value:.{SPARKLINE_DIGITS}g}")) for value in series.values[last]],
     }

@@ -24,6 +24,8 @@ PART = re.compile(r"[A-Za-z]+-[A-Z0-9]+\.js")
 """Name of a part of the frontend; it changes with the content."""
 WORTH_PACKING = 1500
 """Bytes from which a reply is compressed: one packet holds less."""
+PACKING = 1
+"""gzip's least effort: half the time of the third, and 3 % more bytes."""
 _STATE = "nnhealth.state"
 
 logger = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ def _response(request: Any, content: Any, coarse: Iterable[str]) -> Any:
         return http_util.Respond(request, content, "application/json", headers=_tag(request))
     data, encoding = pack(content, coarse), None
     if len(data) > WORTH_PACKING:
-        data, encoding = gzip.compress(data, 3, mtime=0), "gzip"
+        data, encoding = gzip.compress(data, PACKING, mtime=0), "gzip"
     return http_util.Respond(
         request, data, "application/octet-stream", content_encoding=encoding, headers=_tag(request)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from tb_nnhealth.history import Problem, Run
@@ -9,6 +10,15 @@ from tb_nnhealth.history import Problem, Run
 
 class LogDirError(Exception):
     """A log directory that does not exist or cannot be listed. The message is for the user."""
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What a source knows of a run without reading it."""
+
+    last_step: int = 0
+    last_wall: float | None = None
+    has_records: bool = False
 
 
 class Source(Protocol):

@@ -10,8 +10,9 @@ from tensorboard import context
 from tensorboard.data import provider
 
 from tb_nnhealth import schema
-from tb_nnhealth.events.decode import SCALARS_PLUGIN
+from tb_nnhealth.events.decode import SCALARS_PLUGIN, Tag
 from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.source.base import Glimpse
 from tb_nnhealth.source.provider_run import ProviderRun, describe
 
 EVERYTHING = 1 << 30
@@ -86,6 +87,17 @@ class ProviderSource:
             (tag, series.max_step, series.max_wall_time)
             for listed in (self._health, self._scalars)
             for tag, series in listed.get(name, {}).items()
+        )
+
+    def glimpse(self, name: str) -> Glimpse:
+        """What TensorBoard's lists tell of the run, as of the last ``refresh``."""
+        tags = self._health.get(name, {}).items()
+        records = [series for tag, series in tags if (known := Tag.parse(tag)) and known.series == "stats"]
+        scalars = [series for tag, series in self._scalars.get(name, {}).items() if schema.is_users_scalar(tag)]
+        return Glimpse(
+            max((series.max_step for series in records or scalars), default=0),
+            max((series.max_wall_time for series in (*records, *scalars)), default=None),
+            bool(records),
         )
 
     def forget(self, name: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 import gzip
 import importlib.metadata
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.cli.main import main
 from tb_nnhealth.events.framing import frame
 from tb_nnhealth.plugin import experiment as experiments
-from tb_nnhealth.plugin import page, wsgi
+from tb_nnhealth.plugin import page, unhurried, wsgi
 from tb_nnhealth.plugin import plugin as plugins
 from tb_nnhealth.plugin.loader import Loader
 from tb_nnhealth.plugin.plugin import HealthPlugin
@@ -77,8 +78,27 @@ def refusal(client: Client, route: str, status: int, query: Any = None) -> str:
     return text
 
 
+def judged(client: Client) -> Any:
+    """The list of runs when all of them have been judged: each request answers at once."""
+    deadline = time.monotonic() + 300
+    while (found := get(client, "runs"))["judging"] or found["pending"]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+def test_the_runs_are_listed_before_any_is_judged(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unhurried.Background, "_begin", lambda background: None)
+    found = get(serve(logdir), "runs")
+    assert [row["verdict"] for row in found["runs"]] == ["pending"] * 3
+    assert [row["steps"] for row in found["runs"]] == [119, 19, 99]
+    assert [row["has_records"] for row in found["runs"]] == [True, True, False]
+    assert all(row["last_wall"] for row in found["runs"])
+    assert (found["pending"], found["judging"]) == (3, 3)
+
+
 def test_the_runs_stand_in_tensorboards_order(client: Client) -> None:
-    found = get(client, "runs")
+    found = judged(client)
     assert [row["run"] for row in found["runs"]] == ["ill", "odd <b>run</b> ü", "plain"]
     assert [row["has_records"] for row in found["runs"]] == [True, True, False]
     assert [row["steps"] for row in found["runs"]] == [119, 19, 99]
@@ -181,8 +201,8 @@ def test_a_fault_of_ours_is_a_sentence_and_no_traceback(client: Client, monkeypa
     def fail(run: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(plugins, "model", fail)
-    text = refusal(client, "model", 500, {"run": "ill"})
+    monkeypatch.setattr(plugins, "ranks", fail)
+    text = refusal(client, "ranks", 500, {"run": "ill"})
     assert "secret" not in text
 
 
@@ -296,6 +316,7 @@ def test_an_answer_is_sent_again_only_when_the_log_has_grown(tmp_path: Path, mon
     multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=KEEP_ALL)
     client = serve(tmp_path / "logs", multiplexer)
     asked = {"runs": {}, "report": {"run": "a"}, "heatmap": {"run": "a", "statistic": "update-ratio", "as": "binary"}}
+    judged(client)
     for route, query in asked.items():
         tag = client.get(ROOT + route, query_string=query).headers["ETag"]
         again = client.get(ROOT + route, query_string=query, headers={"If-None-Match": tag})
@@ -308,6 +329,7 @@ def test_an_answer_is_sent_again_only_when_the_log_has_grown(tmp_path: Path, mon
         for step in range(40):
             file.write(frame(scalar("loss/train", step, 1.0)))
     multiplexer.Reload()
+    judged(client)
     for route, query in asked.items():
         found = client.get(ROOT + route, query_string=query, headers={"If-None-Match": tags[route]})
         assert found.status_code == 200, route

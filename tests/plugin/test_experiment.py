@@ -3,14 +3,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tb_nnhealth.checks import CheckResult, PreflightReport
 from tb_nnhealth.history import Problem, Run, Series
 from tb_nnhealth.plugin import experiment as experiments
-from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError, UnreadableRunError
+from tb_nnhealth.plugin import judged as judgements
+from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError
+from tb_nnhealth.plugin.judged import UnreadableRunError
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.source.base import Glimpse
 
 
 class Runs:
@@ -25,6 +29,9 @@ class Runs:
 
     def grown_to(self, name: str) -> object:
         return self.growth.get(name, 0)
+
+    def glimpse(self, name: str) -> Glimpse:
+        return Glimpse(7, 1.7e9, True)
 
     def forget(self, name: str) -> None:
         self.made.pop(name, None)
@@ -57,15 +64,20 @@ def broken() -> Run:
     raise OSError("disk on fire")
 
 
+def judged_rows(experiment: Experiment, seconds: float = 10) -> list[dict[str, Any]]:
+    experiment.judge(seconds)
+    return experiment.rows()
+
+
 def judged_count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     judged: list[str] = []
-    original = experiments.judge
+    original = judgements.judge
 
-    def counting(run: Run) -> object:
+    def counting(run: Run, **asked: Any) -> object:
         judged.append(run.name)
-        return original(run)
+        return original(run, **asked)
 
-    monkeypatch.setattr(experiments, "judge", counting)
+    monkeypatch.setattr(judgements, "judge", counting)
     return judged
 
 
@@ -75,14 +87,14 @@ def test_a_run_is_judged_again_only_when_it_has_grown(monkeypatch: pytest.Monkey
     source = Runs(a=healthy)
     experiment = Experiment(source)
     for _ in range(3):
-        experiment.rows(10)
+        judged_rows(experiment)
     assert judged == ["a"]
     source.growth["a"] += 1
     source.made["a"] = Network(steps=30).run()
     source.made["a"].name = "a"
-    with experiment.open("a") as (_, report):
-        assert report["steps"] == 29
-    assert experiment.rows(10)[0]["steps"] == 29
+    with experiment.open("a") as opened:
+        assert opened.report["steps"] == 29
+    assert judged_rows(experiment)[0]["steps"] == 29
     assert judged == ["a", "a"]
 
 
@@ -90,12 +102,12 @@ def test_a_run_is_judged_again_only_when_it_has_grown(monkeypatch: pytest.Monkey
 def test_a_preflight_report_that_comes_later_is_seen() -> None:
     source = Runs(a=lambda: Run("a"))
     experiment = Experiment(source)
-    assert [row["preflight"] for row in experiment.rows(10)] == [False]
+    assert [row["preflight"] for row in judged_rows(experiment)] == [False]
     source.made["a"].preflight = PreflightReport((CheckResult("causality", "pass", "m"),)).to_json()
     source.growth["a"] += 1
-    assert [row["preflight"] for row in experiment.rows(10)] == [True]
-    with experiment.open("a") as (_, report):
-        assert report["preflight"]["ok"]
+    assert [row["preflight"] for row in judged_rows(experiment)] == [True]
+    with experiment.open("a") as opened:
+        assert opened.report["preflight"]["ok"]
 
 
 @pytest.mark.usefixtures("at_once")
@@ -103,13 +115,13 @@ def test_only_runs_opened_lately_stay_in_memory(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(experiments, "RUNS_KEPT", 2)
     source = Runs(a=healthy, b=healthy, c=healthy)
     experiment = Experiment(source)
-    assert len(experiment.rows(10)) == 3
+    assert len(judged_rows(experiment)) == 3
     assert source.made.keys() == {"a", "b"}
     for name in "abca":
-        with experiment.open(name) as (run, report):
-            assert run.name == report["run"] == name
+        with experiment.open(name) as opened:
+            assert opened.run.name == opened.report["run"] == name
     assert source.made.keys() == {"c", "a"}
-    experiment.rows(10)
+    judged_rows(experiment)
     assert source.made.keys() == {"c", "a"}
 
 
@@ -123,13 +135,13 @@ def test_a_run_that_was_read_in_part_is_tried_again(monkeypatch: pytest.MonkeyPa
     judged = judged_count(monkeypatch)
     source = Runs(a=partial)
     experiment = Experiment(source)
-    experiment.rows(10)
-    experiment.rows(10)
+    judged_rows(experiment)
+    judged_rows(experiment)
     assert judged == ["a"], "as long as nothing more could be read"
     source.made["a"].scalars["loss"] = Series([(40, 0.0, 1.0)])
     source.made["a"].problems = []
-    experiment.rows(10)
-    experiment.rows(10)
+    judged_rows(experiment)
+    judged_rows(experiment)
     assert judged == ["a", "a"]
     assert source.asked == ["a", "a", "a"]
 
@@ -146,7 +158,7 @@ def test_the_log_is_looked_at_once_for_many_requests() -> None:
 
 def test_without_time_each_request_judges_one_run_more() -> None:
     experiment = Experiment(Runs(a=healthy, b=healthy, c=healthy))
-    pending = [[row["run"] for row in experiment.rows(0.0) if row["verdict"] == "pending"] for _ in range(4)]
+    pending = [[row["run"] for row in judged_rows(experiment, 0.0) if row["verdict"] == "pending"] for _ in range(4)]
     assert pending == [["b", "c"], ["c"], [], []]
 
 
@@ -154,10 +166,10 @@ def test_without_time_each_request_judges_one_run_more() -> None:
 def test_new_runs_come_before_those_that_grew() -> None:
     source = Runs(a=healthy)
     experiment = Experiment(source)
-    experiment.rows(0.0)
+    judged_rows(experiment, 0.0)
     source.make["b"] = healthy
     source.growth["a"] += 1
-    experiment.rows(0.0)
+    judged_rows(experiment, 0.0)
     assert source.asked == ["a", "b"]
 
 
@@ -165,30 +177,30 @@ def test_new_runs_come_before_those_that_grew() -> None:
 def test_a_run_that_fails_spoils_no_other() -> None:
     source = Runs(a=broken, b=healthy)
     experiment = Experiment(source)
-    failed, fine = experiment.rows(10)
+    failed, fine = judged_rows(experiment)
     assert "disk on fire" in failed["error"]
     assert failed["verdict"] == "no-data"
     assert fine["error"] is None
     with pytest.raises(UnreadableRunError, match="disk on fire"), experiment.open("a"):
         pass
     source.make["a"] = healthy
-    assert experiment.rows(10)[0]["error"] is None
+    assert judged_rows(experiment)[0]["error"] is None
 
 
 def test_a_deleted_run_is_unknown(at_once: None) -> None:
     source = Runs(a=healthy, b=healthy)
     experiment = Experiment(source)
-    assert len(experiment.rows(10)) == 2
+    assert len(judged_rows(experiment)) == 2
     del source.make["a"]
     with pytest.raises(UnknownRunError), experiment.open("a"):
         pass
-    assert [row["run"] for row in experiment.rows(10)] == ["b"]
+    assert [row["run"] for row in judged_rows(experiment)] == ["b"]
 
 
 def test_a_slow_run_holds_up_neither_the_list_nor_the_others() -> None:
     entered, leave = threading.Event(), threading.Event()
     experiment = Experiment(Runs(a=healthy, b=healthy))
-    experiment.rows(10)
+    judged_rows(experiment)
 
     def dawdle() -> None:
         with experiment.open("a"):
@@ -200,7 +212,7 @@ def test_a_slow_run_holds_up_neither_the_list_nor_the_others() -> None:
     try:
         assert entered.wait(30)
         with experiment.open("b"):
-            assert len(experiment.rows(0.05)) == 2
+            assert len(judged_rows(experiment, 0.05)) == 2
     finally:
         leave.set()
         thread.join()
@@ -214,10 +226,10 @@ def test_many_threads_judge_each_run_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     def ask() -> None:
         try:
-            experiment.rows(30)
+            judged_rows(experiment, 30)
             for name in names:
-                with experiment.open(name) as (run, report):
-                    assert report["run"] == run.name == name
+                with experiment.open(name) as opened:
+                    assert opened.report["run"] == opened.run.name == name
         except BaseException as error:
             errors.append(error)
 
@@ -237,13 +249,13 @@ def test_rows_stop_judging_when_their_time_is_over(monkeypatch: pytest.MonkeyPat
 
     clock = [time.monotonic()]
     monkeypatch.setattr(experiments.time, "monotonic", lambda: clock[0])
-    rows = Experiment(Runs(a=slow, b=slow, c=slow)).rows(15.0)
+    rows = judged_rows(Experiment(Runs(a=slow, b=slow, c=slow)), 15.0)
     assert [row["verdict"] == "pending" for row in rows] == [False, False, True]
 
 
 def test_scalar_tags_are_counted_over_all_runs() -> None:
     experiment = Experiment(Runs(a=lambda: Network(steps=5).loss(_curve()).run(), b=healthy))
-    experiment.rows(10)
+    judged_rows(experiment)
     assert experiment.scalar_tags() == 1
 
 
@@ -259,8 +271,8 @@ def test_an_answer_about_another_option_is_kept_until_the_log_grows(at_once: Non
     answers = []
 
     def ask() -> None:
-        with experiment.open("a"):
-            experiment.trial("a", "key", lambda: answers.append({}) or {})  # type: ignore[func-returns-value]
+        with experiment.open("a") as opened:
+            opened.once("key", lambda: answers.append({}) or {})  # type: ignore[func-returns-value]
 
     ask()
     ask()

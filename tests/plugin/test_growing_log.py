@@ -36,17 +36,19 @@ def test_new_data_are_read_and_runs_without_any_are_left_alone(
     original = source.run
     monkeypatch.setattr(source, "run", lambda name: (read.append(name), original(name))[1])
     experiment = Experiment(source)
-    assert [row["steps"] for row in experiment.rows(30)] == [29, 19]
+    experiment.judge(30)
+    assert [row["steps"] for row in experiment.rows()] == [29, 19]
     assert source._runs == {"a": None, "b": None}, "neither is kept in memory"
-    experiment.rows(30)
+    experiment.judge(30)
     assert read == ["a", "b"]
     with next((tmp_path / "a").iterdir()).open("ab") as file:
         for step in range(30):
             file.write(frame(scalar("loss/train", step, 1.0)))
     multiplexer.Reload()
-    grown = experiment.rows(30)
+    experiment.judge(30)
+    grown = experiment.rows()
     assert read == ["a", "b", "a"]
     assert [row["loss"] is not None and row["loss"]["tag"] for row in grown] == ["loss/train", "loss"]
-    with experiment.open("a") as (run, report):
-        assert len(run.scalars["loss/train"]) == 30
-        assert report["run"] == "a"
+    with experiment.open("a") as opened:
+        assert len(opened.run.scalars["loss/train"]) == 30
+        assert opened.report["run"] == "a"

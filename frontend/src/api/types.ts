@@ -13,8 +13,10 @@ export type Band = readonly [low: number, high: number];
 export interface RunsResponse {
   logdir: string;
   scalar_tags: number;
-  /** Runs that have never been judged yet: while it is not 0, ask again. */
+  /** Runs that have never been judged yet. */
   pending: number;
+  /** Runs whose rows are known to change, those included: while it is not 0, ask again. */
+  judging?: number;
   runs: RunSummary[];
 }
 

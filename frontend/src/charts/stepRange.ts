@@ -42,7 +42,8 @@ function held<T>(read: () => Resource<T>): ReadonlySignal<Resource<T>> {
   });
 }
 
-const heatmapParameters = () => {
+/** What the heatmap asks for, besides the run. */
+export const heatmapParameters = () => {
   const [from, to] = range.value ?? [null, null];
   return { statistic: statistic.value, from, to, columns: columnsWanted.value };
 };

@@ -1,6 +1,7 @@
 /** When to fetch again: TensorBoard's reload, runs that are still being judged, and the tab becoming visible. */
 
 import { effect } from "@preact/signals";
+import { takeKeys } from "../lib/focus";
 import { refetch, reloads } from "./resources";
 import { runs, visible } from "./store";
 
@@ -25,8 +26,8 @@ export function listenForReload(onReload: () => void): void {
   window.parent.postMessage("experimental.bootstrap", "*", [port2]);
 }
 
-/** The server judges for about a second before it answers. */
-const POLL_MS = 100;
+/** The server answers at once, and judges on. */
+const POLL_MS = 400;
 
 export function followReloads(): void {
   let missed = false;
@@ -35,17 +36,21 @@ export function followReloads(): void {
     else missed = true;
   });
   const measure = () => {
+    const before = visible.value;
     visible.value = window.innerHeight > 0; // TensorBoard hides a tab by taking its height
+    if (visible.value && !before) takeKeys();
     if (visible.value && missed) {
       missed = false;
       reloads.value++;
     }
   };
   measure();
+  if (visible.value) takeKeys();
   window.addEventListener("resize", measure);
 
   effect(() => {
-    if (!runs.value.data?.pending || runs.value.status === "loading" || !visible.value) return undefined;
+    const { pending = 0, judging = 0 } = runs.value.data ?? {};
+    if (!(pending || judging) || runs.value.status === "loading" || !visible.value) return undefined;
     const timer = setTimeout(() => refetch("runs"), POLL_MS);
     return () => clearTimeout(timer);
   });

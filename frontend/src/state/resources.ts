@@ -71,6 +71,20 @@ export function refetch(route: Route, parameters: Parameters = {}): void {
   if (entry) load(key, entry);
 }
 
+/** Asks for what nobody shows yet, where it is not known; resolves when the answer has come. */
+export async function fetchAhead<R extends Route>(route: R, parameters: Parameters): Promise<void> {
+  const known = entries.get(address(route, parameters));
+  if (known && known.asked >= reloads.peek()) return;
+  const state = fetched(route, parameters);
+  await new Promise<void>((done) => {
+    const stop = state.subscribe(({ status }) => {
+      if (status === "loading") return;
+      queueMicrotask(() => stop());
+      done();
+    });
+  });
+}
+
 async function load(key: string, entry: Entry): Promise<void> {
   if (entry.lane) supersede(entry.lane, key);
   entry.abort?.abort();

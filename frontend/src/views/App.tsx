@@ -41,9 +41,12 @@ function Page() {
   if (name === null || outlook.value === "judging") {
     const judged = data.runs.length - data.pending;
     return (
-      <main class="page">
-        <Loading what={`Judging runs, ${judged} of ${data.runs.length} so far`} />
-      </main>
+      <div class="with-runs">
+        <Runs />
+        <main class="page">
+          <Loading what={`Judging runs, ${judged} of ${data.runs.length} so far`} />
+        </main>
+      </div>
     );
   }
   if (layer.value !== null) return <LayerPage />;

@@ -4,15 +4,20 @@ import { type Block, displayName, type Row } from "../charts/fold";
 import { formatStep } from "../charts/paint";
 import { colourOf, cssColour } from "../charts/ramp";
 import { rampsOf } from "../charts/ramps";
+import { meets, sight } from "../charts/sight";
 import { heatmap } from "../charts/stepRange";
 import { number } from "../lib/format";
 import { layer, theme } from "../state/store";
 import { blocks, chosenLayers, judge, names, toggle, worstLayer } from "./LayersModel";
 
+const rowInSight = (row: Row): boolean => meets(row, sight.value);
+/** The name of a group stands at its top, so that one without height is in sight as well. */
+const inSight = ({ y, height }: Block): boolean => meets({ y, height: Math.max(1, height) }, sight.value);
+
 export function LayersNames() {
   return (
     <div class="heatmap-names">
-      {blocks.value.map((block) => (
+      {blocks.value.filter(inSight).map((block) => (
         <GroupName key={block.node.key} block={block} />
       ))}
     </div>
@@ -41,7 +46,8 @@ function GroupName({ block }: { block: Block }) {
           <span>{node.label}</span>
         </button>
       ) : null}
-      {open && block.rows.map((row) => <LayerName key={row.layers[0]} row={row} alone={!foldable} />)}
+      {open &&
+        block.rows.filter(rowInSight).map((row) => <LayerName key={row.layers[0]} row={row} alone={!foldable} />)}
     </>
   );
 }
@@ -76,17 +82,21 @@ function Chevron({ open }: { open: boolean }) {
 export function LayersWorst() {
   return (
     <div class="heatmap-worst" aria-hidden="true">
-      {blocks.value.flatMap((block) =>
-        block.open || block.rows.length === 0
-          ? block.rows.map((row) => <Worst key={row.layers[0]} row={row} y={row.y + row.height / 2} />)
-          : [
-              <Worst
-                key={block.node.layers[0]}
-                row={{ ...(block.rows[0] as Row), layers: block.node.layers }}
-                y={block.y + block.height / 2}
-              />,
-            ],
-      )}
+      {blocks.value
+        .filter(inSight)
+        .flatMap((block) =>
+          block.open || block.rows.length === 0
+            ? block.rows
+                .filter(rowInSight)
+                .map((row) => <Worst key={row.layers[0]} row={row} y={row.y + row.height / 2} />)
+            : [
+                <Worst
+                  key={block.node.layers[0]}
+                  row={{ ...(block.rows[0] as Row), layers: block.node.layers }}
+                  y={block.y + block.height / 2}
+                />,
+              ],
+        )}
     </div>
   );
 }

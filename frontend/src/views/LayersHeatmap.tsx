@@ -10,6 +10,7 @@ import { paintCells } from "../charts/heatmap";
 import { rampsOf } from "../charts/ramps";
 import { StepAxis } from "../charts/StepAxis";
 import { DRAG } from "../charts/StepSurface";
+import { sight, useSight } from "../charts/sight";
 import { columns, cursorAt, plotWidth, stepAt, stepScale, zoomBetween } from "../charts/stepRange";
 import { useWidth } from "../charts/useWidth";
 import { palette } from "../lib/palette";
@@ -23,6 +24,7 @@ export function LayersHeatmap({ busy }: { busy: boolean }) {
   const hover = useSignal<Hover | null>(null);
   const [plot] = useWidth<HTMLDivElement>(plotWidth);
   const height = totalHeight(blocks.value);
+  useSight(plot, height);
   return (
     <div class="heatmap" aria-busy={busy}>
       <LayersOnsets />
@@ -48,10 +50,12 @@ function CellCanvas() {
   const canvas = useCanvas((context, width, _, ratio) => {
     const [shownCells, x] = [cells.value, stepScale.value];
     if (shownCells && x) {
+      context.translate(0, -sight.value[0]);
       paintCells(context, shownCells, x, rampsOf(theme.value), palette(theme.value), width, ratio);
     }
   });
-  return <canvas ref={canvas} class="fill" />;
+  const [top, bottom] = sight.value;
+  return <canvas ref={canvas} class="fill" style={{ top, height: bottom - top }} />;
 }
 
 /** Marks the cell under the cursor on the cursor's line. */

@@ -8,13 +8,22 @@ import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
 import type { Mark } from "../charts/marks";
 import { type Judge, makeJudge } from "../charts/ramp";
 import { ratioJudge } from "../charts/ratio";
+import { meets, sight } from "../charts/sight";
 import { columns, heatmap } from "../charts/stepRange";
 import { currentFinding, findings, folds, model } from "../state/store";
 
 /** Of a finding about layers in more groups than this, only the group that it names first is opened. */
 const PLACES = 3;
 
-export const names = computed<readonly string[]>(() => heatmap.value.data?.layers ?? []);
+/** Names of the layers; the same array as long as they are the same, so that rows and gutters stay while cells change. */
+export const names: ReadonlySignal<readonly string[]> = (() => {
+  let last: readonly string[] = [];
+  return computed(() => {
+    const next = heatmap.value.data?.layers ?? [];
+    if (next.length !== last.length || next.some((name, i) => name !== last[i])) last = next;
+    return last;
+  });
+})();
 const tree = computed(() => makeTree(names.value));
 
 /** The statistic of the cells on show, which while another is fetched is still the last one. */
@@ -89,12 +98,17 @@ export const chosenNonFinite = computed(() => {
   );
 });
 
+/** The rows in sight. */
+export const rowsInSight = computed(() => rows.value.filter((row) => meets(row, sight.value)));
+
+/** Cells of the rows in sight, whose `y` still counts from the top of the heatmap. */
 export const cells = computed<Cells | null>(() => {
   if (!layerDistances.value) return null;
   const count = columns.value.from.length;
-  const layersOfRows = rows.value.map((row) => row.layers);
+  const drawn = rowsInSight.value;
+  const layersOfRows = drawn.map((row) => row.layers);
   const distances = rowDistances(layerDistances.value, count, layersOfRows);
-  return { rows: rows.value, distances, columns: columns.value, nonFinite: hatched.value };
+  return { rows: drawn, distances, columns: columns.value, nonFinite: hatched.value };
 });
 
 /** The layer of a row that is farthest from the band in a column, or by its worst value where no column is given. */

@@ -1,5 +1,7 @@
 /** The heatmap in words, for screen readers: every row's worst value and where it was not finite. */
 
+import { useEffect, useState } from "preact/hooks";
+import type { HeatmapResponse } from "../api/types";
 import { displayName } from "../charts/fold";
 import { describe } from "../charts/ramp";
 import { heatmap } from "../charts/stepRange";
@@ -9,16 +11,28 @@ import { judge, names, nonFinite, shownStatistic } from "./LayersModel";
 /** A table of thousands of rows would slow every screen reader; the worst come first. */
 const MOST_ROWS = 200;
 
+/** It follows the picture when that has come to rest: laying it out takes longer than drawing the cells. */
+const REST_MS = 300;
+
 export function LayersTable() {
-  const data = heatmap.value.data;
+  const next = heatmap.value.data;
+  const [data, setData] = useState<HeatmapResponse | null>(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setData(next), REST_MS);
+    return () => clearTimeout(timer);
+  }, [next]);
+  return data && data === next ? <Table data={data} /> : null;
+}
+
+function Table({ data }: { data: HeatmapResponse }) {
   const judging = judge.value;
   const statistic = shownStatistic.value;
-  if (!data || !judging || !statistic) return null;
+  if (!judging || !statistic) return null;
   const distance = (layer: number): number => Math.abs(judging.distance(data.worst[layer]?.value ?? Number.NaN)) || 0;
   const order = names.value.map((_, layer) => layer);
   if (order.length > MOST_ROWS) order.sort((a, b) => distance(b) - distance(a));
   return (
-    <div class="hidden">
+    <div class="hidden apart">
       <table>
         <caption>{`${statistic.title} by layer`}</caption>
         <thead>

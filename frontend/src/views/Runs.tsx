@@ -126,7 +126,7 @@ function RunRow({ item }: { item: RunSummary }) {
         <span class="run-loss">
           {item.loss && <Sparkline steps={item.loss.steps} values={item.loss.values} width={64} height={24} />}
         </span>
-        <span class="run-age">{item.verdict !== "pending" && `${step(item.steps)} · ${age(item.last_wall)}`}</span>
+        <span class="run-age">{item.last_wall !== null && `${step(item.steps)} · ${age(item.last_wall)}`}</span>
       </button>
     </div>
   );

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import type { Finding, RejudgeResponse, RuleOption } from "../api/types";
 import { step } from "../lib/format";
 import { fetched, fetchedEvidence } from "../state/resources";
-import { finding as chosen, run, trial } from "../state/store";
+import { finding as chosen, run, saved, trial } from "../state/store";
 import { rejudged } from "../state/trial";
 import { SeverityIcon } from "./Icons";
 import { CopyButton } from "./Prose";
@@ -51,6 +51,12 @@ export function Tune({ finding }: { finding: Finding }) {
           </button>
         )}
       </Snippet>
+      {saved.value && (
+        <p class="hint">
+          Other thresholds cannot be tried here: a saved report has no server that could judge the run anew. In
+          TensorBoard&apos;s NN Health tab the same log can be.
+        </p>
+      )}
       {tried && (
         <section class="tried" aria-label="What would change" aria-live="polite" aria-busy={status === "loading"}>
           {outcome ? <Outcome outcome={outcome} /> : <p>{error ?? "Judging anew"}</p>}

@@ -58,3 +58,15 @@ it("turns a fault into a sentence and recovers", async () => {
   await settle();
   expect(runs.value).toMatchObject({ status: "ready", error: null });
 });
+it("asks ahead for what nobody shows yet, and only where it is not known", async () => {
+  const { fetchAhead } = await import("../../src/state/resources");
+  await fetchAhead("runs", {});
+  expect(server.asked).toEqual(["runs"]);
+  await fetchAhead("runs", {});
+  expect(fetched("runs").value.status).toBe("ready");
+  await settle();
+  expect(server.asked).toEqual(["runs"]);
+  reloads.value++;
+  await fetchAhead("runs", {});
+  expect(server.asked).toEqual(["runs", "runs"]);
+});
