@@ -49,6 +49,7 @@ bench: $(VENV)/.bench
 bench-panel: $(VENV)/.development
 	sh tools/browser.sh
 	$(BIN)/python -m benchmarks.panel $(BENCH)
+	case "$(BENCH)" in *--quick*) ;; *) $(BIN)/python tools/panel.py ;; esac
 
 bench-fleet: $(VENV)/.development
 	$(BIN)/python -m benchmarks fleet --json benchmarks/results/fleet.json $(BENCH)

@@ -1,10 +1,10 @@
 """How quick the tab is, in headless Chromium: ``python -m benchmarks.panel [--quick] [--json FILE]``.
 
 TensorBoard serves generated logs: many runs, among them a very large one. From a TensorBoard whose page stands on
-another tab, NN Health is clicked; measured is until verdict, heatmap and list have been painted, then how long an
-interaction takes until its result is painted, the frames while the cursor moves, and what is sent. "Painted" is two
-animation frames after the page says that it is no longer busy. Beside it TensorBoard's own Histograms and Time Series
-on fewer layers and steps, written with PyTorch's writer: the same amount would take hours to write.
+another tab, NN Health is clicked; measured is until list, verdict and heatmap have been painted, then how long an
+interaction takes until its result is painted, what a frame costs while the cursor moves, and what is sent. "Painted"
+is the end of the frame after the one in which the page shows it, and is no longer busy. Beside it TensorBoard's own
+Histograms and Time Series on fewer layers and steps, written with PyTorch's writer: the same amount would take hours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,54 +28,22 @@ from typing import Any
 
 from benchmarks import panel_logs
 from benchmarks.machine import machine
+from benchmarks.panel_pages import CURSOR, FRAME, IDLE, PATIENCE, act, click, go
+from benchmarks.panel_table import table
 from tb_nnhealth.plugin.page import STATIC
 
 RESULTS = Path(__file__).parent / "results" / "panel.json"
-FRAME = "iframe[src*='plugin_entry.html?name=nnhealth']"
-PATIENCE = 300_000
-"""Milliseconds for what the page is waited for."""
-PEER_PATIENCE = 60_000
+STARTED = 5
+"""Seconds in which TensorBoard has read the logs."""
 SERVING = re.compile(r"at (http://\S+) \(Press CTRL")
-
-WATCH = """
-(condition) => new Promise((done) => {
-  const begun = window.clickedAt ?? performance.now();
-  window.clickedAt = undefined;
-  const met = new Function("root", "return " + condition);
-  const look = () => {
-    const frame = document.querySelector("FRAME");
-    const root = frame ? frame.contentDocument : document;
-    if (root && root.body && met(root)) {
-      requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - begun)));
-    } else requestAnimationFrame(look);
-  };
-  requestAnimationFrame(look);
-})
-""".replace("FRAME", FRAME)
-IDLE = "!root.querySelector('[aria-busy=true]')"
-CURSOR = """
-(count) => new Promise((done) => {
-  const root = document.querySelector("FRAME").contentDocument;
-  const cells = root.querySelector(".heatmap-cells");
-  const box = cells.getBoundingClientRect();
-  const work = [];
-  let i = 0;
-  const step = () => {
-    const x = box.left + (box.width * (i + 0.5)) / count;
-    const begun = performance.now();
-    cells.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: x, clientY: box.top + 8 }));
-    const after = new MessageChannel();
-    requestAnimationFrame(() => {
-      after.port1.onmessage = () => {
-        work.push(performance.now() - begun);
-        i++ < count ? requestAnimationFrame(step) : done(work);
-      };
-      after.port2.postMessage(0);
-    });
-  };
-  step();
-})
-""".replace("FRAME", FRAME)
+HEATMAP = f"root.querySelector('.heatmap-cells') && {IDLE}"
+VERDICT = "root.querySelector('.verdict h1')"
+PEERS = {
+    "Time Series": "deep(root, 'line-chart path, line-chart canvas, tb-histogram path')",
+    "Histograms": "deep(deep(root, 'vz-histogram-timeseries')?.shadowRoot ?? document.createElement('i'), 'path[d]')"
+    " ?? deep(root, 'vz-histogram-timeseries path[d]')",
+}
+"""TensorBoard's own tabs, and what there is when the first chart is drawn."""
 
 
 @dataclass
@@ -95,17 +63,21 @@ class Rows(list[Row]):
 
 
 class Sent:
-    """What the tab's routes have sent."""
+    """What has been sent, by route: the bytes of each answer, compressed as they were."""
 
-    def __init__(self, page: Any) -> None:
+    def __init__(self, page: Any, part: str) -> None:
         self.of: dict[str, list[int]] = {}
+        self._part = part
         page.on("response", self._note)
 
     def _note(self, response: Any) -> None:
-        route = response.url.partition("/plugin/nnhealth/")[2].partition("?")[0]
+        route = response.url.partition(self._part)[2].partition("?")[0]
         if route and response.status == 200:
-            length = response.headers.get("content-length")
-            self.of.setdefault(route, []).append(int(length) if length else 0)
+            self.of.setdefault(route, []).append(int(response.headers.get("content-length") or 0))
+
+    @property
+    def total(self) -> int:
+        return sum(map(sum, self.of.values()))
 
 
 @contextmanager
@@ -124,119 +96,120 @@ def served(logdir: Path) -> Iterator[str]:
             process.wait()
 
 
-def click(page: Any, tab: str, condition: str) -> float:
-    """Milliseconds from the click on a tab, as the page meets it, until ``condition``."""
-    note = "() => addEventListener('click', () => { window.clickedAt = performance.now(); }, { capture: true })"
-    page.evaluate(note)
-    page.get_by_role("tab", name=tab, exact=True).click()
-    elapsed: float = page.evaluate(WATCH, condition)
-    return elapsed
+def named(run: str) -> str:
+    return f"p.nnhealth.run={run.replace('/', '%2F')}"
 
 
-def ours(page: Any, address: str, rounds: int, last: int) -> list[Row]:
+def titled(run: str) -> str:
+    return f"root.querySelector('.run-title')?.textContent === '{run}'"
+
+
+def first_click(page: Any, address: str, rows: list[Row]) -> None:
+    """The tab's first opening, with TensorBoard's page standing on another tab."""
     page.goto(f"{address}#timeseries")
-    page.get_by_role("tab", name="NN Health").wait_for()
-    time.sleep(5)  # TensorBoard has read the logs
-    sent = Sent(page)
-    rows: list[Row] = Rows()
-    listed = click(page, "NN Health", "root.querySelector('.runs li, .overview tbody tr, .verdict h1')")
-    rows.append(Row("the runs are listed after the click", listed, "ms", 1000))
-    page.evaluate("(run) => location.hash = '#nnhealth&p.nnhealth.run=' + run", panel_logs.LARGE)
-    drawn = f"root.querySelector('.run-title')?.textContent === '{panel_logs.LARGE}' && {IDLE}"
-    heatmap = "root.querySelector('.heatmap-cells')"
-    rows.append(
-        Row("the large run, read and judged for the first time", page.evaluate(WATCH, f"{drawn} && {heatmap}"), "ms")
-    )
-    page.evaluate(WATCH, "!/Judging|pending/.test(root.body.textContent)")
+    tab = page.get_by_role("tab", name=re.compile("^NN Health$", re.IGNORECASE))
+    tab.wait_for()
+    time.sleep(STARTED)
+    listed = "root.querySelector('.runs li, .overview tbody tr, .verdict h1')"
+    times = click(page, tab, [listed, f"{VERDICT} ?? root.querySelector('.overview tbody tr')", IDLE])
+    rows.append(Row("the runs are listed after the click", times[0], "ms", 1000))
+    rows.append(Row("the first verdict after the click", times[1], "ms", 1000))
+    rows.append(Row("all of the page that was opened", times[2], "ms"))
 
+
+def large_at_once(page: Any, address: str, rows: list[Row]) -> None:
+    """The large run opened as soon as TensorBoard's page stands: nobody has judged it yet, but for what that took."""
+    time.sleep(STARTED)
+    page.goto(f"{address}#timeseries")
+    page.get_by_role("tab", name=re.compile("^NN Health$", re.IGNORECASE)).wait_for()
+    times = go(page, named(panel_logs.LARGE), [f"{titled(panel_logs.LARGE)} && {VERDICT}", HEATMAP])
+    rows.append(Row("the large run, as soon as TensorBoard's page stands: its verdict", times[0], "ms", 1000))
+    rows.append(Row("the same: its heatmap", times[1], "ms"))
+
+
+def ours(page: Any, address: str, rounds: int, last: int, rows: list[Row]) -> None:
+    sent = Sent(page, "/plugin/nnhealth/")
+    large_at_once(page, address, rows)
+    act(page, "", ["!/Judging|pending/.test(root.body.textContent)"])
     page.reload()
-    warm = page.evaluate(WATCH, f"{drawn} && {heatmap}")
-    rows.append(Row("the same page anew: verdict and heatmap painted", warm, "ms", 1000))
-    frame = page.frame_locator(FRAME)
-    rows += interactions(page, frame, rounds, last)
-    work = page.evaluate(CURSOR, 120)
-    rows.append(Row("a move of the cursor, 95 of 100 painted within", statistics.quantiles(work, n=20)[18], "ms", 16.7))
-    most = max(((size, route) for route, sizes in sent.of.items() for size in sizes), default=(0, ""))
-    rows.append(Row(f"the longest reply ({most[1]})", most[0] / 1e6, "MB", 1))
-    rows.append(Row("all replies together", sum(map(sum, sent.of.values())) / 1e6, "MB"))
-    return rows
+    drawn = f"{titled(panel_logs.LARGE)} && {HEATMAP}"
+    times = act(page, "", [f"{titled(panel_logs.LARGE)} && {VERDICT}", drawn])
+    rows.append(Row("the large run, page loaded anew: its verdict", times[0], "ms", 1000))
+    rows.append(Row("the same: its heatmap", times[1], "ms", 1000))
+    interactions(page, rounds, last, rows)
+    work, frames = page.evaluate(CURSOR, 120)
+    rows.append(
+        Row("a frame's work while the cursor moves, 95 of 100 within", statistics.quantiles(work, n=20)[18], "ms", 16.7)
+    )
+    rows.append(Row("the time between such frames, 95 of 100 within", statistics.quantiles(frames, n=20)[18], "ms"))
+    routes = [route for route in sent.of if "." not in route]  # the others are the frontend's files
+    for route in sorted(routes, key=lambda route: -max(sent.of[route])):
+        rows.append(Row(f"the longest reply of `{route}`", max(sent.of[route]) / 1e6, "MB", 1))
+    rows.append(Row("all replies together", sent.total / 1e6, "MB"))
 
 
-def interactions(page: Any, frame: Any, rounds: int, last: int) -> list[Row]:
-    """Median time until the result of a statistic, a zoom and another run is painted, each first and when known."""
-    chooser = frame.get_by_label("Statistic", exact=True)
+def interactions(page: Any, rounds: int, last: int, rows: list[Row]) -> None:
+    """Median time until the result of a statistic, a zoom and another run is painted, each new and when known."""
+
+    def told(what: str, goal: float, measure: Callable[[int], list[float]], *, parts: tuple[str, ...] = ("",)) -> None:
+        for title in ("new", "seen before"):
+            times = [measure(i) for i in range(rounds)]
+            for part, measured in zip(parts, zip(*times, strict=True), strict=True):
+                rows.append(Row(f"{what}, {title}{part}", statistics.median(measured), "ms", goal))
+
+    chooser = page.frame_locator(FRAME).get_by_label("Statistic", exact=True)
     options = chooser.locator("option").evaluate_all("(all) => all.map((o) => [o.value, o.textContent.trim()])")
-    rows: list[Row] = Rows()
-    for title, values in (("first", options[: rounds + 1]), ("known", options[: rounds + 1])):
-        times = []
-        for value, name in values[1:] + values[:1]:
-            begun = page.evaluate("performance.now()")
-            chooser.evaluate(
-                "(select, value) => { select.value = value; select.dispatchEvent(new Event('change', {bubbles: 1})); }",
-                value,
-            )
-            shown = "root.querySelector('.heatmap-cells').getAttribute('aria-label')"
-            page.evaluate(WATCH, f"{shown}.startsWith('Heatmap of {name}.') && {IDLE}")
-            times.append(page.evaluate("performance.now()") - begun)
-        rows.append(Row(f"another statistic, {title}", statistics.median(times), "ms", 100))
-    for title in ("first", "known"):
-        times = []
-        for i in range(rounds):
-            begun = page.evaluate("performance.now()")
-            steps = f"{last * (i + 1) // 100}-{last * (60 + i) // 100}"
-            page.evaluate(
-                "([run, steps]) => location.hash = `#nnhealth&p.nnhealth.run=${run}&p.nnhealth.steps=${steps}`",
-                [panel_logs.LARGE, steps],
-            )
-            page.evaluate(
-                WATCH, f"root.body.textContent.replaceAll(',', '').includes('{steps.replace('-', '–')}') && {IDLE}"
-            )
-            times.append(page.evaluate("performance.now()") - begun)
-        rows.append(Row(f"zoom, {title}", statistics.median(times), "ms", 100))
-    for title in ("first", "known"):
-        times = []
-        for i in range(1, rounds + 1):
-            name = f"sweep/seed{i:03d}"
-            begun = page.evaluate("performance.now()")
-            page.evaluate("(run) => location.hash = '#nnhealth&p.nnhealth.run=' + encodeURIComponent(run)", name)
-            page.evaluate(WATCH, f"root.querySelector('.run-title')?.textContent === '{name}' && {IDLE}")
-            times.append(page.evaluate("performance.now()") - begun)
-        rows.append(Row(f"another run, {title}", statistics.median(times), "ms", 100))
-    return rows
+
+    def statistic(place: int) -> list[float]:
+        value, name = options[place % len(options)]
+        change = "select.dispatchEvent(new Event('change', { bubbles: true }))"
+        trigger = f"const select = root.querySelector('[aria-label=Statistic]'); select.value = '{value}'; {change}"
+        shown = f"root.querySelector('.heatmap-cells').getAttribute('aria-label').startsWith('Heatmap of {name}.')"
+        return act(page, trigger, [f"{shown} && {IDLE}"])
+
+    def zoom(place: int) -> list[float]:
+        steps = f"{last * (place + 1) // 100}-{last * (60 + place) // 100}"
+        shown = f"root.body.textContent.replaceAll(',', '').includes('{steps.replace('-', '–')}')"
+        return go(page, f"{named(panel_logs.LARGE)}&p.nnhealth.steps={steps}", [shown, f"{shown} && {IDLE}"])
+
+    def another(place: int) -> list[float]:
+        run = f"sweep/seed{place + 1:03d}"
+        return go(page, named(run), [f"{titled(run)} && {IDLE}"])
+
+    told("another statistic of the large run", 100, lambda i: statistic(i + 1))
+    told("a zoom into it", 100, zoom, parts=(": the picture stretched", ": in full detail"))
+    go(page, named(panel_logs.LARGE), [HEATMAP])
+    time.sleep(4)
+    ahead = [statistic(i + 1)[0] for i in range(rounds)]
+    rows.append(Row("another statistic after a rest, fetched ahead", statistics.median(ahead), "ms", 100))
+    told("another run", 100, another)
+    go(page, named(panel_logs.LARGE), [f"{titled(panel_logs.LARGE)} && {HEATMAP}"])
 
 
-def theirs(page: Any, address: str) -> list[Row]:
-    from playwright.sync_api import TimeoutError
+def theirs(page: Any, address: str, rows: list[Row]) -> None:
+    from playwright.sync_api import Error
 
-    rows: list[Row] = Rows()
-    for tab, drawn in (
-        ("Time Series", "card-view svg, card-view canvas"),
-        ("Histograms", "vz-histogram-timeseries svg"),
-    ):
-        page.goto(f"{address}#hparams")
-        opener = page.get_by_role("tab", name=tab, exact=True)
-        opener.wait_for()
-        time.sleep(3)
-        received: list[int] = []
-        page.on("response", lambda response, to=received: to.append(int(response.headers.get("content-length", 0))))
-        begun = time.monotonic()
-        opener.click()
-        what = f"TensorBoard's {tab}: its first chart after the click"
+    for name, drawn in PEERS.items():
+        sent = Sent(page, "/data/")
+        page.goto(f"{address}#scalars")
+        tab = page.get_by_role("tab", name=re.compile(f"^{name}$", re.IGNORECASE))
+        tab.wait_for()
+        time.sleep(STARTED)
+        before = sent.total
+        what = f"TensorBoard's {name}: its first chart after the click"
         try:
-            page.locator(drawn).first.wait_for(state="attached", timeout=PEER_PATIENCE)
-        except TimeoutError:
-            what += ", given up"
-        rows.append(Row(what, 1000 * (time.monotonic() - begun), "ms"))
+            rows.append(Row(what, click(page, tab, [drawn])[0], "ms"))
+        except Error:
+            rows.append(Row(f"{what}, given up", PATIENCE, "ms"))
         page.wait_for_load_state("networkidle")
-        rows.append(Row(f"TensorBoard's {tab}: sent for the first charts", sum(received) / 1e6, "MB"))
-    return rows
+        rows.append(Row(f"TensorBoard's {name}: sent for the first charts", (sent.total - before) / 1e6, "MB"))
 
 
-def bundle() -> list[Row]:
+def bundle() -> Row:
     first = re.findall(r'"(\./parts/[^"]+)"', (STATIC / "index.js").read_text("utf-8").partition("import(")[0])
     files = [STATIC / "index.js", STATIC / "index.css", *(STATIC / name for name in first)]
     size = sum(len(gzip.compress(file.read_bytes())) for file in dict.fromkeys(files))
-    return [Row("what the first page loads, gzipped", size / 1e3, "kB", 60)]
+    return Row("what the first page loads, gzipped", size / 1e3, "kB", 60)
 
 
 def main() -> None:
@@ -244,10 +217,11 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small logs, to see that it runs")
-    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
     runs, layers, steps, rounds = (10, 50, 2_000, 2) if given.quick else (200, 1_000, 100_000, 5)
     peer_layers, peer_steps = (5, 50) if given.quick else (50, 500)
+    rows: list[Row] = Rows()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         mine, peers = Path(folder) / "ours", Path(folder) / "theirs"
         panel_logs.many(mine, runs - 1)
@@ -255,41 +229,35 @@ def main() -> None:
         panel_logs.by_pytorch(peers, peer_layers, peer_steps)
         executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(PATIENCE)
-        with served(mine) as address:
-            found = ours(page, address, rounds, steps)
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(PATIENCE)
-        with served(peers) as address:
-            found += theirs(page, address)
+        for logdir, measure in (
+            (mine, first_click),
+            (mine, lambda page, address, rows: ours(page, address, rounds, steps, rows)),
+            (peers, theirs),
+        ):
+            page = browser.new_page(viewport={"width": 1440, "height": 1000})
+            page.set_default_timeout(PATIENCE)
+            with served(logdir) as address:
+                measure(page, address, rows)
+            page.close()
+        version = browser.version
         browser.close()
         sizes = {
             name: sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
             for name, path in (("ours", mine), ("theirs", peers))
         }
-    found += bundle()
-    megabytes = {name: round(size / 1e6) for name, size in sizes.items()}
-    print(f"{runs} runs, one of {layers:,} layers, {steps:,} steps, {records:,} records ({megabytes['ours']} MB)")
-    print(f"TensorBoard's tabs: one run, {peer_layers} layers, {peer_steps} steps ({megabytes['theirs']} MB)\n")
-    print("| | measured | goal | |\n| --- | ---: | ---: | --- |")
-    for row in found:
-        met = "" if row.goal is None else ("met" if row.value <= row.goal else "missed")
-        goal = "" if row.goal is None else f"{row.goal:g} {row.unit}"
-        print(f"| {row.what} | {row.value:,.3g} {row.unit} | {goal} | {met} |".replace("e+03", "e3"))
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    logs = {
-        "runs": runs,
-        "layers": layers,
-        "steps": steps,
-        "records": records,
-        "bytes": sizes,
-        "peer_layers": peer_layers,
-        "peer_steps": peer_steps,
+    rows.append(bundle())
+    logs = {"runs": runs, "layers": layers, "steps": steps, "records": records, "bytes": sizes}
+    told = {
+        "quick": given.quick,
+        "machine": machine(),
+        "browser": version,
+        "logs": {**logs, "peer_layers": peer_layers, "peer_steps": peer_steps},
+        "rows": [asdict(row) for row in rows],
     }
-    given.json.write_text(
-        json.dumps({"machine": machine(), "logs": logs, "rows": [asdict(row) for row in found]}, indent=1) + "\n"
-    )
+    results = given.json or (Path("artifacts/bench/panel.json") if given.quick else RESULTS)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(json.dumps(told, indent=1) + "\n")
+    print(table(told))
 
 
 if __name__ == "__main__":

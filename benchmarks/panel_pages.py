@@ -1,0 +1,98 @@
+"""What runs in the page while the tab is measured: when something has been painted, and what a frame costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FRAME = "iframe[src*='plugin_entry.html?name=nnhealth']"
+PATIENCE = 120_000
+"""Milliseconds for what the page is waited for."""
+IDLE = "!root.querySelector('[aria-busy=true]')"
+
+_DEEP = """
+const deep = (root, wanted) => root.querySelector(wanted) ??
+  [...root.querySelectorAll("*")].reduce((found, e) => found ?? (e.shadowRoot && deep(e.shadowRoot, wanted)), null);
+"""
+_PAINTED = (
+    (
+        _DEEP
+        + """
+const frame = document.querySelector("FRAME");
+const met = conditions.map((text) => new Function("root", "deep", "return " + text));
+const times = [];
+const message = new MessageChannel();
+message.port1.onmessage = () => {
+  times.push(performance.now() - begun);
+  times.length < met.length ? requestAnimationFrame(look) : done(times);
+};
+const look = () => {
+  const root = document.querySelector("FRAME")?.contentDocument ?? document;
+  const seen = root.body && met[times.length](root, deep);
+  if (performance.now() - begun > PATIENCE) return fail(new Error("not painted in time: " + conditions[times.length]));
+  // A canvas is drawn in the frame after the one in which the document changed; the message comes behind it.
+  seen ? requestAnimationFrame(() => message.port2.postMessage(0)) : requestAnimationFrame(look);
+};
+requestAnimationFrame(look);
+"""
+    )
+    .replace("FRAME", FRAME)
+    .replace("PATIENCE", str(PATIENCE))
+)
+
+ACT = f"""
+([trigger, conditions]) => new Promise((done, fail) => {{
+  const begun = performance.now();
+  const root = document.querySelector("{FRAME}")?.contentDocument ?? document;
+  new Function("root", trigger)(root);
+  {_PAINTED}
+}})
+"""
+CLICKED = f"""
+(conditions) => new Promise((done, fail) => {{
+  const begun = window.clickedAt;
+  {_PAINTED}
+}})
+"""
+CURSOR = """
+(count) => new Promise((done) => {
+  const root = document.querySelector("FRAME").contentDocument;
+  const cells = root.querySelector(".heatmap-cells");
+  const box = cells.getBoundingClientRect();
+  const [work, frames] = [[], []];
+  let [i, last] = [0, null];
+  const after = new MessageChannel();
+  let begun = 0;
+  after.port1.onmessage = () => {
+    work.push(performance.now() - begun);
+    i++ < count ? requestAnimationFrame(step) : done([work, frames]);
+  };
+  const step = (now) => {
+    if (last !== null) frames.push(now - last);
+    last = now;
+    begun = performance.now();
+    const x = box.left + (box.width * (i + 0.5)) / (count + 1);
+    cells.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: x, clientY: box.top + 8 }));
+    after.port2.postMessage(0); // comes when this frame has been laid out and painted
+  };
+  requestAnimationFrame(step);
+})
+""".replace("FRAME", FRAME)
+
+
+def click(page: Any, tab: Any, conditions: list[str]) -> list[float]:
+    """Milliseconds from the click on a tab, as the page meets it, until each condition in turn is painted."""
+    page.evaluate("addEventListener('click', () => { window.clickedAt = performance.now(); }, { capture: true })")
+    tab.click()
+    times: list[float] = page.evaluate(CLICKED, conditions)
+    return times
+
+
+def act(page: Any, trigger: str, conditions: list[str]) -> list[float]:
+    """Milliseconds from ``trigger``, JavaScript, until each of the ``conditions`` in turn is painted."""
+    times: list[float] = page.evaluate(ACT, [trigger, conditions])
+    return times
+
+
+def go(page: Any, place: str, conditions: list[str]) -> list[float]:
+    """As ``act``: the address names another ``place`` in the tab."""
+    return act(page, f"location.hash = '#nnhealth&{place}'", conditions)
