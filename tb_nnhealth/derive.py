@@ -26,6 +26,15 @@ ACTIVATION_STD_HEALTHY: Band = (0.03, 30)
 """A layer's output keeps the scale of its input; residual branches of a healthy transformer start at 0.03."""
 
 
+ATTENTION_LOGIT_HEALTHY: Band = (0.1, 100)
+"""Beyond 100 softmax is a maximum; Kimi K2's QK-clip begins there (arXiv:2507.20534)."""
+
+ATTENTION_ENTROPY_HEALTHY: Band = (0.05, 1)
+"""Of the logarithm of the keys. Single heads of a trained model are sharper; half of a module's are not."""
+
+_LEAST_ENTROPY = 1e-4
+
+
 @dataclass(frozen=True)
 class Statistic:
     """One statistic of the layers × steps view.
@@ -126,6 +135,14 @@ STATISTICS: tuple[Statistic, ...] = (
         lambda history: history.table(schema.ACTIVATION, schema.SATURATED_SHARE), _fixed(0, 0.5),
     ),
     Statistic(
+        "attention-logit", "Attention logit", "largest of the heads", "log", "module",
+        lambda history: attention_logit(history), _fixed(*ATTENTION_LOGIT_HEALTHY),
+    ),
+    Statistic(
+        "attention-entropy", "Attention entropy", "share of log keys, median of heads", "log", "module",
+        lambda history: attention_entropy(history), _fixed(*ATTENTION_ENTROPY_HEALTHY),
+    ),
+    Statistic(
         "weight-norm", "Weight norm", "relative to start", "relative", "parameter",
         lambda history: relative_to_start(history.table(schema.WEIGHT, schema.RMS)), _fixed(0.5, 2),
     ),
@@ -156,3 +173,44 @@ def dead_units(history: History) -> Table:
             cut_off_later = (silent == 1) & (highest.values[:, i] > 0)
             values[:, i] = np.fmax(values[:, i], np.where(cut_off_later, np.nan, silent))
     return Table(activation.subjects, activation.steps, values)
+
+
+def attention_heads(history: History, column: str) -> dict[str, Table]:
+    """One column of the attention rows by module, in order; the subjects of each table are numbers of heads.
+
+    Only the records in which attention was read.
+    """
+    table = history.table(schema.ATTENTION, column)
+    read = np.isfinite(table.values).any(axis=1)
+    at: dict[str, list[tuple[int, int]]] = {}
+    for i, subject in enumerate(table.subjects):
+        module, _, head = subject.rpartition(schema.HEAD_SEPARATOR)
+        if head.isdigit():
+            at.setdefault(module, []).append((int(head), i))
+    found = {}
+    for module, places in at.items():
+        heads = sorted(places)
+        values = table.values[read][:, [i for _, i in heads]]
+        found[module] = Table(tuple(str(head) for head, _ in heads), table.steps[read], values)
+    return found
+
+
+def attention_logit(history: History) -> Table:
+    """The largest logit of each module's heads; at least the lower edge of its band, beneath which it tells nothing."""
+    return _of_heads(history, schema.MAX, np.fmax.reduce, ATTENTION_LOGIT_HEALTHY[0], np.inf)
+
+
+def attention_entropy(history: History) -> Table:
+    """The median over each module's heads."""
+    return _of_heads(history, schema.MEAN, np.nanmedian, _LEAST_ENTROPY, ATTENTION_ENTROPY_HEALTHY[1])
+
+
+def _of_heads(history: History, column: str, over: Callable[..., Floats], least: float, most: float) -> Table:
+    modules = attention_heads(history, column)
+    steps = history.steps
+    values = np.full((len(steps), len(modules)), np.nan, np.float32)
+    for i, table in enumerate(modules.values()):
+        known = np.isfinite(table.values).any(axis=1)
+        place = np.searchsorted(steps, table.steps[known])
+        values[place, i] = np.clip(over(table.values[known], axis=1), least, most)
+    return Table(tuple(modules), steps, values)

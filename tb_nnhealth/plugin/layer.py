@@ -14,6 +14,7 @@ from tb_nnhealth.findings import json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.arrays import f32, ints
+from tb_nnhealth.plugin.attention import attention
 from tb_nnhealth.plugin.distribution import distribution
 from tb_nnhealth.plugin.filters import filters
 from tb_nnhealth.plugin.layers import Layer, Layered, Part
@@ -68,6 +69,7 @@ def layer(
         "learning_rate": {"steps": ints(columns.starts), "values_f32": f32(rates[thinned])},
         "panels": [panel for panel in panels if panel is not None],
         "filters": filters(run, name),
+        "attention": attention(run, name, limit),
     }
 
 

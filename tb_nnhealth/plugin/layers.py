@@ -13,11 +13,12 @@ from tb_nnhealth.derive import Band, Statistic
 from tb_nnhealth.history import Floats, History, Run, Steps, Table
 from tb_nnhealth.plugin import reduce
 from tb_nnhealth.plugin.neutral import neutral
+from tb_nnhealth.report.layers import attention_modules
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A leaf module, or a module that owns parameters itself. ``name`` carries the watch's prefix."""
+    """A leaf module, or one that owns parameters or computes attention itself. ``name`` carries the watch's prefix."""
 
     name: str
     module: str
@@ -43,7 +44,8 @@ def _of_history(run: Run, watch: str, history: History) -> list[Layer]:
     owned: dict[str, list[Any]] = {}
     for parameter in history.layout.parameters:
         owned.setdefault(parameter.module, []).append(parameter)
-    names = forward_order([module.name for module in history.layout.modules], owned)
+    attending = attention_modules(history.layout)
+    names = forward_order([module.name for module in history.layout.modules], dict.fromkeys([*attending, *owned]))
     return [Layer(prefix + name, name, types.get(name, ""), watch, tuple(owned.get(name, ()))) for name in names]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tb_nnhealth import schema
+from tb_nnhealth.derive import BY_ID as STATISTICS
 from tb_nnhealth.findings import Finding, json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.report.layers import layer_names, layers_of
@@ -96,11 +97,17 @@ def _finding(finding: Finding, run: Run) -> dict[str, Any]:
         "references": references(rule.page),
         "rule_page": rule.page,
         "snippet": _snippet(rule),
-        "statistic_id": rule.statistic or None,
+        "statistic_id": _statistic(finding, rule),
         "layer": own[0] if own else None,
         "layers": layers,
         "subjects": subjects,
     }
+
+
+def _statistic(finding: Finding, rule: Rule) -> str | None:
+    """Of the layers × steps view: the one that was judged, else the rule's."""
+    judged = finding.evidence.statistic.replace("_", "-")
+    return judged if judged in STATISTICS else rule.statistic or None
 
 
 def _snippet(rule: Rule) -> str:

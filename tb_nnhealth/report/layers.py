@@ -1,7 +1,10 @@
-"""The layers of a run: leaf modules and owners of parameters, in forward order, with their watch's prefix."""
+"""The layers of a run: leaf modules, owners of parameters and modules that compute attention, with their prefix."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
 
 
@@ -11,10 +14,16 @@ def layer_names(run: Run) -> list[str]:
 
 
 def layers_of_history(history: History) -> list[str]:
-    """Layers of one watch without prefix: modules as first called, then owners of further parameters."""
+    """Layers of one watch without prefix: modules as first called, then owners of further parameters, then of heads."""
     modules = [module.name for module in history.layout.modules]
     owners = [parameter.module for parameter in history.layout.parameters]
-    return list(dict.fromkeys([*modules, *owners]))
+    return list(dict.fromkeys([*modules, *owners, *attention_modules(history.layout)]))
+
+
+def attention_modules(layout: Any) -> list[str]:
+    """The modules whose heads were recorded."""
+    rows = (row.subject for row in layout.rows if row.kind == schema.ATTENTION)
+    return list(dict.fromkeys(subject.rpartition(schema.HEAD_SEPARATOR)[0] for subject in rows))
 
 
 def layers_of(run: Run, subject: str) -> list[str]:

@@ -20,6 +20,7 @@ import torch
 
 from tb_nnhealth import Finding, SummaryWriter
 from tests.trainings import (  # noqa: F401  (they register their trainings)
+    attention,
     data_rules,
     healthy,
     healthy_odd,

@@ -308,6 +308,24 @@ export interface LayerResponse {
   panels: LayerPanel[];
   /** Of the first convolution, where they were recorded. */
   filters?: FilterPictures | null;
+  /** Of the module that computes attention: the layer itself, or the one around it. */
+  attention?: AttentionHeads | null;
+}
+
+export interface AttentionHeads {
+  layer: string;
+  heads: number[];
+  heads_left_out: number;
+  /** First and last step of each column. */
+  steps: [number, number][];
+  strips: {
+    statistic: string;
+    title: string;
+    scale: Scale;
+    healthy: Band;
+    /** (heads, columns). */
+    values: Float32Array;
+  }[];
 }
 
 export interface FilterPictures {

@@ -12,7 +12,7 @@ export interface Box {
 }
 type Numbers = ArrayLike<number>;
 
-const AXIS_FONT = "11px Roboto, sans-serif";
+export const AXIS_FONT = "11px Roboto, sans-serif";
 
 /** Horizontal grid lines with their labels to the left. */
 export function drawGrid(context: Context, box: Box, y: Scale, ticks: readonly number[], colours: Palette): void {

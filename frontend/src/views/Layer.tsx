@@ -11,6 +11,7 @@ import { moveLayer } from "../state/actions";
 import { fetched } from "../state/resources";
 import { findings, layer, model, others, run, theme } from "../state/store";
 import { SeverityIcon } from "./Icons";
+import { LayerAttention } from "./LayerAttention";
 import { LayerFacts } from "./LayerFacts";
 import { LayerFilters } from "./LayerFilters";
 import { LayerPanel } from "./LayerPanel";
@@ -43,8 +44,11 @@ export function Layer() {
           ))}
         </section>
       )}
+      {data?.attention && <LayerAttention attention={data.attention} />}
       {data?.filters && <LayerFilters filters={data.filters} />}
-      {data && data.panels.length === 0 && <p class="card chart-note">Nothing was recorded of this layer.</p>}
+      {data && data.panels.length === 0 && !data.attention && (
+        <p class="card chart-note">Nothing was recorded of this layer.</p>
+      )}
       {!data && <p class="card chart-note">{error ?? "Reading the layer's records"}</p>}
     </>
   );

@@ -10,7 +10,7 @@ two, twenty layers make a million of it: the loss starts absurdly high, softmax 
 explode, half precision overflows. Activations that grow during training tell of steps that are too large.
 
 ## How it is computed
-From the standard deviation over all elements of a module's output (no unit), in four ways:
+From the standard deviation over all elements of a module's output (no unit), in four ways, and from attention's logits:
 
 - **with depth**: an exponential fitted through the layers between two normalizations grows more than `total`-fold in
   all and by a tenth or more per layer, steadily (correlation with depth of at least 0.8), in three of five records,
@@ -18,7 +18,10 @@ From the standard deviation over all elements of a module's output (no unit), in
 - **by one layer**: a layer exceeds the median of the ten before it in its chain `total`-fold, likewise;
 - **against the input**: more than `absolute` times the larger of 1 and the input's own standard deviation, likewise;
 - **in time**: more than `growth` times the larger of its own start and 1 (for regression, of a third of the targets'
-  standard deviation), in half of ten records.
+  standard deviation), in half of ten records;
+- **attention**: the largest logit of a module's heads (the scaled product of a query and a key) exceeds `logit`, and
+  three times its own start, in half of ten readings. Critical where the loss diverges or does not move, for information
+  where it comes down below 0.8 of its start all the same.
 
 Outputs that go into a normalization layer, logits, embeddings and recurrent layers' bounded outputs are not judged,
 nor modules that start at zero. Critical at a hundred times a limit or where the loss diverges or does not move; for
@@ -31,6 +34,7 @@ information only where the loss has been learned nonetheless, unless the first o
 3. Add normalization layers between linear layers.
 4. If they grew during training, lower the learning rate or add weight decay.
 5. Normalize the inputs to mean 0 and standard deviation 1.
+6. Attention: normalize queries and keys (QK-norm), or lower the learning rate.
 
 ## When it is harmless
 In residual streams, which grow with the square root of depth or linearly; in layers before a normalization; where a
@@ -39,6 +43,8 @@ regression's targets are large themselves.
 ## References
 - [He et al. 2015, Delving Deep into Rectifiers](https://arxiv.org/abs/1502.01852)
 - [Mishkin and Matas 2015, All you need is a good init (LSUV)](https://arxiv.org/abs/1511.06422)
+- [Zhai et al. 2023, Stabilizing transformer training by preventing attention entropy collapse (σReparam)](https://arxiv.org/abs/2303.06296)
+- [Kimi K2, QK-clip of attention logits beyond 100](https://arxiv.org/abs/2507.20534)
 - [CS231n, Weight initialization](https://cs231n.github.io/neural-networks-2/#init)
 """
 
@@ -51,6 +57,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.derive import ACTIVATION_STD_HEALTHY
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.rules.activations.attention_heads import attending, growing_logits
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -108,16 +115,21 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck("watch a model whose modules are called in training: writer.watch(model, optimizer)")
     groups = chains(history.layout)
     names = tuple(name for chain in groups for name in chain)
-    if not names:
-        return NotApplicable("every linear layer's output is normalized or is the prediction")
     if not len(history):
         return TooLittleData("no records so far")
+    seen = progress(case.run, history)
+    attention = growing_logits(case, seen)
+    if not names:
+        return (
+            Ill(attention)
+            if attention
+            else NotApplicable("every linear layer's output is normalized or is the prediction")
+        )
 
     std = aligned(history.table(schema.ACTIVATION, schema.STD), names)
     measured = np.isfinite(std)
     if not measured.any():
         return NotApplicable("no activation of a hidden linear layer was measured")
-    seen = progress(case.run, history)
     judge = _Judge(names, history.steps, seen)
     scale = np.fmax(1.0, spread(history, schema.INPUT))
     large = np.asarray(std / scale, np.float32)
@@ -151,8 +163,8 @@ def check(case: Case) -> Outcome:
         opening = np.arange(len(history))[:, None] == 0
         found = episodes((deep > SURE_SHARE * total) & steady & opening, measured, history.steps, window=1)
         judge.add(found, deep, SURE_SHARE * total, "of the chain's first layer's", INITIALIZE)
-    if judge.hits:
-        return Ill(with_scale(list(judge.hits.values()), history.layout, "above"))
+    if judge.hits or attention:
+        return Ill(with_scale([*judge.hits.values(), *attention], history.layout, "above"))
     return Passed(closest(grown, float(growth.min()), "above", names, history.steps, "activation growth"))
 
 
@@ -307,6 +319,15 @@ EXAMPLES = (
     Example("Below the limit with depth", lambda: _with_depth(1.5).run(), False, outcome="Passed"),
     Example("A residual stream that grows linearly", _residual, False, outcome="Passed"),
     Example("Inputs that are large themselves", _large_input, False, outcome="Passed"),
+    Example("Attention logits of 300", lambda: attending(logit=300.0).run(), True, "attention", 60),
+    Example("One head's logits just above 100", lambda: attending(logit=105.0, ill=1).run(), True, "attention", 60),
+    Example("Attention logits just below 100", lambda: attending(logit=95.0).run(), False, outcome="Passed"),
+    Example(
+        "Attention logits large from the start, and no larger since",
+        lambda: attending(logit=150.0, before=(130.0, 0.6)).run(),
+        False,
+        outcome="Passed",
+    ),
     Example("Every layer normalized", _normalized, False, outcome="NotApplicable"),
 )
 
@@ -326,6 +347,7 @@ RULE = Rule(
         Option(
             "growth", 30, "1", "growth of the standard deviation in time", "healthy trainings of ours stay below 12"
         ),
+        Option("logit", 100, "largest of the heads", "attention logit", "QK-clip begins at 100"),
     ),
     examples=EXAMPLES,
     page=__doc__ or "",

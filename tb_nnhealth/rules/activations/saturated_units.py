@@ -19,6 +19,10 @@ A regression's targets are out of reach where the predictions end in such a func
 the parts of the targets beyond these (for a normal distribution of their mean and standard deviation) make more than
 0.3 of their variance, median over the records.
 
+Attention: the median over a module's heads of the entropy of their weights, over the logarithm of the keys that a query
+may see, is below `entropy` and a fifth of the module's own start in eight of ten readings, over at least 8 keys, while
+the loss stands above 0.8 of its start or of a constant answer's.
+
 ## What to try
 1. Smaller initial weights: Xavier for tanh and sigmoid, gain 5/3 for tanh.
 2. Normalize the inputs, and before the nonlinearity (BatchNorm, LayerNorm).
@@ -29,7 +33,7 @@ the parts of the targets beyond these (for a normal distribution of their mean a
 
 ## When it is harmless
 Gates and codes that are meant to be open or shut, in a network that learns; outputs that are sure because they are
-right.
+right; single sharp heads, which look at the token before, and heads of a network that learns.
 
 ## References
 - [Understanding the difficulty of training deep feedforward neural networks](https://proceedings.mlr.press/v9/glorot10a.html)
@@ -45,6 +49,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.activations.attention_heads import attending, collapsed_entropy
 from tb_nnhealth.rules.activations.out_of_reach import out_of_reach
 from tb_nnhealth.rules.base import (
     Case,
@@ -84,6 +89,8 @@ def check(case: Case) -> Outcome:
     come = progress(case.run, history) if len(history) else None
     if (bounded := out_of_reach(history, come)) is not None:
         return Ill([bounded])
+    if attention := collapsed_entropy(case, come):
+        return Ill(attention)
     table = history.table(schema.ACTIVATION, schema.SATURATED_SHARE)
     hidden = _hidden(history, table.subjects)
     columns = np.flatnonzero(hidden & np.isfinite(table.values).any(axis=0))
@@ -171,6 +178,13 @@ RULE = Rule(
     check=check,
     options=(
         Option("share", 0.5, "share of elements", "elements in the flat part", "CS231n; healthy tanh: below 0.3"),
+        Option(
+            "entropy",
+            0.05,
+            "share of log keys, median of heads",
+            "entropy of attention",
+            "σReparam; ours stay above 0.2",
+        ),
     ),
     examples=(
         Example("a sigmoid for targets in percent", lambda: _answering("Sigmoid", 50, 20), True, "layers.5", 0),
@@ -190,6 +204,28 @@ RULE = Rule(
         Example("a healthy tanh network", lambda: _saturated(0.2, flat=False), ill=False, outcome="Passed"),
         Example(
             "the answer is sure", lambda: _saturated(0.95, layer="layers.5", flat=False), ill=False, outcome="Passed"
+        ),
+        Example("attention collapsed onto one key", lambda: attending(entropy=0.01).run(), True, "attention", 60),
+        Example("just below the limit", lambda: attending(entropy=0.045).run(), True, "attention", 60),
+        Example("just above the limit", lambda: attending(entropy=0.055).run(), False, outcome="NotApplicable"),
+        Example(
+            "one head of four looks at the token before",
+            lambda: attending(entropy=0.0, ill=1).run(),
+            False,
+            outcome="NotApplicable",
+        ),
+        Example(
+            "sharp from the start, as in a trained model",
+            lambda: attending(entropy=0.02, before=(8.0, 0.04)).run(),
+            False,
+            outcome="NotApplicable",
+        ),
+        Example("four keys", lambda: attending(entropy=0.01, keys=4).run(), False, outcome="NotApplicable"),
+        Example(
+            "collapsed in a network that learns",
+            lambda: attending(entropy=0.01).set(schema.LOSS, "", mean=np.linspace(2.3, 0.3, 200)).run(),
+            False,
+            outcome="NotApplicable",
         ),
         Example("a ReLU network", lambda: Network().run(), ill=False, outcome="NotApplicable"),
         Example("five records", lambda: _saturated(0.9, records=5), ill=False, outcome="TooLittleData"),
