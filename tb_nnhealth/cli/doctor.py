@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from tb_nnhealth.cli.errors import failed
+from tb_nnhealth.cli.errors import WHERE_LOGS_ARE, failed
 from tb_nnhealth.doctor import text
 from tb_nnhealth.doctor.examine import examine
 from tb_nnhealth.doctor.repair import Repaired, RepairError, check_destination, repair
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return failed(str(error))
     if not found.runs:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in found.problems)
-        return failed(f"no event files found below {args.logdir}{told}")
+        return failed(f"no event files found below {args.logdir}{told}{WHERE_LOGS_ARE}")
     examined = examine(found)
     copied = None
     if args.repair:

@@ -6,6 +6,9 @@ import sys
 
 FAILED = 2
 """Exit status of a usage or read error that left nothing done."""
+WHERE_LOGS_ARE = """
+  event files have tfevents in their names; name the directory that the SummaryWriter was given, or one above it"""
+"""For a place where none are."""
 
 
 def failed(message: str) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from tb_nnhealth.cli import following, following_arguments, output, reading, tuning
+from tb_nnhealth.cli import errors, following, following_arguments, output, reading, tuning
 from tb_nnhealth.cli.errors import failed
 from tb_nnhealth.fleet.cluster import ClusterError
 from tb_nnhealth.fleet.inspection import Inspected
@@ -56,8 +57,10 @@ def run(args: argparse.Namespace) -> int:
     names = source.runs()
     if not names:
         told = "".join(f"\n  {problem.path}: {problem.message}" for problem in source.problems)
-        return failed(f"no event files found below {', '.join(args.logdirs)}{told}")
+        return failed(f"no event files found below {', '.join(args.logdirs)}{told}{errors.WHERE_LOGS_ARE}")
     chosen = reading.choice(args).of(source.directories)
+    if not chosen:
+        print(f"nnhealth: none of {len(names)} run(s) matches --only, --since or --shard", file=sys.stderr)
     saved = None
     if args.format == HTML:
         try:

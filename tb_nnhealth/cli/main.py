@@ -5,7 +5,6 @@ Exit status: 0, or 1 where ``--fail-on`` says so, or 2 where the command could n
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tb_nnhealth import __version__
+from tb_nnhealth.cli.parser import Parser, parse
 
 COMMANDS = ("inspect", "merge", "diff", "doctor", "rules", "demo")
 """Each is a module of this package, by its name."""
@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
-    args = _parser(words[:1]).parse_args(words)
+    args = parse(_parser(words[:1]), words, COMMANDS)
     _print_whatever_the_terminal_can()
     try:
         status = int(args.run(args))
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser(first: Sequence[str] = ()) -> argparse.ArgumentParser:
+def _parser(first: Sequence[str] = ()) -> Parser:
     """``first``: the command line's first word. Where it is a command, the others need not be imported."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nnhealth", description="Is my network training well, and if not: what is wrong, where, since when?"
     )
     parser.add_argument("--version", action="version", version=f"nnhealth {__version__}")

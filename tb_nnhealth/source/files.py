@@ -65,9 +65,8 @@ class FileSource:
             try:
                 below = self._find(path)
             except OSError as error:
-                unreadable.append(
-                    Problem(displayed(path), f"cannot be read as a log directory: {error.strerror or error}")
-                )
+                why = f"cannot be read as a log directory: {error.strerror or error}{_hint(error)}"
+                unreadable.append(Problem(displayed(path), why))
                 continue
             self._problems += below.problems
             found += [(path, run) for run in below.runs]
@@ -114,3 +113,9 @@ class FileSource:
                 name = path if name == "." else f"{path}/{name}"
             named[name] = replace(run, name=name)
         return dict(sorted(named.items()))
+
+
+def _hint(error: OSError) -> str:
+    if isinstance(error, NotADirectoryError):
+        return "; expected a directory, or an event file, whose name has tfevents in it"
+    return ""

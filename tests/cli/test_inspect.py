@@ -184,7 +184,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert "usage: nnhealth" in capsys.readouterr().err
+    assert ": error: " in capsys.readouterr().err
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,3 +225,35 @@ def test_an_interrupt_ends_quietly(
     monkeypatch.setattr(reading, "inspect_runs", interrupted)
     assert main(["inspect", str(log(good=Network(steps=3)))]) == 130
     assert capsys.readouterr().err == "nnhealth: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["inspct", "runs"], "found 'inspct'; did you mean inspect?"),
+        (["."], "expected a command before ., perhaps `nnhealth inspect .`"),
+        (["s3://bucket/runs"], "perhaps `nnhealth inspect s3://bucket/runs`"),
+        (["inspect", "runs", "--fromat", "json"], "nnhealth inspect has no argument --fromat; did you mean --format?"),
+        (["inspect", "runs", "--zzz"], "nnhealth inspect has no argument --zzz\n"),
+        (["inspect", "runs", "--format", "jsn"], "invalid choice: 'jsn'"),
+        (["merge"], "the following arguments are required"),
+        (["rules", "dead-units", "more"], "not expected: more"),
+    ],
+)
+def test_a_usage_error_says_what_was_probably_meant_and_where_to_read_on(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert told in said
+    assert "--help` tells what there is" in said
+    assert len(said.splitlines()) == 2
+
+
+def test_a_choice_that_leaves_no_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scalars(tmp_path / "a", loss=[(0, 1.0)])
+    assert main(["inspect", str(tmp_path), "--only", "zzz*", "--no-index"]) == 0
+    assert "none of 1 run(s) matches --only, --since or --shard" in capsys.readouterr().err
