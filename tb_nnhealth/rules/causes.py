@@ -92,9 +92,14 @@ def _possible_causes(
         if j != i
         and finding.rule in causes[other.rule]
         and other.first_step <= latest
-        and (other.severity != "info" or finding.severity == "info" or finding.rule in OUTCOMES)
+        and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding))
         and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or leads(other) < leads(finding))
     ]
+
+
+def _accounts_for(unusual: Finding, finding: Finding) -> bool:
+    """Whether what is merely unusual may explain ``finding``: an outcome, of what is not over when it is told."""
+    return finding.rule in OUTCOMES and (unusual.active or unusual.last_step >= finding.fired_step)
 
 
 def _direct_cause(
@@ -106,12 +111,12 @@ def _direct_cause(
 ) -> int | None:
     """The earliest of the possible causes; of those that began together one that has no cause itself.
 
-    An outcome, for which many a finding may account, goes to one that is as severe as itself before one that is not.
+    An outcome, for which many a finding may account, goes to the severest of them, where they are milder than itself.
     """
     severity = SEVERITIES.index(finding.severity) if finding.rule in OUTCOMES else 0
 
-    def order(j: int) -> tuple[bool, int, bool, int]:
-        mild = SEVERITIES.index(findings[j].severity) < severity
+    def order(j: int) -> tuple[int, int, bool, int]:
+        mild = max(0, severity - SEVERITIES.index(findings[j].severity))
         return mild, findings[j].first_step, bool(candidates[j]), place[findings[j].rule]
 
     return min(possible, key=order, default=None)

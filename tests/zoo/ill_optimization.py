@@ -131,7 +131,8 @@ def recurrent_matrix_of_gain_2(writer: SummaryWriter, fault: bool = True) -> Non
     train(writer, model, Adam(model.parameters(), lr=5e-4), rows(), steps=150)
 
 
-@ill("recurrence-explodes", "exploding-gradients", source="Pascanu et al. (ICML 2013): exploding gradients")
+@ill("recurrence-explodes", "exploding-gradients", "poor-init-scale",
+     source="Pascanu et al. (ICML 2013): exploding gradients")  # fmt: skip
 def relu_rnn_of_gain_3(writer: SummaryWriter, fault: bool = True) -> None:
     model = Recurrent(nn.RNN, 64, nonlinearity="relu", num_layers=2)
     for name, weight in model.recurrent.named_parameters():

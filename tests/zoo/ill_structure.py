@@ -46,7 +46,7 @@ class Discarding(nn.Module):
         return self.last(x)
 
 
-@ill("activation-result-discarded", "underfitting", "loss-not-decreasing",
+@ill("activation-result-discarded", "underfitting", "loss-not-decreasing", "no-gradient",
      source="DeepCrime (ISSTA 2021), ARM: remove activation function; forum: F.relu(x) whose result is "
      "not assigned")  # fmt: skip
 def relu_called_for_nothing(writer: SummaryWriter, fault: bool = True) -> None:

@@ -66,7 +66,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.curves import blocks, trend
 from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
-from tb_nnhealth.rules.evidence.progress import Progress, naive_loss, progress
+from tb_nnhealth.rules.evidence.progress import ABSOLUTE, Progress, naive_loss, progress
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit
@@ -92,6 +92,7 @@ CLASSIFICATION = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss",
 PROBABILITIES = ("BCELoss",)
 LEAST_VARIATION = 1e-4
 """Spread of inputs, relative to their size, below which they are constant themselves."""
+TARGETS_SPREAD = "share of the targets' spread"
 NEEDS = "pass criterion= to watch(), or call writer.observe(inputs, targets, outputs, loss)"
 ADVICE = (
     "Check that predictions and targets have the same shape: (N, 1) against (N,) broadcasts without an error.",
@@ -129,6 +130,8 @@ def check(case: Case) -> Outcome:
     lasted = bool(found) and found[0].active and found[0].last_step - found[0].first_step >= FEWEST_STEPS
     slow = lasted and (grows(differ, judged, found[0]) or still_falls(case.run, history, found[0]))
     harms = _collapsed(differ, judged, limit) if alone else _at_constant(seen, cost)
+    if unit == TARGETS_SPREAD and history.layout.criterion.type in ABSOLUTE:
+        harms = seen is not None  # answers alike cost what a constant one does, whatever the targets' distribution
     if alone and lasted and harms and seen is not None:
         return Ill([_hit(found[0], differ, limit, unit, seen, math.nan)])
     if not lasted or slow or not harms:
@@ -143,7 +146,7 @@ def answers_differ(history: History, spread: Floats) -> tuple[Curve, str]:
     criterion = history.layout.criterion.type
     answers = spread[:, 0].astype(np.float64)
     if criterion not in CLASSIFICATION and np.isfinite(spread[:, 2]).any():
-        return answers / spread[:, 2], "share of the targets' spread"
+        return answers / spread[:, 2], TARGETS_SPREAD
     if criterion not in CLASSIFICATION:
         size = history.table(schema.PREDICTION, schema.RMS).values
         size = size[:, 0].astype(np.float64) if size.shape[1] else np.full(len(answers), np.nan)

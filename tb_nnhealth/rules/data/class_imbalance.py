@@ -16,6 +16,9 @@ more than `majority`, or is five times `ratio` times as frequent, and either the
 training loss, or the loss of the watched criterion, in nats, stands since the middle of the run within 3 % of the
 entropy of the shares: what their constant answer costs.
 
+Where a sample has many answers (the pixels of a mask, the tags of words), it is for information: more than `majority`
+of them are 0, as padding and background are.
+
 ## What to try
 1. Weigh the classes in the loss: `CrossEntropyLoss(weight=…)`, `BCEWithLogitsLoss(pos_weight=…)`; the finding names
    the numbers.
@@ -55,6 +58,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.batch_rows import Labels, labels_of
+from tb_nnhealth.rules.data.element_shares import of_elements
 from tb_nnhealth.rules.data.generalization import parted
 from tb_nnhealth.rules.evidence.losses import criterion_loss
 from tb_nnhealth.rules.synthetic import Network
@@ -76,7 +80,7 @@ def check(case: Case) -> Outcome:
     labels = labels_of(case.run, case.history, RECORDS)
     if not isinstance(labels, Labels) or case.history is None:
         assert not isinstance(labels, Labels)
-        return labels
+        return of_elements(case, case.options["majority"]) or labels
     if not labels.classes:
         return NotApplicable("there are more than 64 classes")
     total = float(labels.samples.sum())
@@ -191,6 +195,16 @@ def _few() -> Run:
     return add_labels(Network(steps=12), sampled(np.tile([0.95, 0.05], (12, 1)), samples=8)).run()
 
 
+def _masks(share: float) -> Run:
+    """Masks of 0 and 1 of 32 x 32 pixels, ``share`` of them 1."""
+    network = Network(criterion="BCEWithLogitsLoss", classes=2)
+    for row in network.layout.rows:
+        if row.kind in (schema.PREDICTION, schema.TARGET):
+            del row.shape[:]
+            row.shape.extend((16, 1, 32, 32))
+    return network.set(schema.TARGET, "", mean=share, rms=share**0.5, std=(share - share**2) ** 0.5, max=1.0).run()
+
+
 RULE = Rule(
     id="class-imbalance",
     healthy="Classes balanced enough",
@@ -221,6 +235,8 @@ RULE = Rule(
         Example("balanced", lambda: _shared([0.1] * 10), ill=False, outcome="Passed"),
         Example("balanced, not learned", lambda: _shared([0.1] * 10, learned=False), ill=False, outcome="Passed"),
         Example("one class", lambda: _shared([1.0, 0.0]), ill=False, outcome="NotApplicable"),
+        Example("one pixel in a hundred: information", lambda: _masks(0.01), ill=True, subject="target"),
+        Example("one pixel in five", lambda: _masks(0.2), ill=False, outcome="NotApplicable"),
         Example("no labels", lambda: Network().run(), ill=False, outcome="NotApplicable"),
         Example("a hundred labels", _few, ill=False, outcome="TooLittleData"),
     ),

@@ -47,6 +47,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.data.whole_set import whole_set
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -56,6 +57,8 @@ SMALLEST = 32
 
 def check(case: Case) -> Outcome:
     history = case.history
+    if history is not None and (whole := whole_set(history)) is not None:
+        return Ill([whole])
     if history is None or not history.rows(schema.NOISE_SCALE):
         return NotApplicable("the noise of the gradient was not measured: no layer of this model tells it")
     batch = int(history.layout.batch_size)

@@ -15,6 +15,10 @@ than eight samples, where neighbouring steps are correlated by more than 0.5. Wi
 the batches' mean class index takes the place of the counts. Repeated batches, and targets with several labels a
 sample, are left out. Batches of one class each, in no order, belong to `single-class-batches`.
 
+Targets of a regression: the share of their variance that lies between batches, from 0.6, where neighbouring batches'
+means are correlated by 0.3 as well. The order of the answers is the fault: the last bias follows it, and nothing else
+is learned.
+
 It is told from the batch since which batches hold fewer classes than chance mixes.
 
 ## What to try
@@ -54,6 +58,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.batch_rows import Labels, labels_of, number
+from tb_nnhealth.rules.data.target_order import in_their_order
 from tb_nnhealth.rules.evidence import curves
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
@@ -84,7 +89,7 @@ def check(case: Case) -> Outcome:
     labels = labels_of(case.run, history, RECORDS)
     if not isinstance(labels, Labels) or history is None:
         assert not isinstance(labels, Labels)
-        return labels
+        return in_their_order(case) or labels
     if history.resolution > 1:
         return NotApplicable("records were averaged")
     labels = labels.only(number(history, schema.REPEATED, "input")[labels.records] != 1)
@@ -210,6 +215,17 @@ def _stuck() -> Run:
     )
 
 
+def _by_size(within: float) -> Run:
+    """Targets from -1.7 to 1.7 again and again, each batch of standard deviation ``within``; 1 is shuffled."""
+    network = Network(criterion="MSELoss")
+    for row in network.layout.rows:
+        if row.kind in (schema.PREDICTION, schema.TARGET):
+            del row.shape[:]
+            row.shape.extend((32, 1))
+    mean = (network.at % 60 / 30 - 1) * 1.7 if within < 1 else 0.18 * np.sin(997.0 * network.at)
+    return network.set(schema.TARGET, "", mean=mean, std=within).run()
+
+
 RULE = Rule(
     id="unshuffled-data",
     healthy="Data shuffled",
@@ -229,6 +245,8 @@ RULE = Rule(
         Example("short runs of a class", lambda: _sorted(per_class=40).run(), ill=True, subject="target"),
         Example("batches of two, sorted", lambda: _sorted(2, 40).run(), ill=True, subject="target"),
         Example("a hundred classes, sorted", _hundred_classes, ill=True, subject="target"),
+        Example("a table sorted by what is to be learned", lambda: _by_size(0.02), ill=True, subject="target"),
+        Example("a regression, shuffled", lambda: _by_size(1.0), ill=False, outcome="NotApplicable"),
         Example("just above the limit", lambda: _clustered(3.2), ill=True, subject="target"),
         Example("just below the limit", lambda: _clustered(5.2), ill=False, outcome="Passed"),
         Example("shuffled", lambda: _shuffled(), ill=False, outcome="Passed"),

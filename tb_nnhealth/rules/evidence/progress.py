@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.tags import moving_target
+from tb_nnhealth.rules.evidence.targets import targets_of
 
 OPENING = 5
 CLOSING = 20
@@ -28,8 +28,6 @@ VERY_SURE = 6.0
 BEGINS_AT_A_GUESS = (0.7, 2.0)
 """Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
 ABSOLUTE = ("L1Loss", "SmoothL1Loss", "HuberLoss")
-HEAVY = 4.0
-"""Mean variance over the median one from which the targets have heavy tails."""
 SAME = 0.05
 """Median difference, relative, up to which a scalar tells the criterion's own loss."""
 
@@ -154,17 +152,12 @@ def naive_loss(history: History) -> float:
     if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
         return math.log(2)
     if criterion.type in ("MSELoss", *ABSOLUTE):
-        std = history.table(schema.TARGET, schema.STD).values
-        std = std[np.isfinite(std)]
-        usual = float(np.median(std)) if std.size else math.nan
-        return _squared(std, usual) if criterion.type == "MSELoss" else _absolute(usual, criterion.type)
+        targets = targets_of(history)
+        if targets is None:
+            return math.nan
+        variance = targets.variance
+        return variance if criterion.type == "MSELoss" else _absolute(math.sqrt(variance), criterion.type)
     return math.nan
-
-
-def _squared(std: NDArray[np.floating[Any]], usual: float) -> float:
-    """Mean variance of the batches where a few hold most of it, as under heavy tails; else that of a usual one."""
-    mean = float(np.square(std.astype(np.float64)).mean()) if std.size else math.nan
-    return mean if mean > HEAVY * usual**2 else usual**2
 
 
 def _absolute(std: float, criterion: str) -> float:

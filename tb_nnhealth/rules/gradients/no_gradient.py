@@ -18,7 +18,11 @@ bias may well have none, and a branch behind a zero-initialized layer has none u
 Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is
 above 0 in the same records, and that no weight has changed since; three records over twenty steps are enough. Where no
 gradient was ever there, it counts that the optimizer steps at a rate above 0 and no weight has changed. A loss that
-gives no gradient any more, as a hinge loss at 0, does not.
+gives no gradient any more, as a hinge loss at 0, does not. Where all had one and none has any more, though the
+optimizer goes on stepping and no weight changes, it is told from there on: a freezing that nobody took back.
+
+A module without parameters that only passes on what it is given (a rectifier, dropout, pooling), between two layers
+whose outputs do get a gradient, and whose own never does, is called in vain: its result is not used.
 
 Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
 matrix, for information for vectors, where gradients arrive again later, where they used to arrive and the loss has
@@ -71,6 +75,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.gradients.unused_outputs import unused_outputs
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -94,9 +99,13 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
     everything = weights_of(history)
     weights = everything.only(everything.trained)
-    if not weights.names:
-        return NotApplicable("no parameter is trained by a watched optimizer")
     records = int(case.options["records"])
+    if not weights.names:
+        held = everything.only(np.array([p.optimizer >= 0 for p in everything.parameters], bool))
+        once = np.isfinite(held.gradient) & (held.gradient > 0)
+        if held.names and (since := _since(history, held, once)) is not None:
+            return Ill([_left_behind(held, since, records)])
+        return NotApplicable("no parameter is trained by a watched optimizer")
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
@@ -105,6 +114,8 @@ def check(case: Case) -> Outcome:
     if (lost := _lost_by_all(history, weights, arrived, records)) is not None:
         return Ill([_lost(weights, lost, bool(absent[lost.fired].all()), progress(case.run, history), records)])
     alive = others_alive(weights, arrived)
+    if (since := _since(history, weights, arrived)) is not None:
+        return Ill([_left_behind(weights, since, records)])
     if not alive.any():
         if (never := _never(history, weights, arrived, records)) is not None:
             return Ill([_without_backward(weights, never, records)])
@@ -112,14 +123,15 @@ def check(case: Case) -> Outcome:
     zero = (weights.gradient == 0) & weights.matrix & ~(weights.lr == 0)
     judged = alive & np.isfinite(weights.weight) & (absent | zero | arrived)
     found = episodes(absent | zero, judged, weights.steps, window=records, share=1.0)
+    unused = unused_outputs(history)
     if not found:
-        return Passed()
+        return Ill(unused) if unused else Passed()
     concerned = {episode.column for episode in found if episode.active}
     share = float(weights.numel[list(concerned)].sum() / weights.numel.sum())
     seen = progress(case.run, history)
     learned = seen is not None and seen.learned
     one_step = {name for name in weights.names if makes_one_step(name, weights, arrived)}
-    return Ill([_hit(weights, episode, absent, share, records, learned, one_step) for episode in found])
+    return Ill([*unused, *(_hit(weights, episode, absent, share, records, learned, one_step) for episode in found)])
 
 
 def _lost_by_all(history: History, weights: Weights, arrived: Mask, records: int) -> Episode | None:
@@ -155,6 +167,40 @@ def _never(history: History, weights: Weights, arrived: Mask, records: int) -> E
         return None
     steps, last = weights.steps, len(weights.steps) - 1
     return Episode(0, int(steps[0]), int(steps[records - 1]), int(steps[last]), last + 1, True, 0, records - 1, last)
+
+
+def _since(history: History, weights: Weights, arrived: Mask) -> Episode | None:
+    """The last stretch in which the optimizer steps at a rate above 0, and no parameter has a gradient any more.
+
+    None where there was no gradient before, the stretch is short, a weight moves in it, or a module's output is still
+    reached: whether that is lost is asked elsewhere.
+    """
+    some = np.flatnonzero(arrived.any(axis=1))
+    if not some.size or len(arrived) - some[-1] <= LONG_OF_ALL:
+        return None
+    after = slice(int(some[-1]) + 1, None)
+    values = weights.weight[after]
+    still = not (np.abs(np.diff(values, axis=0)) > ROUNDING * values[:-1]).any()
+    rates = history.table(schema.LEARNING_RATE, schema.MEAN).values[after]
+    absent = not np.isfinite(weights.gradient[after]).any()
+    stepping = np.isfinite(rates).any(axis=1).mean(dtype=np.float64) > 0.5 if rates.shape[1] else False
+    if not still or not absent or not stepping or (rates == 0).all():
+        return None
+    steps, first, last = weights.steps, int(some[-1]) + 1, len(arrived) - 1
+    fired, count = first + LONG_OF_ALL - 1, last - first + 1
+    return Episode(0, int(steps[first]), int(steps[fired]), int(steps[last]), count, True, first, fired, last)
+
+
+def _left_behind(weights: Weights, episode: Episode, records: int) -> Hit:
+    return replace(
+        _lost(weights, episode, True, None, records),
+        message=f"From step {episode.first_step:,} on no parameter has a gradient, though the optimizer goes on"
+        " stepping: they were frozen, or cut off from the loss, and nobody has taken that back.",
+        advice=(
+            "Look for requires_grad_(False) without its way back: call requires_grad_(True) before these steps.",
+            "Look for no_grad() or eval-only code that is entered and not left.",
+        ),
+    )
 
 
 def _without_backward(weights: Weights, episode: Episode, records: int) -> Hit:
@@ -317,6 +363,27 @@ def _frozen() -> Run:
     return network.run()
 
 
+def _discarded() -> Run:
+    """A rectifier called between two layers, whose output no gradient comes back to."""
+    network = Network()
+    modules = list(network.layout.modules)
+    network.add_module("activation", "ReLU")
+    added = network.layout.modules[-1]
+    del network.layout.modules[:]
+    network.layout.modules.extend([*modules[:2], added, *modules[2:]])
+    return network.add_row(schema.ACTIVATION, "activation", mean=0.3, rms=0.6, std=0.5).run()
+
+
+def _never_thawed(since: int) -> Run:
+    network = Network()
+    for parameter in network.layout.parameters:
+        parameter.trainable = False
+        network.absent(schema.GRADIENT, parameter.name, since).absent(schema.UPDATE, parameter.name, since)
+        kept = network.get(schema.WEIGHT, parameter.name, schema.RMS)
+        network.set(schema.WEIGHT, parameter.name, rms=np.where(np.arange(200) < since, kept, kept[since]))
+    return network.run()
+
+
 def _now_and_then() -> Run:
     """An expert that is chosen in every fifth batch."""
     network = Network()
@@ -353,6 +420,8 @@ EXAMPLES = (
     Example("Cleared too late from step 191 on: not enough", lambda: _cleared(191), False, outcome="Passed"),
     Example("No backward pass before the step", _never_called, True, "", 0),
     Example("None seen, but the weights move", lambda: _cleared(0, moving=True), False, outcome="NotApplicable"),
+    Example("A result that nobody takes", _discarded, True, "activation", 0),
+    Example("Frozen at step 60, and never thawed", lambda: _never_thawed(60), True, "", 60),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Nine records without: not enough", lambda: _zero_until(9), False, outcome="Passed"),
     Example("Behind a layer that starts at zero", lambda: _zero_until(1), False, outcome="Passed"),

@@ -22,7 +22,9 @@ recorded by `watch`, or logged as a scalar.
 A rate that is spent early is a finding of its own: within the first half of the run it has come for good to a
 hundredth of its greatest value, the loss fell until then by four standard errors of a line through it, falls no more
 from there on, and stands above `poor` (share of the untrained level: the cost of a constant answer, or the first
-loss).
+loss); above a tenth of it, it is for information. Where the rate is constant, the size of the steps stands for it,
+and their size relative to the gradient: both fall a hundredfold where an optimizer lowers its rate itself
+(`lr_decay`); that is for information.
 
 ## What to try
 1. Lower the rate later: at the step where the loss (or the validation loss) settles, for instance by
@@ -41,9 +43,12 @@ Fine-tuning of a few layers whose loss need not fall further; runs in which only
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import (
     Case,
@@ -60,7 +65,8 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses
-from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at, untrained
+from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.loss.judged_loss import judged_loss, on_records, opening_level, rate_at, untrained
 from tb_nnhealth.rules.loss.rate_drops import FEWEST, Drop, drops
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.wording import percent, round_rate, short
@@ -72,6 +78,9 @@ RATE_NEEDS = (
 )
 WORTHWHILE = 0.1
 """Share of the loss left that more steps at the old rate must have promised."""
+UNFINISHED = 0.1
+"""Share of the untrained level above which a loss whose rate was spent early is told, for information."""
+GAINED = 0.9
 SPENT = 100.0
 """The greatest learning rate over one that changes next to nothing any more."""
 
@@ -90,34 +99,72 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(values)} points of the training loss at a known learning rate")
     found = drops(values, rates, case.options["factor"])
     judged = [drop for drop in found if drop.at <= (1 - case.options["after"]) * len(values)]
-    if at := _spent(values, rates, untrained(case.run, values), case):
-        return Ill([_spent_hit(curve.subject, steps, values, rates, at)])
+    start = untrained(case.run, values)
+    if at := _spent(values, rates, start, case.options["poor"]):
+        return Ill([_spent_hit(curve.subject, steps, values, rates, at, "warning")])
+    if at := _spent_within(case, curve, steps, values, start):
+        return Ill([_spent_hit(curve.subject, steps, values, rates, at, "info")])
     if not judged:
         return NotApplicable("the learning rate is not lowered for good while much of the run is left")
     whole = opening_level(values) - float(np.median(values[-max(3, len(values) // 10) :]))
     for drop in judged:
         if _too_early(drop, values, whole, case):
             return Ill([_hit(curve.subject, steps, values, drop, whole)])
+    if at := _spent(values, rates, start, UNFINISHED):
+        return Ill([_spent_hit(curve.subject, steps, values, rates, at, "info")])
     near = max(judged, key=lambda drop: _share(drop, whole, case))
     return Passed(
         Closest(_share(near, whole, case), curve.subject, int(steps[near.at]), "fall cut off by the schedule")
     )
 
 
-def _spent(values: curves.Values, rates: curves.Values, start: float, case: Case) -> int:
-    """The index from which the rate is next to nothing, where that left the loss poor; else 0."""
+def _spent(values: curves.Values, rates: curves.Values, start: float, poor: float, since: float = -math.inf) -> int:
+    """The index from which the rate is next to nothing, where the loss stayed above ``poor`` of ``start``; else 0.
+
+    Until then it must have been falling, or have come a tenth below ``since``.
+    """
     later = np.maximum.accumulate(rates[::-1])[::-1]
     low = np.flatnonzero(later * SPENT <= rates.max())
     at = int(low[0]) if low.size else 0
     if not FEWEST <= at <= len(values) // 2 or not start > 0:
         return 0
     stands = not line(values[at:]).surely_falls
-    poor = float(np.median(values[at:])) > case.options["poor"] * start
-    return at if line(values[:at]).surely_falls and stands and poor else 0
+    high = float(np.median(values[at:])) > poor * start
+    fell = line(values[:at]).surely_falls or float(np.median(values[at // 2 : at])) < GAINED * since
+    return at if fell and stands and high else 0
 
 
-def _spent_hit(subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int) -> Hit:
+def _spent_within(
+    case: Case, curve: losses.LossCurve, steps: NDArray[np.int64], values: curves.Values, start: float
+) -> int:
+    """The same for an optimizer that lowers its rate itself: its steps shrink, and more than its gradients do."""
+    if case.history is None:
+        return 0
+    weights = weights_of(case.history)
+    weights = weights.only(weights.matrix & weights.trained)
+    if not weights.names or len(weights.steps) < FEWEST_POINTS:
+        return 0
+    with np.errstate(all="ignore"):
+        steps_taken = weights.update.astype(np.float64)
+        share = steps_taken / weights.gradient
+    known = np.isfinite(steps_taken) & np.isfinite(share) & (share > 0)
+    seen = known.any(axis=1)
+    if seen.sum() < FEWEST_POINTS:
+        return 0
+    taken, relative = (np.nanmedian(np.where(known, x, np.nan)[seen], axis=1) for x in (steps_taken, share))
+    effective = np.maximum(*(curves.smooth(x, 5) / curves.smooth(x, 5).max() for x in (taken, relative)))
+    at = np.searchsorted(weights.steps[seen], on_records(case.run, steps), side="right") - 1
+    return _spent(values, effective[np.maximum(at, 0)], start, case.options["poor"], since=start)
+
+
+def _spent_hit(
+    subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int, severity: Severity
+) -> Hit:
     high, level, share = float(rates.max()), float(np.median(values[at:])), at / len(values)
+    low = float(rates[at])
+    told = f"The learning rate came from {short(high)} to {short(low)}"
+    if low > high / SPENT:
+        told = "The optimizer's steps came to a hundredth of their size, at a learning rate that it lowers itself,"
     return Hit(
         subject=subject,
         first_step=int(steps[at]),
@@ -125,15 +172,15 @@ def _spent_hit(subject: str, steps: NDArray[np.int64], values: curves.Values, ra
         last_step=int(steps[-1]),
         count=len(steps) - at,
         active=True,
-        severity="warning",
+        severity=severity,
         statistic="share of the run in which the learning rate was more than a hundredth of its greatest",
         unit="1",
         value=share,
         limit=0.5,
         direction="below",
         message=(
-            f"The learning rate came from {short(high)} to {short(float(rates[at]))} by step {int(steps[at]):,} of "
-            f"{int(steps[-1]) + 1:,}, while `{subject}` was falling; it has stood at {short(level)} since."
+            f"{told} by step {int(steps[at]):,} of {int(steps[-1]) + 1:,}, while `{subject}` was falling; it has stood"
+            f" at {short(level)} since."
         ),
         advice=(
             f"Stretch the decay over the whole run: {int(steps[-1]) + 1:,} steps in place of {int(steps[at]):,}.",

@@ -16,8 +16,9 @@ training and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` an
 binary cross-entropies; a function that `observe` shows class indices for is taken for a cross-entropy. Above: more
 than `factor` times the guess and at least two nats more; beyond `warn` times it is a warning where the loss (median
 of three records) is still above the guess after `recovers` steps, beyond `far` times at once. Below: less than 0.4 of
-it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square and the prediction's RMS exceeds
-10. At least `samples` samples must stand behind the loss.
+it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square: a warning where the prediction's
+RMS exceeds 10, or the loss is still above twice that mean square after 150 steps, as for targets of a tiny unit. At
+least `samples` samples must stand behind the loss.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
@@ -70,6 +71,8 @@ NATS_ABOVE = 2.0
 LOW = 0.4
 SQUARES_ABOVE = 100.0
 OUTPUT_RMS = 10.0
+DWARFED, SLOW_STEPS = 2.0, 150
+"""Times the targets' mean square above which the loss stays for so many steps, where the targets are too small."""
 SUM = 0.3
 """Share of (samples x guess) above which the loss of a function is taken for a sum over the samples."""
 OUTPUTS_EXPLAIN = 0.3
@@ -157,13 +160,15 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
         return TooLittleData("the target or the prediction was not measured in the first record")
     square, output = float(target[0, 0]) ** 2, float(prediction[0, 0])
     limit = SQUARES_ABOVE * square
-    if not (first > limit and output > OUTPUT_RMS):
+    if not first > limit:
         return Passed()
+    curve = losses.criterion_loss(history)
+    dwarfed = output > OUTPUT_RMS or (curve is not None and _stays_above(curve, DWARFED * square, SLOW_STEPS))
     message = (
         f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output "
         f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
     )
-    return Ill([_hit(first, step, limit, "above", "warning", message, {"output_rms": output})])
+    return Ill([_hit(first, step, limit, "above", "warning" if dwarfed else "info", message, {"output_rms": output})])
 
 
 def _above(first: float, guess: float, criterion: Any) -> str:
@@ -236,10 +241,11 @@ def _resumed() -> Run:
     return network.set(schema.LOSS, "", mean=40.0).run()
 
 
-def _regression(output: float) -> Run:
+def _regression(output: float, of: float = 1.0) -> Run:
+    """Targets of standard deviation ``of``."""
     network = Network(criterion="MSELoss")
-    network.set(schema.TARGET, "", mean=0.0, std=1.0, rms=1.0).set(schema.PREDICTION, "", rms=output)
-    return network.set(schema.LOSS, "", mean=output**2 + 1).run()
+    network.set(schema.TARGET, "", mean=0.0, std=of, rms=of).set(schema.PREDICTION, "", rms=output)
+    return network.set(schema.LOSS, "", mean=output**2 + of**2).run()
 
 
 def _one_sample() -> Run:
@@ -313,6 +319,7 @@ RULE = Rule(
         Example("at the guess", lambda: _first(2.35), ill=False, outcome="Passed"),
         Example("squared error of huge outputs", lambda: _regression(300.0), ill=True, subject="loss"),
         Example("squared error of an untrained network", lambda: _regression(0.5), ill=False, outcome="Passed"),
+        Example("targets of a tiny unit, stays", lambda: _regression(0.5, of=1e-3), ill=True, subject="loss"),
         Example("a sum over the batch", lambda: _first(74.0, reduction="sum"), ill=False, outcome="NotApplicable"),
         Example(
             "a criterion of one's own", lambda: _first(40.0, criterion="FocalLoss"), ill=False, outcome="NotApplicable"

@@ -15,6 +15,9 @@ six sigma of the point-to-point noise above, is the limit. It fires where four f
 points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
 in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
 
+A watched cross-entropy, of classes or of probabilities, is never below 0. Where it is in five records, it has no least
+value and runs away downwards: its arguments are swapped, or its targets are no shares between 0 and 1.
+
 ## What to try
 1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
 2. Clip gradients by norm at about their usual norm.
@@ -39,6 +42,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import (
     Case,
@@ -56,7 +60,9 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.loss.below_floor import below_floor
 from tb_nnhealth.rules.loss.judged_loss import rate_at
+from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import round_rate, short
 
 FEWEST_POINTS = 10
@@ -76,6 +82,9 @@ def check(case: Case) -> Outcome:
     found = losses.training_loss(case.run)
     if found is None:
         return CouldNotCheck(losses.NEEDS)
+    for history in case.run.watches.values():
+        if (below := below_floor(history, found.subject)) is not None:
+            return Ill([below])
     curve = found.finite()
     broken = not np.isfinite(found.values[-1]) if len(found) else False
     if len(curve) < (BREAKING_POINTS + 2 if broken else FEWEST_POINTS):
@@ -169,6 +178,12 @@ def _up(at: int, to: float, until: int = 400) -> NDArray[np.float64]:
     return np.where((at <= _STEPS) & (until > _STEPS), to, _FALL)
 
 
+def _negative(criterion: str) -> Run:
+    """A watched loss that falls from 0.7 to -10."""
+    network = Network(criterion=criterion, classes=1)
+    return network.set(schema.LOSS, "", mean=0.7 - network.at / 20, std=0.0, nan_count=0, inf_count=0).run()
+
+
 RULE = Rule(
     id="loss-diverging",
     healthy="Loss not diverging",
@@ -192,6 +207,8 @@ RULE = Rule(
             subject="loss",
             first_step=4,
         ),
+        Example("a cross-entropy below 0", lambda: _negative("BCEWithLogitsLoss"), ill=True, subject="loss"),
+        Example("a negative loss of one's own", lambda: _negative("EnergyLoss"), ill=False),
         Example("a negative loss", lambda: _plain(np.where(_STEPS < 300, -100 + 95 * _FALL / 2.3, 20.0)), ill=True),
         Example("regains three quarters", lambda: _plain(_up(250, 0.1 + 0.75 * 2.3)), ill=True, first_step=250),
         Example("regains a quarter", lambda: _plain(_up(250, 0.1 + 0.25 * 2.3)), ill=False, outcome="Passed"),

@@ -81,6 +81,8 @@ PRETRAINED = 0.7
 """A first loss below this share of a constant answer's was learned before this run."""
 NOTHING_LEFT = 0.05
 RISEN = 2.0
+LUCKY = 1.9
+"""Standard errors by which the lowest of twenty medians lies below their level by chance."""
 ARRIVES, ARRIVES_POINTS = 3.0, 150
 """Lengths of the run so far within which a falling loss must have learned something, and points that tell."""
 WARMING_UP = 1.02
@@ -102,6 +104,8 @@ class Gain:
     """Median of the last two thirds."""
     lowest: float
     """Lowest median of a twentieth, anywhere."""
+    luck: float
+    """How far below the level that one lies by chance."""
     now: float
     """Median of the last fifth, and two standard errors more."""
     noise: float
@@ -133,7 +137,7 @@ def check(case: Case) -> Outcome:
     gain = measure(values, case.options["gain"])
     enough = len(values) >= case.options["points"]
     on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance and _arrives(values, chance)
-    below = gain.lowest < LEARNED * chance or on_its_way
+    below = gain.lowest + gain.luck < LEARNED * chance or on_its_way
     at_chance = enough and gain.last >= AT_CHANCE * chance and not below
     if (gain.rising or gain.last > RISEN * gain.lowest) and gain.last > RISEN * max(
         first, 0.0 if math.isnan(chance) else chance
@@ -186,6 +190,7 @@ def measure(values: curves.Values, asked: float) -> Gain:
         first=float(np.median(values[:3])),
         last=float(np.median(values[n // 3 :])),
         lowest=lowest,
+        luck=LUCKY * curves.ERROR_OF_MEDIAN * noise / math.sqrt(width),
         now=end.value + 2 * end.error,
         noise=noise,
     )

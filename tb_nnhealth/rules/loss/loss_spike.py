@@ -19,10 +19,10 @@ curves of a hundred or more. A shorter one counts where it is rare (2 % of the p
 twenty points before and by three times the gain so far, and the median of the eight points after it lies above that
 of the twenty before by four standard errors: it was more than a single costly sample, and did harm.
 
-A warning where there are three or more, or where weights changed between two steps of the optimizer; and, unless the
-loss ends where it had been before or lower (within 5 % of the gain), where a spike rises above the untrained level by
-as much as had been gained, or the learning rate or the gradient's norm leapt with it. Else information: the harm is
-repaired, or the data or the task may have been changed.
+A warning where there are three or more and the loss ends above half of the level before them, or where weights
+changed between two steps of the optimizer; and, unless the loss ends where it had been before or lower (within 5 % of
+the gain), where a spike rises above the untrained level by as much as had been gained, or the learning rate or the
+gradient's norm leapt with it. Else information: the harm is repaired, or the data or the task may have been changed.
 
 ## What to try
 1. Clip gradients by norm, at about their usual norm; the finding names it where it was recorded.
@@ -67,6 +67,8 @@ BY_OTHERS = 2.0
 ABOVE_UNTRAINED = 1.0
 MANY = 3
 REPAIRED = 0.05
+LEFT_BEHIND = 0.5
+"""Share of the level before the spikes below which the loss has left them behind, however many there were."""
 WITHOUT_A_STEP = "changed without a step"
 
 
@@ -99,7 +101,8 @@ def check(case: Case) -> Outcome:
     end = float(np.median(values[-max(3, len(values) // 20) :]))
     repaired = end < unplanned[worst].level + REPAIRED * (start - unplanned[worst].level)
     great = any(told) or any(spike.peak > high for spike in lasting)
-    harmful = len(lasting) >= MANY or any(WITHOUT_A_STEP in cause for cause in told) or (great and not repaired)
+    many = len(lasting) >= MANY and not end < LEFT_BEHIND * low
+    harmful = many or any(WITHOUT_A_STEP in cause for cause in told) or (great and not repaired)
     return Ill([_hit(curve.subject, steps, unplanned, worst, told, search.limit, harmful, _usual(norms))])
 
 

@@ -1,18 +1,18 @@
 """NLLLoss is given numbers that are no log-probabilities.
 
 ## What it detects
-Logits, or probabilities, given to `NLLLoss`: the `log_softmax` before it is missing.
+Logits, or probabilities, given to `NLLLoss` or `KLDivLoss`: the `log_softmax` before it is missing.
 
 ## Why it matters
-`NLLLoss` only picks the right class's number and changes its sign. Of logits it can be lowered without bound by making
-them all larger, and teaches nothing of which class it is. Of probabilities it is minus the probability: from -1 to 0,
-with next to no gradient where the network is sure and wrong.
+`NLLLoss` only picks the right class's number and changes its sign. Of logits it can be lowered without bound by
+making them all larger, and teaches nothing of which class it is. Of probabilities it is minus the probability: from
+-1 to 0, with next to no gradient where the network is sure and wrong.
 
 ## How it is computed
 Share of samples whose prediction is a vector of logarithms of probabilities: none above 0, their exponentials sum to
 1 (unit: share of samples). It fires where that is below `share` in each of ten records. Without that measure: the
-greatest prediction above 0.01 in each of ten records. Where the loss is a function, and `observe` hands over
-probabilities and class indices, it fires on losses that lie between -1 and 0.
+greatest prediction above 0.01 in each of ten records; so for `KLDivLoss`. Where the loss is a function, and `observe`
+hands over probabilities and class indices, it fires on losses that lie between -1 and 0.
 
 ## What to try
 1. Take `CrossEntropyLoss` instead, and give it the logits: it applies `log_softmax` itself.
@@ -71,6 +71,8 @@ def check(case: Case) -> Outcome:
     criterion = history.layout.criterion
     if not criterion.type:
         return _of_a_function(history)
+    if criterion.type == "KLDivLoss":
+        return _of_a_divergence(history)
     if criterion.type != "NLLLoss":
         return NotApplicable(f"{criterion.type} takes no log-probabilities, or is not known to")
     share, highest = number(history, schema.LOG_PROBABILITY), number(history, schema.PREDICTION, "", schema.MAX)
@@ -80,6 +82,14 @@ def check(case: Case) -> Outcome:
         return _judged(history, share < least, np.isfinite(share), share, least, "below", highest, probable)
     seen = np.isfinite(highest)
     return _judged(history, highest > NO_LOGARITHM, seen, highest, NO_LOGARITHM, "above", highest, probable)
+
+
+def _of_a_divergence(history: History) -> Outcome:
+    """KLDivLoss takes logarithms of probabilities; shares in their place make it fall below 0, which it cannot."""
+    probable, highest = (number(history, schema.PREDICTION, "", s) for s in (schema.PROBABILITY_SHARE, schema.MAX))
+    above = np.where(np.isfinite(highest), highest, 0.0) > NO_LOGARITHM
+    seen = np.isfinite(highest)
+    return _judged(history, above, seen, highest, NO_LOGARITHM, "above", highest, probable, "KLDivLoss")
 
 
 def _of_a_function(history: History) -> Outcome:
@@ -101,7 +111,7 @@ def _of_a_function(history: History) -> Outcome:
 
 def _judged(
     history: History, ill: NDArray[np.bool_], seen: NDArray[np.bool_], values: Curve, limit: float,
-    direction: Direction, highest: Curve, probable: Curve,
+    direction: Direction, highest: Curve, probable: Curve, criterion: str = "NLLLoss",
 ) -> Outcome:  # fmt: skip
     if seen.sum() < RECORDS:
         return TooLittleData(f"{int(seen.sum())} records of the prediction, {RECORDS} are needed")
@@ -113,13 +123,14 @@ def _judged(
     severity: Severity = "critical" if top > NO_LOGARITHM else "warning"
     value = float(np.median(values[at]))
     if probabilities:
-        told = f"`NLLLoss` is given probabilities (up to {short(top)}), not their logarithms"
+        told = f"`{criterion}` is given probabilities (up to {short(top)}), not their logarithms"
     elif top > NO_LOGARITHM:
-        told = f"`NLLLoss` is given values up to {short(top)}, no logarithms of probabilities"
+        told = f"`{criterion}` is given values up to {short(top)}, no logarithms of probabilities"
     else:
-        told = f"`NLLLoss` is given scores below 0 of which {percent(1 - value)} do not sum to a probability of 1"
+        told = f"`{criterion}` is given scores below 0 of which {percent(1 - value)} do not sum to a probability of 1"
     if probabilities:
-        told += ": it cannot fall below -1 and hardly teaches."
+        told += ": it cannot fall below -1 and hardly teaches." if criterion == "NLLLoss" else ": it falls below 0, the"
+        told += "" if criterion == "NLLLoss" else " least that a divergence can be, and teaches something else."
     elif top > NO_LOGARITHM:
         told += ": it can fall without bound and teach nothing."
     else:
@@ -154,6 +165,10 @@ def _without_share(highest: float) -> Run:
     return Network(criterion="NLLLoss").set(schema.PREDICTION, "", max=highest).run()
 
 
+def _diverging(highest: float) -> Run:
+    return Network(criterion="KLDivLoss").set(schema.PREDICTION, "", max=highest).run()
+
+
 def _observed(loss: float) -> Run:
     """Probabilities and class indices handed over by ``observe``, with the loss of a function."""
     network = Network().set(schema.PREDICTION, "", max=0.9, min=0.0, probability_share=1.0)
@@ -180,6 +195,8 @@ RULE = Rule(
         Example("log_softmax over the batch", lambda: _given(0.02, -0.1).run(), ill=True, subject="prediction"),
         Example("logits, in a log without the share", lambda: _without_share(2.0), ill=True, subject="prediction"),
         Example("probabilities to a function", lambda: _observed(-0.7), ill=True, subject="prediction"),
+        Example("probabilities to a divergence", lambda: _diverging(0.9), ill=True, subject="prediction"),
+        Example("log-probabilities to a divergence", lambda: _diverging(-1e-4), ill=False, outcome="Passed"),
         Example("just below the limit", lambda: _given(0.45, -1e-4).run(), ill=True, subject="prediction"),
         Example("just above the limit", lambda: _given(0.55, -1e-4).run(), ill=False, outcome="Passed"),
         Example("log-probabilities", lambda: _given(1.0, -1e-4).run(), ill=False, outcome="Passed"),

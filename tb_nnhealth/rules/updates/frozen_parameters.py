@@ -12,16 +12,17 @@ of the number format, as it is with bfloat16 weights and a usual learning rate, 
 ## How it is computed
 The root mean square of the weights after the step minus those before is 0, or the weights' statistics before the next
 step are the same as before this one, in `records` records running in which the gradient's is above 0 and the learning
-rate is above 0. A step that a gradient scaler skipped has no update and does not count. Whether rounding explains it:
-the learning rate (times the gradient, for plain gradient descent) is less than half the spacing of the format at the
-weights' size.
+rate is above 0, and the gradient not below 1e-5 of its greatest (an optimizer with a tolerance has arrived). A step
+that a gradient scaler skipped has no update and does not count. Whether rounding explains it: the learning rate
+(times the gradient, for plain gradient descent) is less than half the spacing of the format at the weights' size.
 
 Critical for a weight matrix; a warning where rounding explains it; for information for vectors, such as a
 normalization's gains at 1 in bfloat16. A vector whose step is below the spacing of float32 is not told at all: it is
 a bias that its normalization subtracts again.
 
-For information also weight matrices whose `requires_grad` is off: those that trained before, and those that have rested
-since the start at the scale of a fresh initialization (PyTorch's default, He's or Xavier's), where all that rest do.
+For information also weight matrices whose `requires_grad` is off: those that trained before, and those that have
+rested since the start at the scale of a fresh initialization (PyTorch's default, He's or Xavier's), where all that
+rest do.
 
 ## What to try
 1. Look for code that writes the weights after or within the step: loading a checkpoint, an exponential average copied
@@ -74,6 +75,8 @@ HALF = ("bfloat16", "float16")
 SHOWING = 1e-5
 """Update : weight ratio from which a step shows in the float32 statistics of the weights."""
 ADAM_EPS = 1e-8
+CONVERGED = 1e-5
+"""Share of its greatest gradient below which a parameter has come to rest."""
 PLAIN = ("SGD", "ASGD")
 """Optimizers whose step is the gradient times the learning rate; that of others is about the learning rate."""
 
@@ -92,7 +95,7 @@ def check(case: Case) -> Outcome:
     records = int(case.options["records"])
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
-    judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0)
+    judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0) & ~_converged(weights)
     if not judged.any():
         return Ill(asleep) if asleep else NotApplicable("no step was made with a gradient and a learning rate above 0")
     back = taken_back(history, weights)
@@ -102,6 +105,11 @@ def check(case: Case) -> Outcome:
     hits = [h for h in hits if h.severity != "info" or not h.more["lost"] or h.more["dtype"] in HALF]
     hits += asleep
     return Ill(hits) if hits else Passed()
+
+
+def _converged(weights: Weights) -> Mask:
+    """Where nothing is left of a gradient: an optimizer with a tolerance of its own takes no further step."""
+    return np.asarray(weights.gradient < CONVERGED * np.fmax.accumulate(weights.gradient, axis=0))
 
 
 def taken_back(history: History, weights: Weights) -> Mask:

@@ -39,6 +39,8 @@ Before a softmax a constant added to all outputs changes nothing; and where the 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,6 +61,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import ABSOLUTE, progress
+from tb_nnhealth.rules.evidence.targets import targets_of
 from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.hits import closest, hit
 from tb_nnhealth.rules.persistence import Episode
@@ -117,10 +120,10 @@ def _far_targets(run: Run, history: History, name: str, limit: float) -> Hit | N
     if kind not in ("MSELoss", *ABSOLUTE) or seen is None or not len(steps):
         return None
     costly = COSTLY if kind == "MSELoss" else COSTLY**0.5
-    mean, std = (history.table(schema.TARGET, statistic).values for statistic in (schema.MEAN, schema.STD))
-    if not np.isfinite(mean).any() or not seen.now > costly * seen.naive > 0 or seen.points < FEWEST_POINTS:
+    targets = targets_of(history)
+    if targets is None or not seen.now > costly * seen.naive > 0 or seen.points < FEWEST_POINTS:
         return None
-    away, spread = abs(float(np.nanmedian(mean))), float(np.nanmedian(std))
+    away, spread = abs(float(np.median(targets.mean))), math.sqrt(targets.variance)
     if not away > limit * spread > 0:
         return None
     fired = int(np.searchsorted(steps[:-1], steps[0] + FEWEST_POINTS))

@@ -22,7 +22,10 @@ times off, the same way, by 100 in all. The first record must bear it out:
   smaller than what flows into this one, and no normalization follows. So branches that are small by design beside a
   residual stream do not count.
 
-Not judged: embeddings, recurrent and attention weights, weights that start at zero, layers whose output is
+A recurrent matrix (`weight_hh`) counts as too large at three times the size of an orthogonal one: the state is
+multiplied by that in each step of time.
+
+Not judged: embeddings, attention weights, weights that start at zero, layers whose output is
 normalized, a small last layer, networks that had been trained before. For information where the loss has been learned
 nonetheless, unless weights too large made the first loss six times a constant answer's; critical where it stands or
 diverges.
@@ -75,6 +78,7 @@ from tb_nnhealth.rules.evidence.progress import ENOUGH, VERY_SURE, Progress, fir
 from tb_nnhealth.rules.evidence.weights import SMALLEST_MATRIX, aligned
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import Scale, scale_of
+from tb_nnhealth.rules.weights.recurrent_gain import recurrent_gains
 from tb_nnhealth.rules.wording import short
 
 FEWEST_TOGETHER = 3
@@ -115,8 +119,8 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck("watch a model whose modules are called in training: writer.watch(model, optimizer)")
     if not len(history):
         return TooLittleData("no records so far")
-    layers = layers_at_start(history)
-    if not layers:
+    layers, recurrent = layers_at_start(history), recurrent_gains(history, "info")
+    if not layers and not recurrent:
         return NotApplicable("no trained linear layer was measured in the first record")
     seen = progress(case.run, history)
     if seen is not None and seen.fine_tuning:
@@ -130,14 +134,15 @@ def check(case: Case) -> Outcome:
     size = _answer_size(history)
     large = {i: f for i, f in large.items() if _shows_large(layers, [j for j in large if j >= i], factor[i], size)}
     small = {i: f for i, f in small.items() if _shows_small(layers, i, factor[i])}
-    if not large and not small:
+    if not large and not small and not recurrent:
         return Passed()
     if seen is not None and seen.points < ENOUGH and not seen.diverged:
         return TooLittleData(f"{seen.points} points of the loss so far, {ENOUGH} needed to tell whether it does harm")
     told = _severity(seen)
     sure: Severity = "warning" if told == "info" and first_loss_above(history) > VERY_SURE else told
     return Ill(
-        [_hit(history, layers[i], i, f, "above", sure) for i, f in large.items()]
+        recurrent_gains(history, sure)
+        + [_hit(history, layers[i], i, f, "above", sure) for i, f in large.items()]
         + [_hit(history, layers[i], i, f, "below", told) for i, f in small.items()]
     )
 
@@ -307,11 +312,21 @@ def _zero_at_start() -> Run:
     return network.run()
 
 
+def _recurrent(gain: float) -> Run:
+    network = Network()
+    matrix = network.layout.parameters.add()
+    matrix.CopyFrom(network.layout.parameters[0])
+    matrix.name, matrix.module, matrix.initial_rms = "rnn.weight_hh_l0", "rnn", gain / network.width**0.5
+    return network.set(schema.LOSS, "", mean=2.3).run()
+
+
 EXAMPLES = (
     Example("Ten times too large", lambda: _scaled(10).run(), True, "layers.0.weight", 0),
     Example("One layer, ten times too large", lambda: _scaled(10, [2]).run(), True, "layers.2.weight", 0),
     Example("Three times too large, in every layer", lambda: _scaled(3).run(), True, "layers.0.weight", 0),
     Example("A tenth in every layer", lambda: _scaled(0.05).run(), True, "layers.0.weight", 0),
+    Example("A recurrent matrix of gain 4", lambda: _recurrent(4.0), True, "rnn.weight_hh_l0", 0),
+    Example("A recurrent matrix of gain 1", lambda: _recurrent(1.0), False, outcome="Passed"),
     Example("Just above the limit", lambda: _scaled(7, [1]).run(), True, "layers.1.weight", 0),
     Example(
         "Too large, and learned: information only", lambda: _scaled(10, [2], loss=None).run(), True, "layers.2.weight"

@@ -1,0 +1,81 @@
+"""Shares of the answers where a sample has many: pixels of a mask, tags of words, labels that may all be true."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import Case, Hit, Ill
+from tb_nnhealth.rules.data.batch_rows import is_integer, number, shape_of
+from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.wording import percent
+
+RECORDS = 10
+BINARY = ("BCEWithLogitsLoss", "BCELoss")
+LATE = 20
+
+
+def of_elements(case: Case, limit: float) -> Ill | None:
+    """For information: nearly all answers of the batches are the same one. None where they are not, or not known."""
+    history = case.history
+    if history is None or tags.moving_target(case.run):
+        return None
+    shape = shape_of(history, schema.TARGET) or ()
+    if len(shape) < 2:
+        return None
+    share, what = _of_no(history) if history.layout.criterion.type in BINARY else _of_class(history)
+    seen = np.flatnonzero(np.isfinite(share))
+    if len(seen) < RECORDS or not limit < (most := float(np.median(share[seen]))) < 1:
+        return None
+    steps = history.steps[seen]
+    told = f"{percent(most)} of all answers asked for are {what}: the loss is mostly of them."
+    if _never_yes(history):
+        told += " No element is ever answered with yes."
+    return Ill(
+        [
+            Hit(
+                subject="target",
+                first_step=int(steps[0]),
+                fired_step=int(steps[RECORDS - 1]),
+                last_step=int(steps[-1]),
+                count=len(steps),
+                active=True,
+                severity="info",
+                statistic="share of the most frequent answer",
+                unit="share of elements",
+                value=most,
+                limit=limit,
+                direction="above",
+                message=told,
+                advice=(
+                    "Where it is padding, leave it out of the loss: ignore_index=, or a mask.",
+                    "Weigh the rare answers: pos_weight=, weight=, a focal or Dice loss.",
+                    "Judge by recall, or by the overlap of what is rare.",
+                ),
+            )
+        ]
+    )
+
+
+def _of_no(history: History) -> tuple[NDArray[np.float64], str]:
+    """Share of zeros in targets of 0 and 1, whose mean square is their mean; NaN for others."""
+    mean, rms = (number(history, schema.TARGET, "", name) for name in (schema.MEAN, schema.RMS))
+    binary = np.abs(rms**2 - mean) < 1e-3 * np.maximum(mean, 1e-6)
+    return np.where(binary, 1 - mean, np.nan), "no"
+
+
+def _of_class(history: History) -> tuple[NDArray[np.float64], str]:
+    """Share of zeros in class indices: what pads a text or fills a mask is 0 by custom."""
+    if not is_integer(history, schema.TARGET):
+        return np.full(len(history), np.nan), ""
+    return number(history, schema.TARGET, "", schema.ZERO_SHARE), "class 0"
+
+
+def _never_yes(history: History) -> bool:
+    """Whether the highest logit of each of the last records is below 0, though there was a yes among the targets."""
+    if history.layout.criterion.type != "BCEWithLogitsLoss":
+        return False
+    highest, asked = (number(history, kind, "", schema.MAX)[-LATE:] for kind in (schema.PREDICTION, schema.TARGET))
+    return bool(len(highest) and (highest < 0).all() and (asked == 1).all())

@@ -1,0 +1,71 @@
+"""Modules that are called and whose result is not used: no gradient of the loss ever comes back to it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import Hit
+
+RECORDS = 10
+PASSED_ON = (
+    "ReLU",
+    "GELU",
+    "SiLU",
+    "ELU",
+    "SELU",
+    "CELU",
+    "Mish",
+    "Hardswish",
+    "Softplus",
+    "Tanh",
+    "Dropout",
+    "MaxPool",
+    "AvgPool",
+)
+"""Types, as parts of their names, that only pass on what they are given: there is no reason to call one for nothing."""
+
+
+def unused_outputs(history: History) -> list[Hit]:
+    """Those between two layers that do get gradients: their input could have brought theirs back."""
+    table = history.table(schema.ACTIVATION_GRADIENT, schema.RMS)
+    reached = {
+        name for i, name in enumerate(table.subjects) if (np.nan_to_num(table.values[:, i]) > 0).sum() >= RECORDS
+    }
+    told = history.table(schema.ACTIVATION, schema.RMS)
+    seen = {name: np.isfinite(told.values[:, i]) for i, name in enumerate(told.subjects)}
+    owners = {p.module for p in history.layout.parameters}
+    called = [m for m in history.layout.modules if m.called]
+    hits = []
+    for place, module in enumerate(called):
+        records = seen.get(module.name, np.zeros(0, bool))
+        later = any(m.name in reached and m.name in owners for m in called[place + 1 :])
+        before = place > 0 and called[place - 1].name in reached and called[place - 1].name in owners
+        passes = any(part in module.type for part in PASSED_ON)
+        if passes and before and later and module.name not in table.subjects and records.sum() >= RECORDS:
+            hits.append(_hit(history, module.name, module.type, np.flatnonzero(records)))
+    return hits
+
+
+def _hit(history: History, name: str, kind: str, at: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Hit:
+    steps = history.steps
+    return Hit(
+        subject=name,
+        first_step=int(steps[at[0]]),
+        fired_step=int(steps[at[RECORDS - 1]]),
+        last_step=int(steps[at[-1]]),
+        count=len(at),
+        active=True,
+        severity="warning",
+        statistic="records_without_gradient",
+        unit="records",
+        value=float(len(at)),
+        limit=float(RECORDS),
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=f"`{name}` ({kind}) is called, and in {len(at)} records no gradient comes back to its output, while the"
+        " layers before and behind it get theirs: its result is not used.",
+        advice=(f"Assign the result: x = self.{name}(x). A call alone changes nothing.",),
+        more={"absent": True},
+    )

@@ -1,0 +1,65 @@
+"""A loss below the least value that its criterion can have: what it is given is not what it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import GIVEN, Hit
+from tb_nnhealth.rules.data.batch_rows import number
+from tb_nnhealth.rules.evidence.losses import criterion_loss
+from tb_nnhealth.rules.wording import short
+
+NEVER_NEGATIVE = ("CrossEntropyLoss", "BCELoss", "BCEWithLogitsLoss")
+"""Criteria that are 0 at the least, for targets that are classes or shares."""
+MAY_BE_NEGATIVE = ("NLLLoss", "KLDivLoss", "GaussianNLLLoss", "PoissonNLLLoss")
+FAR_BELOW = 20.0
+"""How far below 0 a criterion of one's own must come that was given classes: it may subtract something on purpose."""
+RECORDS = 5
+BEYOND_ROUNDING = 1e-2
+
+
+def below_floor(history: History, subject: str) -> Hit | None:
+    """The finding on the loss ``subject``, None where its criterion may be negative, or is not."""
+    kind = history.layout.criterion.type
+    curve = criterion_loss(history)
+    own = bool(kind) and kind not in MAY_BE_NEGATIVE and history.layout.criterion.classes > 1
+    if curve is None or not (kind in NEVER_NEGATIVE or own):
+        return None
+    named = f"`{kind}`" if kind in NEVER_NEGATIVE else "cross-entropy"
+    floor = -BEYOND_ROUNDING if kind in NEVER_NEGATIVE else -FAR_BELOW
+    below = np.flatnonzero((curve.values < floor) | np.isneginf(curve.values))
+    if len(below) < RECORDS:
+        return None
+    least, most = (number(history, schema.TARGET, "", name) for name in (schema.MIN, schema.MAX))
+    low, high = (float(f(v[np.isfinite(v)])) if np.isfinite(v).any() else 0.0 for f, v in ((min, least), (max, most)))
+    outside = low < 0 or high > 1
+    told = (
+        f"its targets go from {short(low)} to {short(high)}, where shares lie between 0 and 1"
+        if outside and not np.isnan(number(history, schema.SPREAD, "target")).all()
+        else "look at what it is given, and in which order"
+    )
+    finite = curve.values[np.isfinite(curve.values)]
+    return Hit(
+        subject=subject,
+        first_step=int(curve.steps[below[0]]),
+        fired_step=int(curve.steps[below[RECORDS - 1]]),
+        last_step=int(curve.steps[below[-1]]),
+        count=len(below),
+        active=bool(below[-1] == len(curve) - 1),
+        severity="critical",
+        statistic="training loss",
+        unit="unit of the loss",
+        value=float(finite.min()),
+        limit=0.0,
+        direction="below",
+        message=f"`{subject}` falls below 0, to {short(float(finite.min()))}, which no {named} of classes or shares"
+        f" can: {told}. It has no least value any more, and the outputs run away.",
+        advice=(
+            "Call the criterion as criterion(output, target), in this order.",
+            "Bring the targets into the form it takes: class indices, or shares between 0 and 1 (masks of 0 and 255"
+            " divided by 255).",
+        ),
+        more={"targets": [low, high], GIVEN: True},
+    )
