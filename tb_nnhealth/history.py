@@ -194,12 +194,29 @@ class History:
             values = np.take(column, np.array(rows, np.intp), axis=1)
         return Table(self.subjects(kind), self.steps, values)
 
-    def histograms(self, kind: str, subject: str) -> tuple[Steps, NDArray[np.int32]]:
-        """Steps and counts, shape (records, bins), of one row; empty where it has none."""
+    def _place(self, kind: str, subject: str) -> int | None:
+        """Index into ``layout.rows``."""
         if not self._places:
             rows = enumerate(self.layout.rows)
             self._places = {(row.kind, row.subject): i for i, row in reversed(list(rows))}
-        row = self._places.get((kind, subject))
+        return self._places.get((kind, subject))
+
+    def last_histograms(self, kind: str, subjects: Sequence[str], most: int) -> tuple[Steps, NDArray[np.int32]]:
+        """Steps and counts of the last histogram records, at most ``most``: shape (records, subjects, bins).
+
+        Counts are zero where a record has no such row.
+        """
+        places = [self._place(kind, subject) for subject in subjects]
+        records = self._counts[-most:]
+        counts = np.zeros((len(records), len(places), schema.HISTOGRAM_BINS), np.int32)
+        for record, into in zip(records, counts, strict=True):
+            there = [(i, row) for i, row in enumerate(places) if row is not None and row < len(record)]
+            into[[i for i, _ in there]] = record[[row for _, row in there]]
+        return np.array(self._histograms.steps[-most:], np.int64), counts
+
+    def histograms(self, kind: str, subject: str) -> tuple[Steps, NDArray[np.int32]]:
+        """Steps and counts, shape (records, bins), of one row; empty where it has none."""
+        row = self._place(kind, subject)
         entries = [
             (step, counts[row])
             for step, counts in zip(self._histograms.steps, self._counts, strict=True)

@@ -156,3 +156,21 @@ def test_a_run_without_a_true_wall_time_has_none() -> None:
     assert Run("r", scalars={"a": nowhere}).last_wall is None
     assert Run("r", scalars={"a": nowhere, "b": later}).first_wall == 5.0
     assert Run("r", scalars={"a": nowhere, "b": later}).last_wall is None
+
+
+def test_the_last_histograms_of_many_rows_are_those_of_each() -> None:
+    history = History(layout(6))
+    for step in range(5):
+        rows = 6 if step > 2 else 4
+        counts = np.arange(rows * schema.HISTOGRAM_BINS, dtype=np.int32) + step
+        history.append_histogram(step, 0.0, counts.reshape(rows, -1))
+    names = [*history.subjects(schema.WEIGHT), "nobody"]
+    for most in (1, 3, 9):
+        steps, counts = history.last_histograms(schema.WEIGHT, names, most)
+        assert steps.tolist() == list(range(5))[-most:]
+        assert not counts[:, -1].any()
+        for i, name in enumerate(names[:-1]):
+            own, alone = history.histograms(schema.WEIGHT, name)
+            there = np.isin(steps, own)
+            assert np.array_equal(counts[there, i], alone[np.isin(own, steps)])
+            assert not counts[~there, i].any()

@@ -117,13 +117,19 @@ def total_norms(history: History) -> Norms:
 
 def spike_limits(norms: Norms, window: int, sigmas: float, factor: float) -> Norms:
     """Above what each record counts as a spike against the ``window`` before it, shape of ``norms``; inf at first."""
+
+    def of(before: Norms) -> Norms:
+        middle = np.median(before, axis=-1, keepdims=True)
+        spread = SIGMA_OF_MAD * np.median(np.abs(before - middle), axis=-1)
+        usual = np.partition(before, -1 - EXCEPTIONS, axis=-1)[..., -1 - EXCEPTIONS]
+        return np.maximum(middle[..., 0] + sigmas * spread, factor * usual)
+
     limits = np.full(len(norms), np.inf)
-    for i in range(SETTLED, len(norms)):
-        before = norms[max(0, i - window) : i]
-        middle = float(np.median(before))
-        spread = SIGMA_OF_MAD * float(np.median(np.abs(before - middle)))
-        usual = float(np.partition(before, -1 - EXCEPTIONS)[-1 - EXCEPTIONS])
-        limits[i] = max(middle + sigmas * spread, factor * usual)
+    for i in range(SETTLED, min(window, len(norms))):
+        limits[i] = of(norms[:i])
+    whole = max(window, SETTLED)
+    if len(norms) > whole:
+        limits[whole:] = of(np.lib.stride_tricks.sliding_window_view(norms, window)[whole - window : -1])
     return limits
 
 

@@ -89,16 +89,15 @@ def check(case: Case) -> Outcome:
 
 def bad_values(history: History) -> Bad:
     """Reads the counts of NaN and infinite elements of all rows."""
-    count = np.zeros((len(history), len(history.layout.rows)))
-    absent = np.ones(count.shape, bool)
-    still = np.zeros(count.shape, bool)
+    rows_bad = np.zeros((len(history), len(history.layout.rows)), bool)
+    absent = np.ones(rows_bad.shape, bool)
+    still = np.zeros(rows_bad.shape, bool)
     for kind in schema.KINDS:
         rows = history.rows(kind)
         nan, inf, rms = (history.table(kind, name).values for name in (schema.NAN_COUNT, schema.INF_COUNT, schema.RMS))
-        count[:, rows] = np.nan_to_num(nan) + np.nan_to_num(inf)
+        rows_bad[:, rows] = (nan > 0) | (inf > 0)
         absent[:, rows] = np.isnan(rms) & np.isnan(nan)
         still[:, rows] = rms == 0
-    rows_bad = count > 0
     of = {kind: rows_bad[:, history.rows(kind)].any(axis=1) for kind in schema.KINDS}
     updates = history.rows(schema.UPDATE)
     no_update = (absent | still)[:, updates].all(axis=1) if updates else np.zeros(len(history), bool)

@@ -32,6 +32,7 @@ Nearly always, while the network learns. Sparse training, pruning and weight cli
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,9 +75,9 @@ def check(case: Case) -> Outcome:
     heavy = case.options.per_subject("heavy", names)
     humps = case.options.per_subject("humps", names)
     hits, enough = [], False
-    for name, above, below in zip(names, heavy, humps, strict=True):
-        steps, values = recent_kurtosis(history, name, case.options["elements"])
-        if len(values) < LAST:
+    steps, recent = recent_kurtosis(history, names, case.options["elements"])
+    for name, above, below, values in zip(names, heavy, humps, recent.T, strict=True):
+        if len(values) < LAST or np.isnan(values).any():
             continue
         enough = True
         if (values > above).all():
@@ -102,16 +103,16 @@ def _judged(history: History, elements: int) -> tuple[str, ...]:
     )
 
 
-def recent_kurtosis(history: History, name: str, elements: float) -> tuple[Steps, NDArray[np.float64]]:
-    """Steps and kurtosis of the last histograms that can be judged, at most ``LAST``."""
-    steps, counts = history.histograms(schema.WEIGHT, name)
-    kept = []
-    for i in range(len(steps) - 1, max(-1, len(steps) - 1 - LAST), -1):
-        of = by_exponent(counts[i])
-        if counts[i][-1] == 0 and of.sum() >= elements and of.max() < ONE_SIZE * of.sum():
-            kept.append(i)
-    at = np.array(kept[::-1], np.int64)
-    return steps[at], np.array([kurtosis(counts[i]) for i in at], np.float64)
+def recent_kurtosis(history: History, names: Sequence[str], elements: float) -> tuple[Steps, NDArray[np.float64]]:
+    """Steps of the last histograms, at most ``LAST``, and the kurtosis of each weight at them, shape (steps, names).
+
+    NaN where a histogram cannot be judged: too few elements, one of them not finite, or nearly all of one size.
+    """
+    steps, counts = history.last_histograms(schema.WEIGHT, names, LAST)
+    of = by_exponent(counts)
+    total = of.sum(axis=-1)
+    judged = (counts[..., -1] == 0) & (total >= elements) & (of.max(axis=-1) < ONE_SIZE * total)
+    return steps, np.where(judged, kurtosis(counts), np.nan)
 
 
 def _hit(name: str, steps: Steps, value: float, limit: float, *, heavy: bool) -> Hit:

@@ -158,7 +158,7 @@ def layers_at_start(history: History) -> list[Layer]:
             matrices.setdefault(p.module, []).append(p)
         elif p.name.endswith("bias"):
             biases[p.module] = p.name
-    bias = _first(history, schema.WEIGHT, [biases.get(m.name, "") for m in called])
+    bias = np.nan_to_num(_first(history, schema.WEIGHT, [biases.get(m.name, "") for m in called]))
     last_norm = max((i for i, m in enumerate(called) if "Norm" in m.type), default=-1)
     found = []
     for i, module in enumerate(called):
@@ -169,7 +169,7 @@ def layers_at_start(history: History) -> list[Layer]:
         if not _is_judged(p):
             continue
         scale = scale_of(p, module)
-        own = math.sqrt(max(std[i] ** 2 - np.nan_to_num(bias[i]) ** 2, 0.0)) if math.isfinite(std[i]) else math.nan
+        own = math.sqrt(max(std[i] ** 2 - bias[i] ** 2, 0.0)) if math.isfinite(std[i]) else math.nan
         found.append(
             Layer(
                 scale=scale,
@@ -190,7 +190,7 @@ def _is_judged(p: Any) -> bool:
         and p.fan_out > 0
         and p.initial_rms > 0
         and math.isfinite(p.initial_rms)
-        and np.prod(p.shape, dtype=np.float64) >= SMALLEST_MATRIX
+        and math.prod(p.shape) >= SMALLEST_MATRIX
         and not p.name.endswith(("_v", "_g", "original0", "original1"))
     )
 
