@@ -25,12 +25,14 @@ from tb_nnhealth.record.hooks_module import (
     CriterionHook,
     ForwardHook,
     GradientHook,
+    ReadBackHook,
     admits_hook,
     has_compiled_part,
     silence_torch_compile,
 )
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
+from tb_nnhealth.record.loss_read_back import ReadBack, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.reduce import scalar
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, tensors_in
@@ -112,6 +114,7 @@ class Activations:
         self._graphs_read = 0
         self._criterion: Any = lambda: None
         self._search: CriterionSearch | None = CriterionSearch()
+        self._read_back = ReadBack()
         self.window = 0
         self.counted = False
         self.on_backward: Callable[[], None] | None = None
@@ -278,8 +281,8 @@ class Activations:
         if module is self._model():
             self._end_of_graph(output)
             self._batch.model_returned(output, training=self._training())
-            if self._search is not None and self._training():
-                self._search.model_returned(output)
+            if self._training() and not in_backward():
+                self._model_returned(output)
         if inside or not entry.wanted:
             return  # a container whose layers speak for it
         gathered = self._admit(entry)
@@ -370,6 +373,24 @@ class Activations:
             self._admitted = self._admit(entry)
         if self._admitted is not None and self._admitted.entry is entry:
             self._take(self._admitted, module, tensor, which)
+
+    def _model_returned(self, output: Any) -> None:
+        if self._search is not None:
+            self._search.model_returned(output)
+        if self._criterion() is None and self._read_back.wanted:
+            logits = readable(output)
+            if logits is not None:
+                logits.register_hook(ReadBackHook(self, logits.detach()))
+
+    def loss_differentiated(self, logits: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Takes in what a loss function was given, where its gradient by the model's output tells."""
+        if self._criterion() is not None:  # a module that was found after the model's output had been seen
+            return
+        start = perf_counter()
+        given = self._read_back.read(logits, gradient)
+        if given is not None:
+            self._batch.loss_read_back(*given, training=self._training())
+        self._spend(perf_counter() - start)
 
     def _other_called(self, search: CriterionSearch, module: Any, args: Any, output: Any) -> None:
         """Takes ``module`` for the criterion where it is one; where two of a step are, the one that holds the other."""

@@ -107,6 +107,24 @@ class GradientHook:
             self._activations.fail(f"gradient of the output of {self._gathered.entry.name}", error)
 
 
+class ReadBackHook:
+    """Lies on the model's output, where no criterion is known. Deaf once its step is over."""
+
+    __torch_unserializable__ = True
+
+    def __init__(self, activations: Activations, logits: torch.Tensor) -> None:
+        self._activations, self._logits, self._window = activations, logits, activations.window
+
+    def __call__(self, gradient: Any) -> None:
+        if torch.compiler.is_compiling() or self._activations.window != self._window:
+            return
+        try:
+            with quiet(), torch.no_grad():
+                self._activations.loss_differentiated(self._logits, gradient)
+        except Exception as error:
+            self._activations.fail("loss read back from its gradient", error)
+
+
 def has_compiled_part(model: Any) -> bool:
     """Whether torch.compile has taken the model or a module in it.
 

@@ -1,0 +1,209 @@
+"""Kind, labels and value of a loss function come out of its gradient, and nothing is claimed of other losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from memory_recorder import MemoryRecorder, MemoryStream
+from torch import nn
+from torch.nn import functional
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.loss_read_back import FEWEST, IGNORED, STEPS_TRIED, Given, read_back
+from tb_nnhealth.record.watch import Watch
+
+CLASSES = 5
+
+
+def drawn(samples: int = 12, classes: int = CLASSES, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(samples + classes)
+    z = torch.randn(samples, classes, generator=generator) * scale
+    return z.requires_grad_(), torch.randint(0, max(classes, 2), (samples,), generator=generator)
+
+
+def of(z: torch.Tensor, loss: torch.Tensor) -> Given | None:
+    loss.backward()
+    assert z.grad is not None
+    return read_back(z.detach(), z.grad)
+
+
+def focal(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    cost = functional.cross_entropy(z, y, reduction="none")
+    return ((1 - (-cost).exp()) ** 2 * cost).mean()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 30.0])
+@pytest.mark.parametrize("factor", [1.0, 1 / 8, 65536.0])
+def test_cross_entropy(classes: int, scale: float, factor: float) -> None:
+    z, y = drawn(64, classes, scale)
+    loss = functional.cross_entropy(z, y)
+    given = of(z, loss * factor)
+    assert given is not None
+    assert type(given.criterion) is nn.CrossEntropyLoss
+    known = given.labels != IGNORED  # of a sample that costs nothing the gradient is 0
+    assert torch.equal(given.labels[known], y[known])
+    if known.all():
+        assert given.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_cross_entropy_with_weights_and_ignored_samples() -> None:
+    z, y = drawn(60)
+    y[::7] = IGNORED
+    given = of(z, functional.cross_entropy(z, y, weight=torch.arange(1.0, CLASSES + 1)))
+    assert given is not None
+    assert torch.equal(given.labels, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_cross_entropy_in_other_formats(dtype: torch.dtype) -> None:
+    z, y = drawn(32)
+    outputs = z.detach().to(dtype).requires_grad_()
+    given = of(outputs, functional.cross_entropy(outputs.float(), y))
+    assert given is not None
+    assert torch.equal(given.labels, y)
+
+
+def test_softmax_applied_twice_is_a_cross_entropy_of_probabilities() -> None:
+    z, y = drawn(32)
+    outputs = z.detach().softmax(1).requires_grad_()
+    given = of(outputs, functional.cross_entropy(outputs, y))
+    assert given is not None
+    assert torch.equal(given.labels, y)
+    assert float(given.prediction.sum(1).max()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(48,), (48, 1)])
+def test_binary_cross_entropy(shape: tuple[int, ...]) -> None:
+    z, y = drawn(48, 1)
+    outputs, wanted = z.detach().reshape(shape).requires_grad_(), y.float()
+    loss = functional.binary_cross_entropy_with_logits(outputs, wanted.reshape(shape))
+    given = of(outputs, loss)
+    assert given is not None
+    assert type(given.criterion) is nn.BCEWithLogitsLoss
+    assert torch.equal(given.labels, wanted)
+    assert given.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("logarithms", [True, False])
+def test_likelihood(logarithms: bool) -> None:
+    z, y = drawn(20)
+    outputs = z.detach().log_softmax(1) if logarithms else z.detach()
+    outputs.requires_grad_()
+    loss = functional.nll_loss(outputs, y)
+    given = of(outputs, loss)
+    assert given is not None
+    assert type(given.criterion) is nn.NLLLoss
+    assert torch.equal(given.labels, y)
+    assert given.loss.item() == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: functional.cross_entropy(z, y, label_smoothing=0.1),
+        lambda z, y: 0.3 * functional.cross_entropy(z, y) + 0.7 * functional.cross_entropy(z, y.flip(0)),
+        lambda z, y: functional.cross_entropy(z, torch.rand(len(z), CLASSES).softmax(1)),
+        lambda z, y: functional.mse_loss(z, functional.one_hot(y, CLASSES).float()),
+        lambda z, y: functional.mse_loss(z.softmax(1), functional.one_hot(y, CLASSES).float()),
+        lambda z, y: functional.multi_margin_loss(z, y),
+        lambda z, y: functional.binary_cross_entropy_with_logits(z, functional.one_hot(y, CLASSES).float()),
+        lambda z, y: (z.gather(1, y[:, None])[:, 0] - torch.randn(len(z))).square().mean(),
+        lambda z, y: -(z.log_softmax(1).gather(1, y[:, None])[:, 0] * torch.rand(len(z))).mean(),
+        lambda z, y: z.square().mean(),
+        lambda z, y: z.sum() * 0,
+        lambda z, y: z.sum() * float("nan"),
+        focal,
+    ],
+)
+@pytest.mark.parametrize("samples", [FEWEST, 64])
+def test_nothing_is_claimed_of_other_losses(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], samples: int
+) -> None:
+    torch.manual_seed(3)
+    z, y = drawn(samples)
+    assert of(z, loss(z, y)) is None
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, t: functional.mse_loss(z, t),
+        lambda z, t: functional.l1_loss(z, t),
+        lambda z, t: functional.smooth_l1_loss(z, t),
+        lambda z, t: functional.binary_cross_entropy(z.sigmoid(), t.sigmoid()),
+        lambda z, t: (z.sigmoid() - (t > 0).float()).square().mean(),
+        lambda z, t: torch.relu(1 - z).mean(),
+        lambda z, t: -z.mean(),
+    ],
+)
+def test_nothing_is_claimed_of_other_losses_of_one_output(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> None:
+    torch.manual_seed(4)
+    z = torch.randn(64, 1, requires_grad=True)
+    assert of(z, loss(z, torch.randn(64, 1))) is None
+
+
+def test_outputs_that_are_all_alike_tell_nothing() -> None:
+    z = torch.zeros(32, 1, requires_grad=True)
+    assert of(z, torch.where(torch.arange(32)[:, None] % 2 == 0, -z, z).mean()) is None
+
+
+# --- in a training --------------------------------------------------------------------------------------------------
+
+
+def trained(loss: Callable[[torch.Tensor, torch.Tensor], Any], steps: int = 6, **options: Any) -> MemoryStream:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    recorder = MemoryRecorder()
+    Watch(recorder, model, optimizer, every=1, **options)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        x, y = torch.randn(16, 4, generator=generator), torch.randint(0, 3, (16,), generator=generator)
+        optimizer.zero_grad()
+        loss(model(x), y).backward()
+        optimizer.step()
+    return recorder.stream
+
+
+def test_function_is_recorded_like_its_module() -> None:
+    criterion = nn.CrossEntropyLoss()
+    function, module = trained(functional.cross_entropy), trained(criterion, criterion=criterion)
+    assert function.layouts[-1].criterion == module.layouts[-1].criterion
+    for kind, subject, statistic in (
+        (schema.LOSS, "", schema.MEAN),
+        (schema.PREDICTION, "", schema.STD),
+        (schema.TARGET, "", schema.MEAN),
+        (schema.LABELS, "majority", schema.MEAN),
+        (schema.CLASS, "1", schema.MEAN),
+    ):
+        told = [stream.value(kind, subject, statistic) for stream in (function, module)]
+        assert told[0] == pytest.approx(told[1], rel=1e-5), kind
+    assert not function.errors
+
+
+def test_gives_up_on_another_loss() -> None:
+    seen: list[int] = []
+    stream = trained(lambda z, y: seen.append(len(z._backward_hooks or ())) or z.square().mean(), steps=8)
+    assert not stream.layouts[-1].HasField("criterion")
+    assert seen[0] > seen[-1]
+    assert sum(count == seen[0] for count in seen) == STEPS_TRIED
+
+
+def test_what_the_user_observes_stands() -> None:
+    recorder = MemoryRecorder()
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = Watch(recorder, model, optimizer, every=1)
+    x, y = torch.randn(16, 4), torch.randint(0, 3, (16,))
+    outputs = model(x)
+    loss = functional.cross_entropy(outputs, y)
+    loss.backward()
+    watch.observe(x, y, outputs, loss + 7)
+    optimizer.step()
+    assert recorder.stream.value(schema.LOSS, "", schema.MEAN) == pytest.approx(loss.item() + 7)
