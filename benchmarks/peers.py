@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +17,28 @@ from torch.utils.tensorboard import SummaryWriter as TorchWriter
 from benchmarks.trainings import Training
 from benchmarks.ways import AbsentError, Recording, Running
 
+_LONGEST_STEP = 10.0
+"""Seconds that a peer's step may take; a longer one is told instead of measured."""
+
+
+@contextmanager
+def _limited(package: str) -> Iterator[None]:
+    """Leaves a tool out whose step takes too long. Where there is no timer it takes what it takes."""
+
+    def ring(*_: Any) -> None:
+        raise AbsentError(f"{package}: a step takes more than {_LONGEST_STEP:.0f} s")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, _LONGEST_STEP)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
 
 @contextmanager
 def _imported(package: str) -> Iterator[None]:
@@ -24,6 +47,8 @@ def _imported(package: str) -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except AbsentError:
+        raise
     except ModuleNotFoundError as error:
         missing = f"without {error.name}" if error.name != package else "not installed"
         raise AbsentError(f"{package}: {missing}") from error
@@ -95,7 +120,7 @@ def cockpit(training: Training, directory: str) -> Running:
         training.optimizer.step()
         number += 1
 
-    with _imported("cockpit"):
+    with _imported("cockpit"), _limited("cockpit"):
         step()
     yield Recording(step)
 

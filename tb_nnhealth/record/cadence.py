@@ -27,7 +27,7 @@ _GRACE_REACH = 100
 opening would otherwise use all of it."""
 _RESERVE = 0.9
 """Share of the budget that is planned for; the rest is for what could not be foreseen."""
-_REPAYING = 0.5
+_REPAYING = 0.25
 _SPIKE = 5
 """A step that takes this many times what is usual for its kind was held up by something else (a garbage collection,
 page faults, another process, a validation): the excess is not reckoned as ours, nor as the training's."""
@@ -222,7 +222,7 @@ class Cadence:
         if self.interval < self.every:
             told += f"; more often until measuring has cost {self.grace:.2g} s"
         elif self.overhead > self._budget and self.every > 1:
-            told += f"; for now that is half as often, because the run has cost {self.overhead:.1%} so far"
+            told += f"; for now that is about a quarter as often, because the run has cost {self.overhead:.1%} so far"
         return f"{told}; histograms come with one record in {self.histogram_every}."
 
 

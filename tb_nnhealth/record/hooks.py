@@ -13,10 +13,8 @@ from time import perf_counter
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_module_registration_hook
 
-from tb_nnhealth import native, schema
 from tb_nnhealth.record.attention import Attention
 from tb_nnhealth.record.criterion_search import CriterionSearch
 from tb_nnhealth.record.graph import Graph
@@ -34,20 +32,13 @@ from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
 from tb_nnhealth.record.loss_read_back import ReadBack, readable
 from tb_nnhealth.record.observe import Batch
-from tb_nnhealth.record.reduce import scalar
-from tb_nnhealth.record.reduce_gather import CALLS, Gathered, tensors_in
+from tb_nnhealth.record.outputs import Output, Outputs, in_backward
+from tb_nnhealth.record.reduce_gather import tensors_in
 from tb_nnhealth.record.reduce_table import Record
-from tb_nnhealth.record.sites import Face, Site, Table, admits
-from tb_nnhealth.record.units import Silence, UnitDimensions, saturation, saturation_bounds
+from tb_nnhealth.record.sites import Site
 
-_graph_task = getattr(torch._C, "_current_graph_task_id", lambda: -1)
 GRAPHS_READ = 2
 """Measured steps in which the autograd graph is read for what follows each module."""
-
-
-def in_backward() -> bool:
-    """Whether a backward pass is running; a forward in it is a checkpoint's recomputation."""
-    return bool(_graph_task() != -1)
 
 
 def _at_the_end(function: Callable[[], None]) -> None:
@@ -61,20 +52,6 @@ class Listener(Protocol):
 
     def called(self, entry: WatchedModule, module: Any, args: Any) -> None: ...
     def gradient_came(self, entry: WatchedModule, gradient: Any) -> None: ...
-
-
-class Output:
-    """What was gathered of one module in one step, in the model's training or evaluation mode."""
-
-    def __init__(self, entry: WatchedModule) -> None:
-        self.entry = entry
-        self.values = Gathered()
-        self.gradient = Gathered()
-        self.modes: list[bool] = []
-        self.first_pass = False
-        """Seen outside a backward pass, so that a recomputation is a repetition."""
-        self.dimension: int | None = None
-        """Which one counts the units of the output just seen."""
 
 
 class Activations:
@@ -105,23 +82,16 @@ class Activations:
         self._compiled = compiled
         self._lasting: Any = None
         self._admitted: Output | None = None
-        self._any_output = False
-        self._silence: dict[tuple[str, str], Silence] = {}
-        self._dimensions = UnitDimensions()
-        self._table = Table()
-        self._sites: dict[int, Site] = {}
+        self._outputs = Outputs(model, catalog)
         self._graph: Graph[WatchedModule] | None = None
         self._graphs_read = 0
         self._criterion: Any = lambda: None
         self._search: CriterionSearch | None = CriterionSearch()
         self._read_back = ReadBack()
-        self.window = 0
-        self.counted = False
         self.on_backward: Callable[[], None] | None = None
         """Called once, at the end of the first backward pass of the window."""
         self.evaluated_backward = False
         """Whether a backward pass of the step went through a model in evaluation mode."""
-        self._outputs: dict[bool, dict[str, Output]] = {True: {}, False: {}}
         self.listeners: tuple[Listener, ...] = ()
         """Of a step that is looked at closely."""
         self._hearing: tuple[Listener, ...] = ()
@@ -153,10 +123,7 @@ class Activations:
     def open(self, *, counted: bool, close: bool = True) -> None:
         """Begins a measured step; ``counted`` also takes histograms, ``close`` has the listeners hear of it."""
         self._hearing = self.listeners if close else ()
-        self.window += 1
-        self.counted = counted
-        self._outputs = {True: {}, False: {}}
-        self._table.open(counted=counted)
+        self._outputs.open(counted=counted)
         if close:
             self._attention.open()
         self.evaluated_backward = False
@@ -192,16 +159,20 @@ class Activations:
             handle.remove()
         self._handles.clear()
         self._opened = False
-        self._outputs = {True: {}, False: {}}
+        self._outputs.let_go()
         self._graph = self._admitted = None
-        self.window += 1
+
+    @property
+    def window(self) -> int:
+        """Of which step: what was begun in another is not of this one."""
+        return self._outputs.window
 
     def forwarded(self, module: Any, args: Any, output: Any) -> None:
         """What the hook does for each call of any module."""
         if not self._opened or torch.jit.is_tracing() or module is self._criterion():
             return
         start = perf_counter()
-        site = self._sites.get(id(module))
+        site = self._outputs.site(module)
         if site is None or not self._called_as_ever(site, module, args, output):
             entry = self._catalog.module(module)
             if entry is not None:
@@ -224,43 +195,31 @@ class Activations:
         """Reads the output where it comes in the form that the layer's site knows; whether it did."""
         if (
             self._graph is not None
-            or site.entry.seen == self.window
-            or site.reference() is not module
+            or self._batch.awaits_inputs
             or not torch.is_grad_enabled()
             or in_backward()
             or not self._training()
-            or not site.entry.wanted
-            or self._batch.awaits_inputs
-            or native.core is None
         ):
             return False
-        tensor = output
-        if type(output) is not torch.Tensor:
-            tensors = tensors_in(output)
-            if len(tensors) != 1:
-                return False
-            tensor = tensors[0]
         entry = site.entry
         try:
-            if not self._table.take(site.output, tensor):
+            tensor = self._outputs.as_ever(site, module, output)
+            if tensor is None:
                 return False
-            entry.seen = site.window = self.window
-            site.gathered = None
-            self._dimensions.previous = site.dimensions or self._dimensions.previous
-            if site.mode_row is not None:
-                site.mode = bool(module.training)
-                self._table.modes.append(site)
-            for listener in self._hearing:
-                try:
-                    listener.called(entry, module, args)
-                except Exception as error:
-                    self._failed(listener, error)
+            self._tell(entry, module, args)
             if tensor.grad_fn is not None:
                 tensor.register_hook(GradientHook(self, site, None))
         except Exception as error:
             if self.fail(f"output of {entry.name}", error):
                 entry.wanted = False
         return True
+
+    def _tell(self, entry: WatchedModule, module: Any, args: Any) -> None:
+        for listener in self._hearing:
+            try:
+                listener.called(entry, module, args)
+            except Exception as error:
+                self._failed(listener, error)
 
     def _training(self) -> bool:
         model: Any = self._model()
@@ -285,66 +244,22 @@ class Activations:
                 self._model_returned(output)
         if inside or not entry.wanted:
             return  # a container whose layers speak for it
-        gathered = self._admit(entry)
+        gathered = self._outputs.admit(entry, training=self._training())
         if gathered is None:
             return
         self._batch.first_module_called(args, training=self._training())
         self._gather(gathered, module, args, output)
 
-    def _admit(self, entry: WatchedModule) -> Output | None:
-        """Where a call's outputs are gathered; None for a recomputation, and for more calls than are taken."""
-        outputs = self._outputs[self._training()]
-        gathered = outputs.get(entry.name)
-        if gathered is None:
-            site = self._sites.get(id(entry.reference()))
-            if site is not None and site.window == self.window and site.entry is entry and self._training():
-                gathered = self._general(site)
-        if gathered is None:
-            gathered = outputs[entry.name] = Output(entry)
-            self._any_output = True
-        if in_backward():
-            if gathered.first_pass:
-                return None
-        else:
-            gathered.first_pass = True
-        if gathered.values.calls >= CALLS:
-            return None
-        gathered.values.calls += 1
-        return gathered
-
     def _gather(self, gathered: Output, module: Any, args: Any, output: Any) -> None:
         entry = gathered.entry
-        for listener in self._hearing:
-            try:
-                listener.called(entry, module, args)
-            except Exception as error:
-                self._failed(listener, error)
+        self._tell(entry, module, args)
         for i, tensor in enumerate(tensors_in(output)):
-            if not self._take(gathered, module, tensor, i):
+            if not self._outputs.take(gathered, module, tensor, i):
                 continue
             if i == 0 and self._graph is not None and tensor.grad_fn is not None:
                 self._graph.record(tensor.grad_fn, entry)
             if tensor.requires_grad and tensor.grad_fn is not None:
                 tensor.register_hook(GradientHook(self, gathered, gathered.dimension if i == 0 else None))
-
-    def _take(self, gathered: Output, module: Any, tensor: Any, which: int) -> bool:
-        """Reduces the output number ``which`` of a call; False where it cannot be read."""
-        if which == 0:
-            gathered.dimension = None
-            if gathered.entry.mode_dependent:
-                gathered.modes.append(bool(module.training))
-        taken = gathered.values.take(tensor, counted=self.counted)
-        if taken is None:
-            return False
-        values, reading = taken
-        if which == 0:
-            if not values.implicit_zeros:
-                gathered.dimension = self._dimensions.of(module, values.tensor)
-            gathered.values.units(values.tensor, gathered.dimension, reading)
-            saturated = saturation(module, gathered.entry.feeds, values.tensor, reading)
-            if saturated is not None:
-                gathered.values.shares.append((schema.SATURATED_SHARE, *saturated))
-        return True
 
     def compiled_ran(self, entry: WatchedModule, tensor: Any, which: int, gradient: bool) -> None:
         """What the operator in compiled code does, for the output number ``which`` of a layer or for its gradient."""
@@ -353,7 +268,8 @@ class Activations:
         try:
             if gradient:
                 training = self._training()
-                gathered = self._outputs[training].get(entry.name) or self._outputs[not training].get(entry.name)
+                of_mode = self._outputs.of_mode
+                gathered = of_mode(training=training).get(entry.name) or of_mode(training=not training).get(entry.name)
                 if gathered is not None:
                     self.gradient_came(gathered, gathered.dimension if which == 0 else None, tensor)
             else:
@@ -370,9 +286,9 @@ class Activations:
             return
         if which == 0:
             entry.seen = self.window
-            self._admitted = self._admit(entry)
+            self._admitted = self._outputs.admit(entry, training=self._training())
         if self._admitted is not None and self._admitted.entry is entry:
-            self._take(self._admitted, module, tensor, which)
+            self._outputs.take(self._admitted, module, tensor, which)
 
     def _model_returned(self, output: Any) -> None:
         if self._search is not None:
@@ -426,34 +342,6 @@ class Activations:
             for tensor in tensors_in(output):
                 self._graph.end(tensor.grad_fn)
 
-    def _general(self, site: Site) -> Output:
-        """Has the general way go on with what was read at a site in this step."""
-        if site.gathered is None:
-            output = site.gathered = Output(site.entry)
-            output.first_pass, output.dimension = True, None if site.dimensions is None else site.dimensions[1]
-            self._table.give_up(site.output, output.values)
-            if site.gradient is not None and site.gradient_window == self.window:
-                self._table.give_up(site.gradient, output.gradient)
-            if site.mode_row is not None:
-                output.modes.append(site.mode)
-                self._table.modes.remove(site)
-            self._outputs[True][site.entry.name] = output
-        return site.gathered  # type: ignore[no-any-return]
-
-    def _gradient_as_ever(self, site: Site, gradient: Any) -> bool:
-        """Reads the gradient of an output that was read at a site, in the form that this knows; whether it did."""
-        face = site.gradient
-        if (
-            face is None
-            or site.gathered is not None
-            or site.gradient_window == self.window
-            or native.core is None
-            or not self._table.take(face, gradient)
-        ):
-            return False
-        site.gradient_window = self.window
-        return True
-
     def gradient_came(self, gathered: Output | Site, dimension: int | None, gradient: Any) -> None:
         """What the hook of an output does when the backward pass has its gradient."""
         start = perf_counter()
@@ -471,18 +359,7 @@ class Activations:
                     listener.gradient_came(gathered.entry, gradient)
                 except Exception as error:
                     self._failed(listener, error)
-            if isinstance(gathered, Site):
-                if self._gradient_as_ever(gathered, gradient):
-                    return
-                gathered = self._general(gathered)
-                dimension = gathered.dimension
-            if gathered.gradient.calls >= CALLS:
-                return
-            gathered.gradient.calls += 1
-            taken = gathered.gradient.take(gradient, counted=self.counted)
-            if taken is not None and dimension is not None:
-                values, reading = taken
-                gathered.gradient.units(values.tensor, dimension, reading)
+            self._outputs.gradient_came(gathered, dimension, gradient)
         finally:
             self._spend(perf_counter() - start)
 
@@ -492,7 +369,8 @@ class Activations:
         if not graph:
             return
         self._graphs_read += 1
-        entries = {output.entry: output.entry.own_nonlinearity for output in self._outputs[self._training()].values()}
+        seen = self._outputs.of_mode(training=self._training())
+        entries = {output.entry: output.entry.own_nonlinearity for output in seen.values()}
         for entry, consumer in graph.consumers(entries).items():
             feeds = consumer.nonlinearity if consumer.functional else ""
             self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds)
@@ -500,61 +378,14 @@ class Activations:
     @property
     def overlooked(self) -> bool:
         """Whether outputs in compiled code were to be seen, and up to this step none of any kind was."""
-        return self._compiled and not self._any_output
+        return self._compiled and not self._outputs.any
 
     def write(self, record: Record, *, gradients: bool = True) -> None:
-        """Adds the step's rows to ``record``, in the order in which modules were first called."""
-        self._table.write(record, gradients=gradients)
+        """Adds the step's rows to ``record``."""
+        self._outputs.write(
+            record,
+            gradients=gradients,
+            evaluated=self.evaluated_backward,
+            settled=self._graphs_read == GRAPHS_READ,
+        )
         self._attention.write(record)
-        outputs = dict(self._outputs[True])
-        if self.evaluated_backward:
-            for name, output in self._outputs[False].items():
-                outputs.setdefault(name, output)
-        for output in outputs.values():
-            if output.values.readings:
-                self._catalog.called(output.entry)
-                self._write(record, schema.ACTIVATION, output.entry.name, output.values)
-        for output in outputs.values() if gradients else ():
-            if output.gradient.readings:
-                self._write(record, schema.ACTIVATION_GRADIENT, output.entry.name, output.gradient)
-        for output in outputs.values():
-            if output.modes:
-                row = self._catalog.row(schema.MODE, output.entry.name)
-                for training in output.modes:
-                    record.add(row, scalar(training))
-        if self._graphs_read == GRAPHS_READ:
-            for output in self._outputs[True].values():
-                self._settle(output)
-
-    def _settle(self, output: Output) -> None:
-        """Gives the layer of ``output`` a site, where it was called once and with an ordinary output."""
-        entry, module = output.entry, output.entry.reference()
-        site = self._sites.get(id(module))
-        if module is None or module is self._model() or (site is not None and site.reference() is module):
-            return
-        if entry.leaves or not admits(output.values) or isinstance(module, nn.Softmax):
-            return
-        site = Site(entry, module, self._face(schema.ACTIVATION, output, output.values))
-        bounds = saturation_bounds(module, entry.feeds)
-        if bounds is not None:
-            site.output.bound(*bounds)
-        if output.dimension is not None:
-            site.dimensions = len(output.values.shape), output.dimension
-        if admits(output.gradient):
-            site.gradient = self._face(schema.ACTIVATION_GRADIENT, output, output.gradient)
-        if entry.mode_dependent:
-            site.mode_row = self._catalog.row(schema.MODE, entry.name)
-        self._sites[id(module)] = site
-
-    def _face(self, kind: str, output: Output, seen: Gathered) -> Face:
-        row, silence = self._catalog.row(kind, output.entry.name), None
-        if output.dimension is not None:
-            silence = self._silence.setdefault((kind, output.entry.name), Silence())
-        return Face(self._table, row, seen, output.dimension, silence, of_gradient=kind != schema.ACTIVATION)
-
-    def _write(self, record: Record, kind: str, name: str, gathered: Gathered) -> None:
-        row = self._catalog.row(kind, name, gathered.shape, gathered.dtype)
-        gathered.write(record, row)
-        if gathered.units_seen:
-            silence = self._silence.setdefault((kind, name), Silence())
-            record.share(row, schema.SILENT_SHARE, silence.update(gathered.alive))

@@ -16,7 +16,8 @@ import torch
 from tb_nnhealth.record.reduce_quiet import quiet, unseen
 
 if TYPE_CHECKING:
-    from tb_nnhealth.record.hooks import Activations, Output
+    from tb_nnhealth.record.hooks import Activations
+    from tb_nnhealth.record.outputs import Output
     from tb_nnhealth.record.sites import Site
 
 

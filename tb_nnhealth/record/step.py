@@ -15,12 +15,13 @@ from tb_nnhealth.record.cadence import Cadence
 from tb_nnhealth.record.carried import Carried
 from tb_nnhealth.record.filters import FilterPictures, picture, write_smoothness
 from tb_nnhealth.record.gradient_noise import GradientNoise
-from tb_nnhealth.record.hooks import Activations, in_backward
+from tb_nnhealth.record.hooks import Activations
 from tb_nnhealth.record.hooks_optimizer import StepHook
 from tb_nnhealth.record.hooks_root import RootHook, admits_root_hook
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.loss_scale import LossScale
 from tb_nnhealth.record.observe import Batch
+from tb_nnhealth.record.outputs import in_backward
 from tb_nnhealth.record.rank_exchange import Exchange
 from tb_nnhealth.record.ranks import Ranks
 from tb_nnhealth.record.reduce import scalar

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tb_nnhealth.record import hooks, sites
+from tb_nnhealth.record import outputs, sites
 from tb_nnhealth.record.watch import Watch
 
 pytestmark = pytest.mark.skipif(not SETS, reason="the native core was not built")
@@ -139,7 +139,7 @@ def test_sites_say_what_the_general_way_says(
     take = sites.Table.take
     monkeypatch.setattr(sites.Table, "take", lambda *given: taken.append(take(*given)) or taken[-1])
     own, weights = records(make, batch, step)
-    monkeypatch.setattr(hooks, "admits", lambda seen: False)
+    monkeypatch.setattr(outputs, "admits", lambda seen: False)
     other, other_weights = records(make, batch, step)
     assert any(taken) or isinstance(make(), nn.Linear)
     assert own.errors == other.errors == []

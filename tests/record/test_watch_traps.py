@@ -22,7 +22,7 @@ from torch.nn.modules import module as torch_module
 from torch.utils.checkpoint import checkpoint
 
 from tb_nnhealth import schema
-from tb_nnhealth.record import hooks
+from tb_nnhealth.record import hooks, outputs
 from tb_nnhealth.record.watch import Watch
 
 
@@ -466,11 +466,11 @@ def test_very_many_calls_are_bounded() -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     _, stream = watched(model, optimizer)
     state = torch.zeros(1, 1)
-    for _ in range(hooks.CALLS + 50):
+    for _ in range(outputs.CALLS + 50):
         state = cell(torch.ones(1, 1), state)
     head(state).sum().backward()
     optimizer.step()
-    assert stream.histogram(schema.ACTIVATION, "0").sum() == hooks.CALLS
+    assert stream.histogram(schema.ACTIVATION, "0").sum() == outputs.CALLS
 
 
 def test_modes_of_the_user_do_not_see_our_operations() -> None:
