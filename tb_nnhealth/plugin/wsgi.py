@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tensorboard import errors
+from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util, json_util
 from werkzeug import wrappers
 
 from tb_nnhealth.plugin import parameters
 from tb_nnhealth.plugin.binary import pack
+from tb_nnhealth.plugin.kept import KeptReplies, Reply
 
 STATIC = Path(__file__).parent / "static"
 STATIC_FILES = {"index.js": "application/javascript", "index.css": "text/css", "licences.txt": "text/plain"}
@@ -26,7 +27,7 @@ WORTH_PACKING = 1500
 """Bytes from which a reply is compressed: one packet holds less."""
 PACKING = 1
 """gzip's least effort: half the time of the third, and 3 % more bytes."""
-_STATE = "nnhealth.state"
+_STATE, _KEPT = "nnhealth.state", "nnhealth.kept"
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,24 @@ class UnchangedError(Exception):
     """The asker already has the answer: the log is as it was then."""
 
 
+class KeptError(Exception):
+    """The answer has been made before, for somebody else: the log is as it was then."""
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+
+
 def unchanged_since(request: Any, state: str) -> None:
-    """Marks the answer as made from ``state``; raises UnchangedError where the asker has the answer made from it."""
+    """Marks the answer as made from ``state``.
+
+    Raises UnchangedError where the asker has the answer made from it, KeptError where this process has it.
+    """
     request.environ[_STATE] = state
     if request.if_none_match.contains(state):
         raise UnchangedError
+    reply = request.environ[_KEPT](state)
+    if reply is not None:
+        raise KeptError(reply)
 
 
 def route(answer: Answer, coarse: Iterable[str] = ()) -> Any:
@@ -50,6 +64,7 @@ def route(answer: Answer, coarse: Iterable[str] = ()) -> Any:
 
     Arrays of the names in ``coarse`` are rounded in bytes.
     """
+    kept = KeptReplies()
 
     @wrappers.Request.application
     def application(request: Any) -> Any:
@@ -61,14 +76,20 @@ def route(answer: Answer, coarse: Iterable[str] = ()) -> Any:
             raise errors.InvalidArgumentError(
                 f"expected a query of at most {parameters.QUERY_BYTES} bytes, found {len(request.query_string)}"
             )
+        asked = plugin_util.experiment_id(request.environ), request.query_string
+        request.environ[_KEPT] = lambda state: kept.get((*asked, state))
         try:
             content = answer(request)
             if isinstance(content, wrappers.Response):
                 return content
-            return _response(request, content, coarse)
+            reply = _reply(request, content, coarse)
+            kept.put((*asked, request.environ[_STATE]), reply)
+            return _response(request, reply)
         except UnchangedError:
             headers = [*_tag(request), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache")]
             return wrappers.Response(status=304, headers=headers, content_type="application/json")
+        except KeptError as known:
+            return _response(request, known.reply)
         except errors.PublicError:
             raise
         except Exception:
@@ -79,18 +100,30 @@ def route(answer: Answer, coarse: Iterable[str] = ()) -> Any:
     return application
 
 
-def _response(request: Any, content: Any, coarse: Iterable[str]) -> Any:
+def _reply(request: Any, content: Any, coarse: Iterable[str]) -> Reply:
+    binary = request.args.get("as") == "binary"
+    said = b""
+    if _STATE not in request.environ or not binary:
+        said = _json(content)
     if _STATE not in request.environ:  # made of many runs: what it says is its state
-        said = json.dumps(json_util.Cleanse(content, "utf-8")).encode("ascii")
         unchanged_since(request, f"{zlib.crc32(said):08x}")
-    if request.args.get("as") != "binary":
-        return http_util.Respond(request, content, "application/json", headers=_tag(request))
-    data, encoding = pack(content, coarse), None
+    data, mime = (pack(content, coarse), "application/octet-stream") if binary else (said, "application/json")
     if len(data) > WORTH_PACKING:
-        data, encoding = gzip.compress(data, PACKING, mtime=0), "gzip"
-    return http_util.Respond(
-        request, data, "application/octet-stream", content_encoding=encoding, headers=_tag(request)
-    )
+        return Reply(gzip.compress(data, 3, mtime=0), mime, "gzip")
+    return Reply(data, mime, None)
+
+
+def _json(content: Any) -> bytes:
+    """As TensorBoard writes JSON: what is not finite in it is a text."""
+    try:
+        said = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        said = json.dumps(json_util.Cleanse(content, "utf-8"), separators=(",", ":"))
+    return said.encode("ascii")
+
+
+def _response(request: Any, reply: Reply) -> Any:
+    return http_util.Respond(request, reply.data, reply.mime, content_encoding=reply.encoding, headers=_tag(request))
 
 
 def _tag(request: Any) -> list[tuple[str, str]]:

@@ -1,11 +1,15 @@
 """A TensorBoard with our tab under load, while its logs change: no fault of the server, nothing let in.
 
-    python -m tests.reliability.server [--requests 10000] [--clients 32]
+    python -m tests.reliability.server [--requests 10000] [--clients 32] [--pause 0.25]
 
 A real TensorBoard serves runs to which a writer keeps adding. Clients ask for every route of the tab with real runs,
 layers, findings and tags; one request in five is hostile: paths that leave the log directory, scripts, oversized
 queries, wrong numbers. No reply may be of the 500s, a hostile request must be refused or answered harmlessly (never
 with a file's content, never with markup that a browser would run), and the other tabs must go on answering.
+
+Each client pauses for ``--pause`` seconds on average behind a reply, as people do; with 0 it asks at once, and its
+latency is that of 32 questions that wait for one interpreter. What the clients' own work takes of a latency, the
+processor's time of their threads, is told apart: they run on the machine that serves.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class Tally:
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    own: float = 0.0
+    """Seconds of the processor that the clients took."""
     hostile: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -130,13 +136,15 @@ def wrong(path: str, hostile: bool, status: int, kind: str, body: bytes) -> str 
     return None
 
 
-def client(port: int, requests: int, seed: int, tally: Tally) -> None:
+def client(port: int, requests: int, seed: int, pause: float, tally: Tally) -> None:
     """Asks ``requests`` questions over one connection, which it opens anew where the server ends it."""
     rng = random.Random(seed)
     connection = http.client.HTTPConnection("localhost", port, timeout=60)
     for number in range(requests):
         path, hostile = (rng.choice(OTHERS), False) if number % 20 == 19 else question(rng)
-        begun = time.perf_counter()
+        if pause:
+            time.sleep(rng.expovariate(1 / pause))
+        begun, own = time.perf_counter(), time.thread_time()
         try:
             connection.request("GET", path)
             reply = connection.getresponse()
@@ -147,18 +155,19 @@ def client(port: int, requests: int, seed: int, tally: Tally) -> None:
                 with tally.lock:
                     tally.failures.append(f"{path[:200]}: {type(error).__name__}: {error}")
             continue
-        seconds = time.perf_counter() - begun
+        seconds, own = time.perf_counter() - begun, time.thread_time() - own
         problem = wrong(path, hostile, reply.status, reply.getheader("Content-Type") or "", body)
         with tally.lock:
             tally.statuses[reply.status] += 1
             tally.seconds.append(seconds)
+            tally.own += own
             tally.hostile += hostile
             if problem is not None:
                 tally.failures.append(problem)
     connection.close()
 
 
-def run(requests: int, clients: int) -> dict[str, Any]:
+def run(requests: int, clients: int, pause: float = 0.0) -> dict[str, Any]:
     """Asks; what came back as numbers, and the failures as sentences."""
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="server-") as base:
@@ -185,7 +194,7 @@ def run(requests: int, clients: int) -> dict[str, Any]:
             writing.start()
             begun = time.monotonic()
             with ThreadPoolExecutor(clients) as pool:
-                list(pool.map(lambda i: client(port, -(-requests // clients), i, tally), range(clients)))
+                list(pool.map(lambda i: client(port, -(-requests // clients), i, pause, tally), range(clients)))
             elapsed = time.monotonic() - begun
             done.set()
             writing.join()
@@ -193,10 +202,18 @@ def run(requests: int, clients: int) -> dict[str, Any]:
             recorder.close()
     taken = sorted(tally.seconds)
     return {
-        "requests": len(taken), "clients": clients, "hostile": tally.hostile, "seconds": elapsed,
-        "statuses": dict(sorted(tally.statuses.items())), "median_ms": 1e3 * taken[len(taken) // 2],
-        "p99_ms": 1e3 * taken[int(len(taken) * 0.99)], "slowest_ms": 1e3 * taken[-1], "failures": tally.failures,
-    }  # fmt: skip
+        "requests": len(taken),
+        "clients": clients,
+        "pause": pause,
+        "hostile": tally.hostile,
+        "seconds": elapsed,
+        "statuses": dict(sorted(tally.statuses.items())),
+        "own_ms": 1e3 * tally.own / len(taken),
+        "median_ms": 1e3 * taken[len(taken) // 2],
+        "p99_ms": 1e3 * taken[int(len(taken) * 0.99)],
+        "slowest_ms": 1e3 * taken[-1],
+        "failures": tally.failures,
+    }
 
 
 def _until_judged(port: int) -> None:
@@ -216,15 +233,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--pause", type=float, default=0.25, help="seconds behind a reply, on average")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    told = run(options.requests, options.clients)
+    told = run(options.requests, options.clients, options.pause)
     for failure in told["failures"][:20]:
         print(failure)
     print(
-        f"{told['requests']} requests of {told['clients']} clients in {told['seconds']:.0f} s, "
+        f"{told['requests']} requests of {told['clients']} clients in {told['seconds']:.0f} s "
+        f"({told['requests'] / told['seconds']:.0f} a second), "
         f"{told['hostile']} of them hostile: {len(told['failures'])} wrong, "
-        f"statuses {told['statuses']}; median {told['median_ms']:.0f} ms, "
+        f"statuses {told['statuses']}; median {told['median_ms']:.0f} ms "
+        f"({told['own_ms']:.1f} ms of a reply are the client's own work), "
         f"p99 {told['p99_ms']:.0f} ms, slowest {told['slowest_ms']:.0f} ms"
     )
     if options.json:
