@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 TRIES = 3
 FIRST_PAUSE = 0.5
 """Seconds before the second try; each further pause is twice as long, give or take a half."""
+SECONDS = 10.0
+"""After which no further try is begun: drivers try again by themselves, and their pauses would be multiplied."""
 _NOT_PASSING = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 _PASSING = (errno.EIO, errno.EBUSY, errno.EAGAIN, errno.EPIPE, errno.ETIMEDOUT, errno.ENETUNREACH, errno.ECONNABORTED)
 _DRIVERS = ("aiohttp", "botocore", "aiobotocore", "gcsfs", "requests", "urllib3", "paramiko", "azure")
@@ -21,12 +23,14 @@ T = TypeVar("T")
 
 def retried(call: Callable[[], T], path: str, pause: Callable[[float], None] = time.sleep) -> T:
     """``call()``, up to ``TRIES`` times while it fails for what may pass. Raises OSError, whatever the driver does."""
+    begun = time.monotonic()
     for attempt in range(TRIES):
         try:
             return call()
         except Exception as error:
-            if attempt == TRIES - 1 or not passing(error):
-                raise as_os_error(error, path) from error
+            late = time.monotonic() - begun > SECONDS
+            if attempt == TRIES - 1 or late or not passing(error):
+                raise as_os_error(error, path, attempt + 1) from error
         pause(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.5))
     raise AssertionError("the last try returns or raises")
 
@@ -46,8 +50,8 @@ def passing(error: BaseException) -> bool:
     return kind.__module__.partition(".")[0] in _DRIVERS and any(name in kind.__name__ for name in _PASSING_NAMES)
 
 
-def as_os_error(error: BaseException, path: str) -> OSError:
-    """``error`` as an OSError whose ``strerror`` tells a user what to do."""
+def as_os_error(error: BaseException, path: str, tries: int = 1) -> OSError:
+    """``error``, met after ``tries`` tries, as an OSError whose ``strerror`` tells a user what to do."""
     said = _said(error)
     kind = type(error).__name__
     if "Credentials" in kind or "RefreshError" in kind:
@@ -60,7 +64,7 @@ def as_os_error(error: BaseException, path: str) -> OSError:
     if isinstance(error, NotADirectoryError):
         return error
     code = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
-    return OSError(code, f"{said} (after {TRIES} tries)" if passing(error) else said, path)
+    return OSError(code, f"{said} (after {tries} tries)" if tries > 1 else said, path)
 
 
 def _said(error: BaseException) -> str:
