@@ -43,9 +43,13 @@ def _port(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     logdir = Path(args.logdir)
-    if logdir.exists() and not _holds_the_demo(logdir):
-        return failed(f"{logdir} is neither new nor a finished demo; choose another --logdir, or remove it")
-    if not logdir.exists():
+    try:
+        new = not logdir.exists() or not any(logdir.iterdir())
+    except OSError as error:
+        return failed(f"cannot look into {logdir}: {error.strerror or error}")
+    if not new and not _holds_the_demo(logdir):
+        return failed(f"{logdir} holds something else than a finished demo; choose another --logdir, or remove it")
+    if new:
         missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
         if missing:
             return failed(f"the demo needs {' and '.join(missing)}; install with: pip install {' '.join(missing)}")

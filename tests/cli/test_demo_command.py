@@ -37,6 +37,17 @@ def test_the_demo_trains_once_and_says_how_to_look(
     assert main(["demo", "--logdir", str(logdir), "--no-tensorboard"]) == 0
 
 
+def test_an_empty_directory_is_as_good_as_none(trainings: ModuleType, tmp_path: Path) -> None:
+    assert main(["demo", "--logdir", str(tmp_path), "--no-tensorboard"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
+
+
+def test_a_file_is_no_directory(trainings: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").write_text("precious")
+    assert main(["demo", "--logdir", str(tmp_path / "logs"), "--no-tensorboard"]) == 2
+    assert "cannot look into" in capsys.readouterr().err
+
+
 def test_an_interrupted_demo_leaves_nothing_behind(trainings: ModuleType, tmp_path: Path) -> None:
     def interrupted(logdir: str) -> None:
         (Path(logdir) / "good").mkdir()
