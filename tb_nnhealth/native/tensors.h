@@ -26,6 +26,8 @@ struct sums {
 struct kernels {
     const char *name;
     void (*sums_float32)(const float *x, size_t n, struct sums *out);
+    /* The same of BLOCK elements, to some 1e-7 of the sum of magnitudes, where squares keep to the range of float32. */
+    void (*quick_sums)(const float *x, struct sums *out);
     void (*sums_float64)(const double *x, size_t n, struct sums *out);
     void (*widen_float16)(const uint16_t *x, size_t n, float *out);
     void (*widen_bfloat16)(const uint16_t *x, size_t n, float *out);

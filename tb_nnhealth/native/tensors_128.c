@@ -49,6 +49,9 @@ static inline four widen_halves(const uint16_t *p) {
 #define STORE store
 #define MIN(a, b) choose((a) < (b), a, b)
 #define MAX(a, b) choose((a) > (b), a, b)
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define LOWER(v) ((two){(v)[0], (v)[1]})
+#define UPPER(v) ((two){(v)[2], (v)[3]})
 #define MIN64(a, b) choose64((a) < (b), a, b)
 #define MAX64(a, b) choose64((a) > (b), a, b)
 #define FMA64(a, b, c) ((a) * (b) + (c))
@@ -56,6 +59,6 @@ static inline four widen_halves(const uint16_t *p) {
 #include "tensors_vector.h"
 
 const struct kernels kernels_128 = {
-    "128", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents,
+    "128", sums_float32, quick_sums, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents,
 };
 #endif

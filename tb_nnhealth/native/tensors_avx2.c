@@ -12,6 +12,9 @@
 #define STORE _mm256_storeu_ps
 #define MIN _mm256_min_ps
 #define MAX _mm256_max_ps
+#define FMA _mm256_fmadd_ps
+#define LOWER(v) _mm256_cvtps_pd(_mm256_castps256_ps128(v))
+#define UPPER(v) _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))
 #define MIN64 _mm256_min_pd
 #define MAX64 _mm256_max_pd
 #define FMA64 _mm256_fmadd_pd
@@ -19,6 +22,6 @@
 #include "tensors_vector.h"
 
 const struct kernels kernels_avx2 = {
-    "avx2", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents_avx2,
+    "avx2", sums_float32, quick_sums, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents_avx2,
 };
 #endif

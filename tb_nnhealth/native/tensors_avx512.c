@@ -12,6 +12,9 @@
 #define STORE _mm512_storeu_ps
 #define MIN _mm512_min_ps
 #define MAX _mm512_max_ps
+#define FMA _mm512_fmadd_ps
+#define LOWER(v) _mm512_cvtps_pd(_mm512_castps512_ps256(v))
+#define UPPER(v) _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))
 #define MIN64 _mm512_min_pd
 #define MAX64 _mm512_max_pd
 #define FMA64 _mm512_fmadd_pd
@@ -19,6 +22,6 @@
 #include "tensors_vector.h"
 
 const struct kernels kernels_avx512 = {
-    "avx512", sums_float32, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents_avx2,
+    "avx512", sums_float32, quick_sums, sums_float64, widen_float16, widen_bfloat16, subtract, copy, count_exponents_avx2,
 };
 #endif

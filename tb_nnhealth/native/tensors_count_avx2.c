@@ -44,7 +44,8 @@ AVX2 void count_exponents_avx2(const uint32_t *x, size_t n, uint32_t counts[256]
     counts[0] += found;
     for (; left > n / FEW && top >= AT_ONCE; top -= AT_ONCE) {
         __m256i which[AT_ONCE], seen[AT_ONCE];
-        for (int k = 0; k < AT_ONCE; k++) which[k] = _mm256_set1_epi8((char)(top - k)), seen[k] = _mm256_setzero_si256();
+        for (int k = 0; k < AT_ONCE; k++)
+            which[k] = _mm256_set1_epi8((char)(top - k)), seen[k] = _mm256_setzero_si256();
         for (size_t v = 0; v < vectors; v++)
             for (int k = 0; k < AT_ONCE; k++)
                 seen[k] = _mm256_sub_epi8(seen[k], _mm256_cmpeq_epi8(packed[v], which[k]));

@@ -6,12 +6,15 @@
 #include "tensors.h"
 
 #define DISTANT 1e-7  /* share of the squares below which deviations are summed up anew, around the mean */
+#define CLOSE 0.05 /* the same, where the sums are quick ones */
+#define MODERATE32 1e15 /* magnitudes beyond which, or under whose inverse, squares near the ends of float32 */
+#define CANCELLED 0.05 /* sums smaller than chance leaves them, of which quick ones would tell too few digits */
 #define MODERATE 1e150 /* magnitudes beyond which, or under whose inverse, squares leave the range of float64 */
 
 struct total {
     double count, mean, deviation, square, low, high;
     int64_t zeros, nan, inf;
-    int immoderate;
+    int immoderate, quick; /* whether some sums were quick ones */
 };
 
 static const size_t SIZES[DTYPES] = {4, 8, 2, 2, 8};
@@ -74,10 +77,20 @@ static void pool(struct total *total, const struct sums *block, double count, do
     total->high = block->high > total->high ? block->high : total->high;
 }
 
-static void add_block(struct total *total, const void *x, size_t n, int wide) {
+/* Quick sums where they lose nothing that matters; whether they did not. */
+static int quickly(const float *x, struct sums *block) {
+    kernels->quick_sums(x, block);
+    double top = -block->low > block->high ? -block->low : block->high;
+    if (block->low == 0 && block->high == 0) return isfinite(block->square);
+    if (!(top < MODERATE32 && top > 1 / MODERATE32)) return 0;
+    return block->square - block->sum * (block->sum / BLOCK) > CLOSE * block->square;
+}
+
+static void add_block(struct total *total, const void *x, size_t n, int wide, int exact) {
     struct sums block;
     size_t finite = n;
     if (wide) kernels->sums_float64(x, n, &block);
+    else if (!exact && n == BLOCK && quickly(x, &block)) total->quick = 1;
     else kernels->sums_float32(x, n, &block);
     if (!isfinite(block.square)) {
         if (wide) careful_float64(x, n, &block, &finite, total);
@@ -163,7 +176,7 @@ static void count_float64(const uint64_t *x, size_t n, int64_t *histogram) {
     }
 }
 
-void reduce(const struct job *job, double out[FIELDS]) {
+static void reduce_once(const struct job *job, int exact, double out[FIELDS]) {
     double room[BLOCK];
     uint32_t counts[256];
     int wide = job->dtype == FLOAT64;
@@ -173,7 +186,7 @@ void reduce(const struct job *job, double out[FIELDS]) {
     for (int64_t start = 0, pending = 0; start < job->numel; start += BLOCK) {
         size_t n = job->numel - start < BLOCK ? (size_t)(job->numel - start) : BLOCK;
         const void *x = block_of(job, start, n, room);
-        add_block(&total, x, n, wide);
+        add_block(&total, x, n, wide, exact);
         if (!histogram) continue;
         if (wide) {
             count_float64(x, n, histogram);
@@ -195,5 +208,12 @@ void reduce(const struct job *job, double out[FIELDS]) {
     out[LOW] = total.low, out[HIGH] = total.high;
     out[ZEROS] = (double)total.zeros, out[NANS] = (double)total.nan, out[INFS] = (double)total.inf;
     if (total.low == total.high) out[MEAN] = total.low, out[STD] = 0, out[RMS] = fabs(total.low);
+    if (total.quick && fabs(total.mean) < CANCELLED * out[RMS] / sqrt(count)) {
+        struct job again = *job;
+        again.histogram = 0, again.operation = job->operation == MINUS ? MINUS : READ;
+        reduce_once(&again, 1, out);
+    }
     if (count == 0) out[MEAN] = out[STD] = out[RMS] = out[LOW] = out[HIGH] = NAN;
 }
+
+void reduce(const struct job *job, double out[FIELDS]) { reduce_once(job, 0, out); }

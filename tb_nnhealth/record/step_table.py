@@ -153,8 +153,7 @@ class ParameterTable:
         if self._closure:
             return False
         for parameter, watched, form in zip(self._parameters, self._all, self._forms, strict=True):
-            gradient = parameter.grad
-            if gradient is None or watched.place < 0 or _form(parameter, gradient) != form:
+            if parameter.grad is None or watched.place < 0 or _place(parameter) != form[0]:
                 return False
         return True
 
@@ -207,13 +206,15 @@ def _gradient(parameter: Any) -> tuple[int, int, int]:
     return (where, gradient.numel(), CODES[gradient.dtype]) if where else (0, 0, 0)
 
 
+def _place(parameter: Any) -> tuple[Any, ...]:
+    """Where a parameter lies and of what kind it is."""
+    return parameter.data_ptr(), parameter.shape, parameter.stride(), parameter.dtype
+
+
 def _form(parameter: Any, gradient: Any) -> tuple[Any, ...]:
-    """Where a parameter lies, and of what kind it and its gradient are: all that the core relies on."""
+    """The same, and of what kind its gradient is: all that the core relies on."""
     return (
-        parameter.data_ptr(),
-        parameter.shape,
-        parameter.stride(),
-        parameter.dtype,
+        _place(parameter),
         gradient.dtype,
         gradient.layout,
         type(gradient),
