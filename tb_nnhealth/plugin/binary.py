@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.backend import json_util
+
+from tb_nnhealth.findings import json_number
 
 ENDING, COARSE_ENDING = "_f32", "_bf16"
 
@@ -32,7 +34,9 @@ def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
 
     def moved(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
-            return [moved(item) for item in value]
+            return [item if isinstance(item, (int, str)) else moved(item) for item in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return json_number(value)
         if not isinstance(value, Mapping):
             return value
         fields: dict[str, Any] = {}
@@ -47,7 +51,7 @@ def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
                 fields[name] = place(data, 4)
         return fields
 
-    head = json.dumps(json_util.Cleanse(moved(content), "utf-8"), separators=(",", ":")).encode("ascii")
+    head = json.dumps(moved(content), separators=(",", ":"), allow_nan=False).encode("ascii")
     head += b" " * (-len(head) % 4)
     return len(head).to_bytes(4, "little") + head + b"".join(arrays)
 

@@ -130,8 +130,7 @@ class Experiment:
                 judged.asked_for -= 1
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each run as far as it is known: of one that was never judged what the lists tell."""
-        self.names()
+        """A row for each run of ``names()`` as far as it is known: of one that was never judged what the lists tell."""
         return [judged.row for judged in self._judged.values()]
 
     def awaited(self) -> int:

@@ -17,7 +17,7 @@ from tb_nnhealth.plugin.limits import limits
 from tb_nnhealth.plugin.ranks import has_ranks
 from tb_nnhealth.plugin.tables import LayerTables
 
-PARAMETERS_MOST = 2_500
+PARAMETERS_MOST = 600
 """Parameters described in one reply; of a larger model only the names of the layers come with it."""
 
 

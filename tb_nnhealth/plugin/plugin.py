@@ -101,10 +101,12 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _runs(self, request: Any) -> dict[str, Any]:
         watched = self._watched(plugin_util.experiment_id(request.environ))
         experiment = watched.experiment
-        rows = experiment.rows()
+        experiment.names()
         watched.background.wake()
-        awaited = experiment.awaited()
-        unchanged_since(request, f"{self._life}-{experiment.version()}-{awaited}")
+        # Before the rows are taken: what is judged meanwhile makes another state, and is asked for again.
+        awaited, version = experiment.awaited(), experiment.version()
+        rows = experiment.rows()
+        unchanged_since(request, f"{self._life}-{version}-{awaited}")
         return {
             "logdir": os.path.basename(self._logdir.rstrip("/\\")),
             "runs": rows,

@@ -109,7 +109,7 @@ def _reply(request: Any, content: Any, coarse: Iterable[str]) -> Reply:
         unchanged_since(request, f"{zlib.crc32(said):08x}")
     data, mime = (pack(content, coarse), "application/octet-stream") if binary else (said, "application/json")
     if len(data) > WORTH_PACKING:
-        return Reply(gzip.compress(data, 3, mtime=0), mime, "gzip")
+        return Reply(gzip.compress(data, PACKING, mtime=0), mime, "gzip")
     return Reply(data, mime, None)
 
 
@@ -117,7 +117,7 @@ def _json(content: Any) -> bytes:
     """As TensorBoard writes JSON: what is not finite in it is a text."""
     try:
         said = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    except ValueError:
+    except (TypeError, ValueError):
         said = json.dumps(json_util.Cleanse(content, "utf-8"), separators=(",", ":"))
     return said.encode("ascii")
 

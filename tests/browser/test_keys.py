@@ -54,6 +54,14 @@ def test_j_and_k_move_through_findings_and_enter_and_escape_through_pages(view: 
     assert watched.faults == []
 
 
+def test_keys_work_as_soon_as_the_tab_is_shown(opened: Opened, watched: Watched) -> None:
+    view = opened("&p.nnhealth.run=ill")
+    first = current(view)
+    watched.page.keyboard.press("j")
+    expect(view.locator("[aria-current=true] strong")).not_to_have_text(first)
+    assert watched.faults == []
+
+
 def test_slash_filters_runs_and_letters_in_the_field_are_letters(view: FrameLocator, watched: Watched) -> None:
     view.locator("body").press("/")
     field = view.locator("input[data-filter]")

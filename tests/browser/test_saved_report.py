@@ -60,6 +60,7 @@ def test_it_shows_the_tabs_views_and_asks_for_nothing(
     expect(page.get_by_role("application", name="Heatmap of")).to_be_visible()
     expect(page.get_by_role("region", name="Scalars")).to_contain_text("loss")
     expect(page.get_by_role("link", name="HTML report")).to_have_count(0)
+    expect(page.get_by_text("Other thresholds cannot be tried here")).to_be_visible()
     picture(page, "report-light")
     chooser = page.get_by_label("Statistic", exact=True)
     for option in chooser.locator("option").all_text_contents():

@@ -26,7 +26,10 @@ export function decodeFloats(base64: string): Float32Array {
 /** An array that lies behind the JSON: where, and how many numbers. */
 function placed([at, count]: [number, number], kind: string, bytes: ArrayBuffer): Float32Array {
   if (kind === "f32") return new Float32Array(bytes, at, count);
-  return new Float32Array(Uint32Array.from(new Uint16Array(bytes, at, count), (half) => half << 16).buffer);
+  const halves = new Uint16Array(bytes, at, count);
+  const whole = new Uint32Array(count);
+  for (let i = 0; i < count; i++) whole[i] = (halves[i] as number) << 16;
+  return new Float32Array(whole.buffer);
 }
 
 /** A reply in bytes: the length of its JSON, the JSON, and its arrays. */

@@ -18,7 +18,7 @@ export interface Cells {
   nonFinite: NonFinite;
 }
 
-export function nonFiniteByLayer(entries: readonly (readonly [number, number, number])[]): NonFinite {
+export function spansByLayer(entries: readonly (readonly [number, number, number])[]): NonFinite {
   const spans = new Map<number, [number, number][]>();
   for (const [layer, first, last] of entries) {
     const list = spans.get(layer);

@@ -88,9 +88,16 @@ const NONE: Resource<never> = { status: "idle", data: null, error: null };
 
 /** Report of the run in focus. */
 export const report = computed(() => (run.value === null ? NONE : fetched("report", { run: run.value }).value));
+/** Whether the run in focus has records: TensorBoard's lists tell it before the report does. */
+const recorded = computed(
+  () =>
+    report.value.data?.run.has_records ??
+    runs.value.data?.runs.find((item) => item.run === run.value)?.has_records ??
+    false,
+);
 /** Layers and statistics of the run in focus, where it has records. */
 export const model = computed(() =>
-  run.value !== null && report.value.data?.run.has_records ? fetched("model", { run: run.value }).value : NONE,
+  run.value !== null && recorded.value ? fetched("model", { run: run.value }).value : NONE,
 );
 
 export const runReport = computed<RunReport | null>(() => {

@@ -4,7 +4,7 @@ import { computed, type ReadonlySignal } from "@preact/signals";
 import type { Finding, StatisticInfo } from "../api/types";
 import { columnAt, rowDistances, typicalStep } from "../charts/columns";
 import { type Block, layersUnder, layOut, makeTree, type Row } from "../charts/fold";
-import { type Cells, nonFiniteByLayer } from "../charts/heatmap";
+import { type Cells, spansByLayer } from "../charts/heatmap";
 import type { Mark } from "../charts/marks";
 import { type Judge, makeJudge } from "../charts/ramp";
 import { ratioJudge } from "../charts/ratio";
@@ -64,17 +64,30 @@ export const blocks: ReadonlySignal<Block[]> = computed(() =>
 );
 export const rows: ReadonlySignal<Row[]> = computed(() => blocks.value.flatMap((block) => block.rows));
 
-/** Distances from the band of every layer's cells, shape (layers, columns); 0 where the band does not apply. */
+/**
+ * Distances from the band of the cells of some layers, shape (all layers, columns); 0 where the band does not apply. Those of other
+ * layers are not there until they are asked for: of thousands few are in sight.
+ */
 const layerDistances = computed(() => {
   const [judging, data] = [judge.value, heatmap.value.data];
   if (!judging || !data) return null;
-  const distances = data.values.map((value) => judging.distance(value));
   const count = data.steps.length;
-  for (const [layer, first, last] of data.neutral ?? []) {
-    const [from, to] = [columnAt(columns.value, first), columnAt(columns.value, last)];
-    if (from >= 0) distances.fill(0, layer * count + from, layer * count + Math.max(from, to) + 1);
-  }
-  return distances;
+  const distances = new Float32Array(data.values.length);
+  const known = new Uint8Array(data.layers.length);
+  const neutral = spansByLayer(data.neutral ?? []);
+  const make = (layer: number) => {
+    const start = layer * count;
+    for (let i = start; i < start + count; i++) distances[i] = judging.distance(data.values[i] as number);
+    for (const [first, last] of neutral.get(layer) ?? []) {
+      const [from, to] = [columnAt(columns.value, first), columnAt(columns.value, last)];
+      if (from >= 0) distances.fill(0, start + from, start + Math.max(from, to) + 1);
+    }
+    known[layer] = 1;
+  };
+  return (layers: readonly number[]): Float32Array => {
+    for (const layer of layers) if (!known[layer]) make(layer);
+    return distances;
+  };
 });
 
 /** Whether the band does not apply to a layer at some step of a column. */
@@ -82,12 +95,10 @@ export function isNeutral(layer: number, first: number, last: number): boolean {
   return heatmap.value.data?.neutral?.some(([at, from, to]) => at === layer && from <= last && to >= first) ?? false;
 }
 
-export const nonFinite = computed(() => nonFiniteByLayer(heatmap.value.data?.non_finite ?? []));
+export const nonFinite = computed(() => spansByLayer(heatmap.value.data?.non_finite ?? []));
 
 /** Cells drawn as a hatch. The share of non-finite values is itself a number that can be coloured. */
-export const hatched = computed(() =>
-  shownStatistic.value?.id === "non-finite" ? nonFiniteByLayer([]) : nonFinite.value,
-);
+export const hatched = computed(() => (shownStatistic.value?.id === "non-finite" ? spansByLayer([]) : nonFinite.value));
 
 /** Steps at which something in the layers of the chosen finding was not finite. */
 export const chosenNonFinite = computed(() => {
@@ -107,7 +118,7 @@ export const cells = computed<Cells | null>(() => {
   const count = columns.value.from.length;
   const drawn = rowsInSight.value;
   const layersOfRows = drawn.map((row) => row.layers);
-  const distances = rowDistances(layerDistances.value, count, layersOfRows);
+  const distances = rowDistances(layerDistances.value(layersOfRows.flat()), count, layersOfRows);
   return { rows: drawn, distances, columns: columns.value, nonFinite: hatched.value };
 });
 
@@ -119,7 +130,7 @@ export function worstLayer(row: Row, column?: number): number {
     const value =
       column === undefined
         ? judge.value?.distance(worst[layer]?.value ?? Number.NaN)
-        : layerDistances.value?.[layer * count + column];
+        : layerDistances.value?.([layer])[layer * count + column];
     return Math.abs(value ?? Number.NaN);
   };
   let best = row.layers[0] as number;
