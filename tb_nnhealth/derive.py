@@ -207,7 +207,7 @@ def attention_entropy(history: History) -> Table:
 
 def _of_heads(history: History, column: str, over: Callable[..., Floats], least: float, most: float) -> Table:
     modules = attention_heads(history, column)
-    steps = history.steps
+    steps = next(iter(modules.values())).steps if modules else history.steps
     values = np.full((len(steps), len(modules)), np.nan, np.float32)
     for i, table in enumerate(modules.values()):
         known = np.isfinite(table.values).any(axis=1)

@@ -45,6 +45,7 @@ def _of_history(run: Run, watch: str, history: History) -> list[Layer]:
     for parameter in history.layout.parameters:
         owned.setdefault(parameter.module, []).append(parameter)
     attending = attention_modules(history.layout)
+    types |= {name: "attention" for name in attending if not types.get(name)}
     names = forward_order([module.name for module in history.layout.modules], dict.fromkeys([*attending, *owned]))
     return [Layer(prefix + name, name, types.get(name, ""), watch, tuple(owned.get(name, ()))) for name in names]
 

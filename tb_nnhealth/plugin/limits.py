@@ -82,7 +82,9 @@ def trial(
     judged = finding["evidence"]["limit"]
     if limit is None or not isinstance(judged, (int, float)) or not math.isfinite(judged) or judged == 0:
         return None
-    name = next((option["name"] for option in options if option["value"] == judged), None)
+    drawing = [option for option in options if option["value"] == judged]
+    drawing.sort(key=lambda option: option["unit"] != finding["evidence"]["unit"])  # of two alike, the one in its unit
+    name = drawing[0]["name"] if drawing else None
     return None if name is None else {"option": name, "value": judged, "scale": limit / judged}
 
 
