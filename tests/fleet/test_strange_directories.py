@@ -8,15 +8,22 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from fleet.test_scan import HERE, directories
+from tb_nnhealth import schema
 from tb_nnhealth.cli.main import main
 from tb_nnhealth.fleet.inspection import inspect_runs
-from tb_nnhealth.fleet.scan import How
+from tb_nnhealth.fleet.scan import How, scan
+from tb_nnhealth.follow.look import Follower
+from tb_nnhealth.report.build import build
+from tb_nnhealth.report.formats import FORMATS
+from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.source.files import FileSource
 
 
 def inspected(capsys: pytest.CaptureFixture[str], logs: Path, *arguments: str) -> dict[str, Any]:
@@ -51,9 +58,13 @@ def test_pipes_loops_and_links_out_of_the_tree(
         assert sum("a link out of the log directory" in message for message in told) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["new\nline", "\x1b[2J", "<script>", "a'b\"c", "-rf", "%s", "{x}", "ünïcode", "*", " "]
-)
+NAMES = [
+    "new\nline", "\x1b[2J", "<script>", "a'b\"c", "-rf", "%s", "{x}", "ünïcode", "*", " ", "]]>", "\u202egnal",
+    os.fsdecode(b"\xff\xfe"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names_of_any_characters(log: Callable[..., Path], capsys: pytest.CaptureFixture[str], name: str) -> None:
     logs = log(**{name: healthy(), f"{name}/rank_0": healthy(), f"{name}/rank_1": healthy()})
     for _ in range(2):
@@ -63,6 +74,62 @@ def test_names_of_any_characters(log: Callable[..., Path], capsys: pytest.Captur
     told = capsys.readouterr().out
     assert "\x1b" not in told
     assert "new\nline" not in told
+
+
+@pytest.mark.parametrize("form", [*FORMATS, "html"])
+def test_every_format_takes_names_of_any_characters(log: Callable[..., Path], tmp_path: Path, form: str) -> None:
+    ill = healthy()
+    ill.spoil(schema.LOSS, "", 31)
+    logs = log(**dict.fromkeys(NAMES, ill))
+    out = tmp_path / "out"
+    assert main(["inspect", str(logs), "--format", form, "--output", str(out), "--no-index"]) == 0
+    told = out.read_text("utf-8")
+    assert "\x1b" not in told
+    if form in ("json", "sarif"):
+        found = json.loads(told)
+        assert form == "sarif" or {run["run"] for run in found["runs"]} == set(NAMES)
+    elif form == "jsonl":
+        assert {json.loads(line).get("run") for line in told.splitlines()} >= set(NAMES)
+    elif form == "junit":
+        assert len(list(ElementTree.fromstring(told).iter("testsuite"))) == len(NAMES)
+    elif form == "html":
+        assert "<script>alert" not in told
+        assert told.count("<script") == 3
+
+
+def test_the_doctor_and_who_follows_take_names_of_any_characters(
+    log: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = log(**{name: healthy() for name in NAMES})
+    assert main(["doctor", str(logs), "--repair", str(tmp_path / "copy")]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert sorted(os.listdir(tmp_path / "copy")) == sorted(NAMES)
+    follower = following(logs)
+    list(follower.begin(lambda runs: (scan(run, How()) for run in runs)))
+    assert {report["run"] for report in follower.reports} == set(NAMES)
+
+
+def following(logs: Path) -> Follower:
+    return Follower(FileSource([str(logs)]), lambda found: list(found.values()), lambda run: build(run, judge(run)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes there")
+def test_the_doctor_and_who_follows_go_round_pipes_loops_and_what_vanishes(
+    log: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = log(good=healthy(), gone=healthy())
+    os.mkfifo(logs / "good" / "events.out.tfevents.9999999999")
+    (logs / "loop").symlink_to(logs)
+    (logs / "self").symlink_to(logs / "self")
+    assert main(["doctor", str(logs)]) == 1
+    assert "not a regular file" in capsys.readouterr().out
+    follower = following(logs)
+    list(follower.begin(lambda runs: (scan(run, How()) for run in runs)))
+    assert [report["run"] for report in follower.reports] == ["gone", "good"]
+    assert any("not a regular file" in problem.message for problem in follower.problems)
+    shutil.rmtree(logs / "gone")
+    list(follower.look())
+    assert [report["run"] for report in follower.reports] == ["good"]
 
 
 def test_a_directory_that_vanishes_between_listing_and_reading(log: Callable[..., Path]) -> None:

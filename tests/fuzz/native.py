@@ -70,7 +70,8 @@ def fuzz(target: str, seconds: int, corpus: Path) -> dict[str, Any]:
         limits += [f"-malloc_limit_mb={MEMORY_MB}", f"-rss_limit_mb={4 * MEMORY_MB}"]  # the sanitizer's own is more
         command = [str(program), *limits, "-print_final_stats=1", f"-artifact_prefix={found}/", str(corpus)]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-    return told(done.stderr, done.returncode, sorted(path.name for path in set(found.iterdir()) - before))
+    new = sorted(path.name for path in set(found.iterdir()) - before)
+    return {**told(done.stderr, done.returncode, new), "seconds": seconds}
 
 
 def told(log: str, status: int, found: Sequence[str]) -> dict[str, Any]:
@@ -87,6 +88,13 @@ def told(log: str, status: int, found: Sequence[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def said(result: dict[str, Any]) -> str:
+    return (
+        f"{result['inputs']:,} inputs in {result['seconds']} s under AddressSanitizer and UndefinedBehaviorSanitizer: "
+        f"{len(result['failures'])} found; {result['branches']} branches seen, {result['kept']} inputs kept"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=sorted(TARGETS))
@@ -98,11 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = fuzz(options.target, options.seconds, options.corpus or Path(base))
     for failure in result["failures"]:
         print(failure)
-    print(
-        f"{result['inputs']:,} inputs in {options.seconds} s on {options.target}, under AddressSanitizer and "
-        f"UndefinedBehaviorSanitizer: {len(result['failures'])} found; {result['branches']} branches seen, "
-        f"{result['kept']} inputs kept"
-    )
+    print(said(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     return int(bool(result["failures"]))

@@ -125,7 +125,14 @@ def fuzz(check: str, seconds: int, corpus: Path) -> dict[str, Any]:
     result = told(done.stdout, done.returncode, sorted(path.name for path in set(found.iterdir()) - before))
     cause = re.findall(r"Uncaught Python exception.*?(?=\n==)", done.stdout, re.DOTALL)
     result["failures"] = [f"{failure} {''.join(cause)}" for failure in result["failures"]]
-    return result
+    return {**result, "seconds": seconds}
+
+
+def said(result: dict[str, Any]) -> str:
+    return (
+        f"{result['inputs']:,} files in {result['seconds']} s: {len(result['failures'])} found; "
+        f"{result['features']:,} features of coverage, {result['kept']} files kept, at most {result['peak_mb']} MB"
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -142,10 +149,7 @@ def main(arguments: list[str]) -> int:
         result = fuzz(options.check, options.seconds, options.corpus or Path(base))
     for failure in result["failures"]:
         print(failure)
-    print(
-        f"{result['inputs']:,} files in {options.seconds} s, '{options.check}': {len(result['failures'])} found; "
-        f"{result['features']} features of coverage, {result['kept']} files kept, at most {result['peak_mb']} MB"
-    )
+    print(said(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     return int(bool(result["failures"]))

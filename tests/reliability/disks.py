@@ -205,20 +205,22 @@ def run(seeds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def said(told: dict[str, Any]) -> str:
+    return (
+        f"{told['trials']} trainings on disks that are {', '.join(told['disks'])}: {len(told['failures'])} harmed; "
+        f"of {told['produced']:,} entries {told['dropped']} dropped, all counted"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="trials of each disk")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    begun = time.monotonic()
     told = run(options.seeds)
     for failure in told["failures"]:
         print(failure)
-    print(
-        f"{told['trials']} trainings on disks that are {', '.join(told['disks'])}, "
-        f"in {time.monotonic() - begun:.0f} s: "
-        f"{len(told['failures'])} harmed; of {told['produced']} entries {told['dropped']} dropped, all counted"
-    )
+    print(said(told))
     if options.json:
         options.json.write_text(json.dumps(told, indent=1))
     return int(bool(told["failures"]))

@@ -22,7 +22,6 @@ import random
 import sys
 import tempfile
 import threading
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -212,6 +211,14 @@ def _outcomes(todo: list[Fault], base: Path, jobs: int) -> Iterator[tuple[Fault,
         yield from pool.map(one, enumerate(todo))
 
 
+def said(told: dict[str, Any]) -> str:
+    return (
+        f"{told['faults']:,} faults of {told['kinds']} kinds in {told['functions']} functions ({told['happened']} "
+        f"happened): {len(told['failures'])} trainings harmed; "
+        f"{told['dropped']} entries dropped and counted, {told['refused']} refused by watch()"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=1000)
@@ -219,16 +226,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    begun = time.monotonic()
     told = run(options.faults, options.seed, options.jobs)
     for failure in told["failures"]:
         print(failure)
-    print(
-        f"{told['faults']} faults of {told['kinds']} kinds in {told['functions']} functions "
-        f"({told['happened']} happened, {time.monotonic() - begun:.0f} s): "
-        f"{len(told['failures'])} trainings harmed; "
-        f"{told['dropped']} entries dropped and counted, {told['refused']} refused by watch()"
-    )
+    print(said(told))
     if options.json:
         options.json.write_text(json.dumps(told, indent=1))
     return int(bool(told["failures"]))

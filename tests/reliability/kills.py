@@ -133,6 +133,13 @@ def _trials(todo: list[Trial], base: Path, jobs: int) -> Iterator[tuple[Trial, i
         yield from pool.map(one, todo)
 
 
+def said(told: dict[str, Any]) -> str:
+    return (
+        f"{told['kills']} trainings killed and {told['ended']} ended in order: "
+        f"of {told['flushed']:,} flushed steps more than one was lost in {len(told['failures'])} of them"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=500)
@@ -140,14 +147,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    begun = time.monotonic()
     told = run(options.kills, options.seed, options.jobs)
     for failure in told["failures"]:
         print(failure)
-    print(
-        f"{told['kills']} trainings killed and {told['ended']} ended in order in {time.monotonic() - begun:.0f} s: "
-        f"of {told['flushed']} flushed steps more than one was lost in {len(told['failures'])} of them"
-    )
+    print(said(told))
     if options.json:
         options.json.write_text(json.dumps(told, indent=1))
     return int(bool(told["failures"]))

@@ -148,6 +148,13 @@ def run(files: int, seed: int, jobs: int, kept: Path | None = None) -> dict[str,
     return told
 
 
+def said(told: dict[str, Any]) -> str:
+    return (
+        f"{told['files']:,} files: {len(told['failures'])} failures; the slowest took "
+        f"{1e3 * told['slowest_seconds']:.0f} ms of a processor, their readers at most {told['peak_mb']:.0f} MB"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
@@ -156,10 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="the result, after each batch; where it exists, it is gone on with")
     options = parser.parse_args(arguments)
     told = run(options.files, options.seed, options.jobs, options.json)
-    print(
-        f"{told['files']:,} files: {len(told['failures'])} failures; the slowest "
-        f"took {1e3 * told['slowest_seconds']:.0f} ms of a processor, its reader at most {told['peak_mb']:.0f} MB"
-    )
+    print(said(told))
     return int(bool(told["failures"]))
 
 

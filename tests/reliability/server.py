@@ -229,6 +229,16 @@ def _until_judged(port: int) -> None:
     raise TimeoutError("TensorBoard had not shown the runs after two minutes")
 
 
+def said(told: dict[str, Any]) -> str:
+    return (
+        f"{told['requests']:,} requests of {told['clients']} clients, "
+        f"{told['requests'] / told['seconds']:.0f} a second, "
+        f"{told['hostile']:,} of them hostile: {len(told['failures'])} wrong, statuses {told['statuses']}; "
+        f"median {told['median_ms']:.0f} ms ({told['own_ms']:.1f} ms of a reply are the client's own work), "
+        f"p99 {told['p99_ms']:.0f} ms, slowest {told['slowest_ms']:.0f} ms"
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=10_000)
@@ -239,14 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
     told = run(options.requests, options.clients, options.pause)
     for failure in told["failures"][:20]:
         print(failure)
-    print(
-        f"{told['requests']} requests of {told['clients']} clients in {told['seconds']:.0f} s "
-        f"({told['requests'] / told['seconds']:.0f} a second), "
-        f"{told['hostile']} of them hostile: {len(told['failures'])} wrong, "
-        f"statuses {told['statuses']}; median {told['median_ms']:.0f} ms "
-        f"({told['own_ms']:.1f} ms of a reply are the client's own work), "
-        f"p99 {told['p99_ms']:.0f} ms, slowest {told['slowest_ms']:.0f} ms"
-    )
+    print(said(told))
     if options.json:
         options.json.write_text(json.dumps(told, indent=1))
     return int(bool(told["failures"]))
