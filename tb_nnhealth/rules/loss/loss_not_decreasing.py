@@ -8,15 +8,16 @@ no better than that of the best constant answer. A loss that falls slowly but su
 Nothing is being learned, and waiting does not change it. Every other number of such a run describes noise.
 
 ## How it is computed
-The median of the best later third of the curve is compared with that of the first 1, 3 and 10
-points, tenth and third. The standard error of each comes from the point-to-point noise (MAD of differences / sqrt 2).
-It fires where no comparison shows a gain beyond three standard errors and `gain` (share of the first loss), the last
-four fifths have no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would
-have been seen. A constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the
-targets for a squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed
-it or not yet come near, and would be a tenth below it after three more runs of this length. A loss that rises to more
-than twice its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty of so
-little noise that a gain of `gain` would show. Points before the learning rate first exceeds 0 are left out.
+The median of the best later third of the curve is compared with that of the first 1, 3 and 10 points, tenth and
+third. The standard error of each comes from the point-to-point noise (MAD of differences / sqrt 2). It fires where no
+comparison shows a gain beyond three standard errors and `gain` (share of the first loss), the last four fifths have
+no falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would have been seen. A
+constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
+squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it or not yet
+come near, and would be a tenth below it after three more runs of this length. A loss that rises to more than twice
+its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty of so little
+noise that a gain of `gain` would show; with fewer than 100, over fewer than 500 steps, it is for information. Points
+before the learning rate first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -40,7 +41,7 @@ long plateau before they are understood.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 20
+YOUNG_POINTS, YOUNG_STEPS = 100, 500
+"""Points and steps below which it is for information: attention and recurrences often begin on a plateau as long."""
 SIGNIFICANT = 3.0
 FALLING = -4.0
 """Mann-Kendall's z below which a curve is called falling."""
@@ -148,7 +151,10 @@ def check(case: Case) -> Outcome:
     if not at_chance and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
     rate = float(rates[1].max()) if rates is not None and len(rates[1]) else math.nan
-    return Ill([_hit(found.subject, steps, gain, chance if at_chance else math.nan, rate, case)])
+    taken = curve.at_optimizer(case.run).steps
+    young = len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
+    hit = _hit(found.subject, steps, gain, chance if at_chance else math.nan, rate, case)
+    return Ill([replace(hit, severity="info") if young and rate != 0 else hit])
 
 
 def _arrives(values: curves.Values, chance: float) -> bool:

@@ -9,12 +9,12 @@ one unit have to part first, saturated units have to come back. A better start w
 
 ## How it is computed
 The loss is reduced to at most 400 medians and smoothed. The plateau ends where, for good, it has lost a tenth of its
-whole fall. It fires where the plateau takes `plateau` of the run and at least `points` points, half of the whole
-fall follows within half of the plateau's length, the loss on the plateau keeps within a tenth of the whole fall (and
-so does not fall first and wait then), and the whole fall is at least a fifth of the first loss and ten times the
-noise of the medians. A warning where the plateau takes twice `plateau`, else information. Not judged is a plateau
-during which the learning rate rose to more than three times its value, nor a loss that began far below a constant
-answer's.
+whole fall. It fires where the plateau takes `plateau` of the run and at least `points` points, half of the whole fall
+follows within half of the plateau's length, the loss on the plateau keeps within a tenth of the whole fall (and so
+does not fall first and wait then), and the whole fall is at least a fifth of the first loss and ten times the noise
+of the medians. A warning where the plateau takes twice `plateau` and 50 points, else information. Not judged is a
+plateau during which the learning rate rose to more than three times its value, nor a loss that began far below a
+constant answer's.
 
 ## What to try
 1. Initialize by the layer's fan (Kaiming for ReLU, Xavier for tanh), or by `tb_nnhealth.init.lsuv_(model, batch)`.
@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
@@ -72,6 +73,10 @@ class Plateau:
     spread: float
 
 
+LONG_POINTS = 50
+"""Points that a plateau must have for a warning: a short one is a great share of a run that has only begun."""
+
+
 def check(case: Case) -> Outcome:
     curve = judged_loss(case.run, FEWEST_POINTS)
     if not isinstance(curve, losses.LossCurve):
@@ -93,7 +98,8 @@ def check(case: Case) -> Outcome:
     rates = rate_at(case.run, steps[: found.length + 1])
     if np.isfinite(rates).all() and rates[-1] > RATE_ROSE * rates[rates > 0].min(initial=np.inf):
         return NotApplicable("the learning rate was warmed up during the plateau")
-    return Ill([_hit(curve.subject, steps, found, share, case)])
+    long = share >= 2 * case.options["plateau"] and raw_points >= LONG_POINTS
+    return Ill([_hit(curve.subject, steps, found, share, case, "warning" if long else "info")])
 
 
 def _plateau(values: curves.Values) -> Plateau | None:
@@ -114,7 +120,7 @@ def _plateau(values: curves.Values) -> Plateau | None:
     return Plateau(length, min(int(half[-1]) + 1, n - 1), level, low, curves.noise(values), spread)
 
 
-def _hit(subject: str, steps: NDArray[np.int64], found: Plateau, share: float, case: Case) -> Hit:
+def _hit(subject: str, steps: NDArray[np.int64], found: Plateau, share: float, case: Case, severity: Severity) -> Hit:
     end = int(steps[found.length])
     limit = case.options["plateau"]
     advice = [
@@ -144,7 +150,7 @@ def _hit(subject: str, steps: NDArray[np.int64], found: Plateau, share: float, c
         last_step=end,
         count=found.length,
         active=False,
-        severity="warning" if share >= 2 * limit else "info",
+        severity=severity,
         statistic="plateau at the start",
         unit="share of the run",
         value=share,

@@ -67,6 +67,8 @@ BOUNDED = {
 """What squashes a last layer's outputs, as a module or as a function behind it, and between which bounds."""
 BINARY_RECORDS = 30
 """Logits of a narrow output may lie between 0 and 1 for a while; those of a network that learns do not stay there."""
+SURE_OF_NO, SURE_OF_YES = 0.1, 0.9
+"""What a sigmoid that learns comes to answer."""
 AROUND_HALF = 0.25
 CONSTANT = 1e-7
 FEWEST_CLASSES = 5
@@ -169,13 +171,21 @@ def _sigmoid_twice(history: History) -> Outcome:
         return TooLittleData(f"{int(seen.sum())} records of the prediction, {BINARY_RECORDS} are needed")
     within = (low > 0) & (high <= 1) & (high - low > CONSTANT)
     starts_at_half = abs(float(mean[seen][0]) - 0.5) < AROUND_HALF
-    if not within[seen].all() or not starts_at_half:
+    if not within[seen].all() or not starts_at_half or _small_logits(history, low[seen], high[seen]):
         return _squashed(history, seen)
     told = (
         "The predictions given to BCEWithLogitsLoss never leave the interval from 0 to 1: they are probabilities "
         "already, and it applies sigmoid again, so that no sample can be given less than 0.5 or more than 0.73."
     )
     return Ill([_hit(history, within & seen, BINARY_RECORDS, 1.0, 1.0, "share of records", told)])
+
+
+def _small_logits(history: History, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+    """Whether the last layer's outputs lie between 0 and 1 by chance: nothing is seen to bound them, nor do they reach
+    for the bounds, as the answers of a sigmoid do that learns."""
+    called = [module for module in history.layout.modules if module.called]
+    unbounded = bool(called) and "Linear" in called[-1].type and not called[-1].nonlinearity
+    return unbounded and float(low.min()) > SURE_OF_NO and float(high.max()) < SURE_OF_YES
 
 
 def _prediction(history: History, statistic: str) -> NDArray[np.float64]:

@@ -56,7 +56,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -67,6 +67,7 @@ SCHEDULED = 0.3
 """Share of the greatest learning rate so far below which a schedule is at work."""
 STUCK_FACTOR = 10.0
 STUCK_RECORDS = 100
+WAKING = 10.0
 UNKNOWN_FACTOR = 0.1
 """Share of the limit above which a ratio is no warning where nobody can tell learning from fine-tuning."""
 
@@ -95,6 +96,7 @@ def check(case: Case) -> Outcome:
     if untaught and float(np.nanmedian(np.where(judged, ratio, np.nan))) < STUCK_FACTOR * limit.min():
         limit = limit * STUCK_FACTOR
     found = episodes(ratio < limit, judged, weights.steps, window=window)
+    found = [episode for episode in found if not _waking(ratio / weights.lr, judged, episode)]
     if not found:
         near = closest(
             np.where(judged, ratio, np.nan),
@@ -107,6 +109,14 @@ def check(case: Case) -> Outcome:
         return Passed(near)
     typical = float(np.nanmedian(np.where(judged, ratio, np.nan)))
     return Ill([_hit(weights, episode, ratio, float(limit[episode.column]), typical, seen) for episode in found])
+
+
+def _waking(ratio: Floats, judged: Mask, episode: Episode) -> bool:
+    """Whether the steps at one learning rate grow tenfold: a branch behind gains that start at zero wakes slowly."""
+    at = np.flatnonzero(judged[episode.first : episode.last + 1, episode.column]) + episode.first
+    third = len(at) // 3 + 1
+    early, late = (np.median(ratio[part, episode.column]) for part in (at[:third], at[-third:]))
+    return bool(episode.active and late > WAKING * early)
 
 
 def full_rate(lr: Floats) -> NDArray[np.bool_]:

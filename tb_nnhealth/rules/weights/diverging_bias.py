@@ -22,6 +22,9 @@ error is five times their variance, or an absolute one more than twice their sta
 
 Critical where the loss diverges; for information where it had been learned before, or is not known.
 
+Told at once where a criterion of margins (`SoftMarginLoss`) is given targets of 0 and 1: a 0 asks for nothing, so that
+all outputs, and the bias first, go the one way.
+
 ## What to try
 1. Look at the sign of each term of the loss that contains outputs or biases, and at `maximize=` of the optimizer.
 2. Look at the learning rate of the bias's parameter group.
@@ -66,6 +69,7 @@ from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.hits import closest, hit
 from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.margin_targets import targets_of_zero
 from tb_nnhealth.rules.weights.runaway import keeps_growing, lasting, severity
 from tb_nnhealth.rules.wording import short
 
@@ -91,6 +95,8 @@ def check(case: Case) -> Outcome:
         return NotApplicable("the last layer has no trained bias")
     if (far := _far_targets(case.run, history, names[0], case.options["far"])) is not None:
         return Ill([far])
+    if (asked := targets_of_zero(history, names[0])) is not None:
+        return Ill([asked])
     window = int(case.options["window"])
     high, low = (aligned(history.table(schema.WEIGHT, statistic), names) for statistic in (schema.MAX, schema.MIN))
     size = np.fmax(np.abs(high), np.abs(low)).astype(np.float64)
@@ -221,6 +227,12 @@ _T = np.arange(200.0)
 _EXPONENTIAL = 0.1 * 1.04**_T
 """Reaches 10 at record 117 and 240 at the end."""
 
+
+def _margins(low: float, zeros: float) -> Run:
+    network = Network(criterion="SoftMarginLoss")
+    return network.set(schema.TARGET, "", mean=0.5 * (low + 1), std=0.5, min=low, max=1.0, zero_share=zeros).run()
+
+
 EXAMPLES = (
     Example("Grows by 4 % per step", lambda: _running(_EXPONENTIAL).run(), True, "layers.5.bias"),
     Example(
@@ -236,6 +248,8 @@ EXAMPLES = (
     Example("The loss falls with it", lambda: _running(_EXPONENTIAL, gain=True).run(), False, outcome="Passed"),
     Example("Large, and at rest", lambda: _running(np.full(200, 30.0)).run(), False, outcome="Passed"),
     Example("A single jump", lambda: _running(np.where(_T < 100, 0.1, 50.0)).run(), False, outcome="Passed"),
+    Example("Margins of 0 and 1", lambda: _margins(0.0, 0.4), True, "layers.5.bias", 0),
+    Example("Margins of -1 and 1", lambda: _margins(-1.0, 0.0), False, outcome="Passed"),
     Example("Targets as large", lambda: _large_targets().run(), False, outcome="Passed"),
     Example("A hidden layer's", lambda: _running(_EXPONENTIAL, layer=2).run(), False, outcome="Passed"),
     Example("Twenty records", lambda: _running(_EXPONENTIAL[:20], steps=20).run(), False, outcome="TooLittleData"),
