@@ -171,8 +171,8 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
     along: Times = {way: [] for way in ALONG if way in turns.names}
     times: Times = {way: [] for way in turns.names if way != DEFAULTS}
     try:
-        for done in range(max(2, round(effort.run / effort.seconds))):
-            _say(f"{told.name}: whole run, {done * effort.seconds:.0f} of {effort.run:.0f} s", passing=True)
+        for done in range(max(2, round(effort.run / (usual * single)))):
+            _say(f"{told.name}: whole run, {done * usual * single:.0f} of {effort.run:.0f} s", passing=True)
             for way in chance.sample(list(along), len(along)):
                 along[way].append(turns.block(way, usual))
         counts, rounds = {}, {}
@@ -314,7 +314,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)} (default: the first four)")
     parser.add_argument("--only", action="append", metavar="WAY", help="ways whose names hold this; may be repeated")
-    parser.add_argument("--rounds", type=int, default=10, help="blocks of each way (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="blocks of each way (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="of bare training in a block (default: %(default)s)")
     parser.add_argument("--run", type=float, default=15.0, help="seconds of the whole run (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="4 short blocks of each: to see that everything runs")
