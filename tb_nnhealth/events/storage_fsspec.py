@@ -7,7 +7,9 @@ Credentials and endpoints are found as the driver finds them: environment variab
 from __future__ import annotations
 
 import errno
-from collections.abc import Hashable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -47,6 +49,8 @@ class FsspecStorage:
     def __init__(self, url: str) -> None:
         self._given = url
         self._files, self._root = _opened(url)
+        # One connection for all threads: a driver without a loop of its own, such as sftp's, may mix up their answers.
+        self._turn: AbstractContextManager[Any] = nullcontext() if _has_loop(self._files) else threading.Lock()
         self.shared = not url.startswith("memory://")
         self.url = displayed(without_slash(url))
         self._directories: dict[str, list[Entry]] = {}
@@ -56,6 +60,7 @@ class FsspecStorage:
         return FsspecStorage, (self._given,)
 
     def renew(self, directory: str) -> None:
+        self._files.invalidate_cache()
         for known in (self._directories, self._stamps):
             for path in [path for path in known if self.contains(directory, path)]:
                 del known[path]
@@ -70,7 +75,7 @@ class FsspecStorage:
 
     def stamp(self, path: str) -> Stamp:
         if path not in self._stamps:
-            found = retried(lambda: self._files.info(self._inner(path)), path)
+            found = self._asked(lambda: self._files.info(self._inner(path)), path)
             if found["type"] != "file":
                 raise OSError(errno.EINVAL, "not a regular file", path)
             self._stamps[path] = _stamp(found)
@@ -78,7 +83,7 @@ class FsspecStorage:
 
     def read_into(self, memory: memoryview, path: str, offset: int) -> int:
         inner, end = self._inner(path), offset + len(memory)
-        data = retried(lambda: self._files.cat_file(inner, start=offset, end=end), path)[: len(memory)]
+        data = self._asked(lambda: self._files.cat_file(inner, start=offset, end=end), path)[: len(memory)]
         memory[: len(data)] = data
         return len(data)
 
@@ -98,13 +103,17 @@ class FsspecStorage:
         """What fsspec calls the file: a key may hold anything, so nothing but the beginning is exchanged."""
         return self._root + url[len(self.url) :]
 
+    def _asked(self, call: Callable[[], Any], path: str) -> Any:
+        with self._turn:
+            return retried(call, path)
+
     def _list(self, directory: str) -> None:
         inner = self._inner(directory)
         if _lists_all_below(self._files):
-            found = retried(lambda: self._files.find(inner, detail=True), directory)
+            found = self._asked(lambda: self._files.find(inner, detail=True), directory)
             self._keep_all(directory, inner, found)
         else:
-            listed = retried(lambda: self._files.ls(inner, detail=True), directory)
+            listed = self._asked(lambda: self._files.ls(inner, detail=True), directory)
             if [info["type"] for info in listed if info["name"].rstrip("/") == inner.rstrip("/")] == ["file"]:
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", directory)
             self._directories[directory] = sorted(self._kept(directory, listed), key=lambda entry: entry.name)
@@ -146,7 +155,7 @@ def _opened(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise OSError(errno.ENOSYS, "needs fsspec: pip install 'tb-nnhealth[remote]'", displayed(url)) from error
     try:
-        files, root = url_to_fs(without_slash(url), use_listings_cache=False, skip_instance_cache=True)
+        files, root = url_to_fs(without_slash(url), skip_instance_cache=True, **_options(protocol))
     except ImportError as error:
         ours = "; for s3:// and gs://: pip install 'tb-nnhealth[remote]'"
         what = f"the driver for {protocol}:// is not installed: {error}{ours}"
@@ -154,6 +163,24 @@ def _opened(url: str) -> tuple[Any, str]:
     except Exception as error:  # whatever a driver makes of a host, a password, or a configuration
         raise as_os_error(error, displayed(url)) from error
     return files, root
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """Without a cache of listings; drivers that have none may hand on whatever they are given (sftp's does)."""
+    from fsspec import get_filesystem_class
+    from fsspec.asyn import AsyncFileSystem
+
+    try:
+        caches = issubclass(get_filesystem_class(protocol), AsyncFileSystem)
+    except ValueError:  # nobody knows the protocol, as opening will say
+        return {}
+    return {"use_listings_cache": False} if caches else {}
+
+
+def _has_loop(files: Any) -> bool:
+    from fsspec.asyn import AsyncFileSystem
+
+    return isinstance(files, AsyncFileSystem)
 
 
 def _lists_all_below(files: Any) -> bool:
