@@ -15,6 +15,7 @@ from tb_nnhealth.report.page import references, why_it_matters
 from tb_nnhealth.report.ranks import compared, told_of
 from tb_nnhealth.report.sentence import chain, plain, sentence
 from tb_nnhealth.rules.base import (
+    Closest,
     CouldNotCheck,
     Failed,
     Ill,
@@ -61,10 +62,7 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
         "summary": plain(pieces),
         "try_first": findings[0].advice[0] if findings and findings[0].advice else None,
         "chain": chain(findings),
-        "closest": None
-        if closest is None
-        else f"{closest.what} reached {closest.share:.0%} of its limit at step {closest.step:,}"
-        + (f", in {closest.subject}" if closest.subject else ""),
+        "closest": None if closest is None else _came_close(closest),
         "layers": len(layers),
         "optimizers": sorted({o.type for h in run.watches.values() for o in h.layout.optimizers}),
         "pace": pace(run),
@@ -80,6 +78,13 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
         "capture": _capture(run),
         "ranks": ranks,
     }
+
+
+def _came_close(closest: Closest) -> str:
+    where = f" at step {closest.step:,}" + (f", in {closest.subject}" if closest.subject else "")
+    if closest.share >= 1:
+        return f"{closest.what} was beyond its limit{where}, but did not stay there"
+    return f"{closest.what} reached {closest.share:.0%} of its limit{where}"
 
 
 def _finding(finding: Finding, run: Run) -> dict[str, Any]:

@@ -195,7 +195,7 @@ function Reasons({ outcomes }: { outcomes: readonly CheckOutcome[] }) {
             {i > 0 && "; "}
             {what}{" "}
             {first.status === "not-applicable" && first.reason ? (
-              <Prose text={`does not apply: ${first.reason}`} />
+              <Prose text={`${items.length === 1 ? "does" : "do"} not apply: ${first.reason}`} />
             ) : (
               <Said outcome={first} />
             )}
