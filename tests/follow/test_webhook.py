@@ -16,7 +16,7 @@ from tb_nnhealth.follow.webhook import Webhook
 class Receiver:
     """A server that answers with the given statuses in turn, the last one for ever, and keeps what it was sent."""
 
-    def __init__(self, statuses: list[int], answer: bool = True) -> None:
+    def __init__(self, statuses: list[int], answer: bool = True, body: bool = True) -> None:
         self.got: list[tuple[dict[str, str], Any]] = []
         receiver, left = self, list(statuses)
 
@@ -31,6 +31,8 @@ class Receiver:
                 self.send_response(status)
                 self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
                 self.end_headers()
+                if not body:
+                    receiver.released.wait(10)
 
             do_GET = do_POST
 
@@ -53,8 +55,8 @@ class Receiver:
 def receiver() -> Iterator[Callable[..., Receiver]]:
     opened: list[Receiver] = []
 
-    def open_(*statuses: int, answer: bool = True) -> Receiver:
-        opened.append(Receiver(list(statuses), answer))
+    def open_(*statuses: int, answer: bool = True, body: bool = True) -> Receiver:
+        opened.append(Receiver(list(statuses), answer, body))
         return opened[-1]
 
     yield open_
@@ -107,6 +109,10 @@ def test_a_redirect_is_not_followed(receiver: Callable[..., Receiver]) -> None:
     hook = receiver(302)
     assert "answered 302" in Webhook(hook.url).send(change()).why
     assert len(hook.got) == 1
+
+
+def test_a_server_whose_answer_never_ends_has_answered(receiver: Callable[..., Receiver]) -> None:
+    assert Webhook(receiver(200, body=False).url, seconds=2.0).send(change()) == ("", True)
 
 
 def test_nobody_there_is_tried_again() -> None:
