@@ -15,7 +15,6 @@ import pytest
 
 pytest.importorskip("PIL", reason="pictures are compared with Pillow")
 
-from conftest import ARTIFACTS, PATIENCE
 from PIL import Image
 from pixels import compare, reduced
 from playwright.sync_api import Browser, FrameLocator, Page, expect
@@ -24,6 +23,9 @@ from tabs import Serve, tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+ARTIFACTS = Path(__file__).parents[2] / "artifacts"
+PATIENCE = 30_000
+"""Milliseconds; a machine that runs other tests beside this one may be slow."""
 MEASURE = """() => {
   const pen = document.createElement("canvas").getContext("2d");
   return ["400 13px Roboto", "500 20px Roboto", '400 12px "Roboto Mono", monospace'].map((font) => {
