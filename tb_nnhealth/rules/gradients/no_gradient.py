@@ -51,20 +51,14 @@ step from a state of zero there: its recurrent matrix has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Set
-from dataclasses import replace
-
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth import schema
-from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import History, Run
+from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -73,22 +67,11 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
+from tb_nnhealth.rules.gradients.model_without_gradient import cleared, left_frozen, without_backward
+from tb_nnhealth.rules.gradients.parameter_without_gradient import others_alive, parameters_without_gradient
 from tb_nnhealth.rules.gradients.unused_outputs import unused_outputs
-from tb_nnhealth.rules.hits import hit
-from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import percent
-
-MOST = 0.5
-"""Share of the trained elements from which the cut concerns the model as a whole."""
-
-FEWEST_OF_ALL, LONG_OF_ALL = 3, 20
-"""Records and steps that suffice where all parameters are without: sparse records span many steps."""
-
-ROUNDING = 1e-6
-"""Relative difference up to which two measurements of the same weights may part."""
 
 
 @np.errstate(all="ignore")
@@ -102,209 +85,29 @@ def check(case: Case) -> Outcome:
     records = int(case.options["records"])
     if not weights.names:
         held = everything.only(np.array([p.optimizer >= 0 for p in everything.parameters], bool))
-        once = np.isfinite(held.gradient) & (held.gradient > 0)
-        if held.names and (since := _since(history, held, once)) is not None:
-            return Ill([_left_behind(held, since, records)])
-        return NotApplicable("no parameter is trained by a watched optimizer")
+        frozen = left_frozen(history, held, _arrived(held), records) if held.names else None
+        return Ill([frozen]) if frozen is not None else NotApplicable("no parameter is trained by a watched optimizer")
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
-    arrived = np.isfinite(weights.gradient) & (weights.gradient > 0)
-    absent = ~np.isfinite(weights.gradient)
-    if (lost := _lost_by_all(history, weights, arrived, records)) is not None:
-        return Ill([_lost(weights, lost, bool(absent[lost.fired].all()), progress(case.run, history), records)])
+    arrived = _arrived(weights)
+    whole = cleared(case.run, history, weights, arrived, records) or left_frozen(history, weights, arrived, records)
+    if whole is not None:
+        return Ill([whole])
     alive = others_alive(weights, arrived)
-    if (since := _since(history, weights, arrived)) is not None:
-        return Ill([_left_behind(weights, since, records)])
     if not alive.any():
-        if (never := _never(history, weights, arrived, records)) is not None:
-            return Ill([_without_backward(weights, never, records)])
-        return NotApplicable("no parameter receives a gradient")
-    zero = (weights.gradient == 0) & weights.matrix & ~(weights.lr == 0)
-    judged = alive & np.isfinite(weights.weight) & (absent | zero | arrived)
-    found = episodes(absent | zero, judged, weights.steps, window=records, share=1.0)
-    unused = unused_outputs(history)
-    if not found:
-        return Ill(unused) if unused else Passed()
-    concerned = {episode.column for episode in found if episode.active}
-    share = float(weights.numel[list(concerned)].sum() / weights.numel.sum())
-    seen = progress(case.run, history)
-    learned = seen is not None and seen.learned
-    one_step = {name for name in weights.names if makes_one_step(name, weights, arrived)}
-    return Ill([*unused, *(_hit(weights, episode, absent, share, records, learned, one_step) for episode in found)])
+        never = without_backward(history, weights, arrived, records)
+        return Ill([never]) if never is not None else NotApplicable("no parameter receives a gradient")
+    found = [
+        *unused_outputs(history),
+        *parameters_without_gradient(case.run, history, weights, arrived, alive, records),
+    ]
+    return Ill(found) if found else Passed()
 
 
-def _lost_by_all(history: History, weights: Weights, arrived: Mask, records: int) -> Episode | None:
-    """The last stretch of ``records`` or more in which gradients reach the outputs of modules and not their parameters.
-
-    None where there is none. The weights must stand still all the while: a gradient that is applied where nobody sees
-    it is not lost.
-    """
-    modules = list(dict.fromkeys(p.module for p in weights.parameters))
-    outputs = aligned(history.table(schema.ACTIVATION_GRADIENT, schema.RMS), modules)
-    reached = (np.nan_to_num(outputs) > 0).any(axis=1)
-    moved = np.abs(np.diff(weights.weight, axis=0)) > ROUNDING * weights.weight[:-1]
-    still = np.concatenate(([True], ~moved.any(axis=1)))
-    off = (weights.lr == 0).all(axis=1)
-    lost = reached & ~arrived.any(axis=1) & ~off
-    lost[1:] &= still[1:] | ~lost[:-1]
-    run = len(lost) - int(np.argmin(lost[::-1])) if not lost.all() else 0
-    steps = weights.steps
-    held = len(lost) - run
-    if held < records and (held < FEWEST_OF_ALL or steps[-1] - steps[run] < LONG_OF_ALL):
-        return None
-    last, fired = len(lost) - 1, run + min(records, held) - 1
-    count = len(lost) - run
-    return Episode(0, int(steps[run]), int(steps[fired]), int(steps[last]), count, True, run, fired, last)
-
-
-def _never(history: History, weights: Weights, arrived: Mask, records: int) -> Episode | None:
-    """All of the log, where the optimizer steps at a rate above 0 and no parameter has a gradient or moves."""
-    still = ~(np.abs(np.diff(weights.weight, axis=0)) > ROUNDING * weights.weight[:-1]).any()
-    seen = np.isfinite(history.table(schema.GRADIENT, schema.NAN_COUNT).values).any()
-    rates = history.table(schema.LEARNING_RATE, schema.MEAN).values  # told where an optimizer steps
-    if arrived.any() or seen or not still or not np.isfinite(rates).any() or (weights.lr == 0).all():
-        return None
-    steps, last = weights.steps, len(weights.steps) - 1
-    return Episode(0, int(steps[0]), int(steps[records - 1]), int(steps[last]), last + 1, True, 0, records - 1, last)
-
-
-def _since(history: History, weights: Weights, arrived: Mask) -> Episode | None:
-    """The last stretch in which the optimizer steps at a rate above 0, and no parameter has a gradient any more.
-
-    None where there was no gradient before, the stretch is short, a weight moves in it, or a module's output is still
-    reached: whether that is lost is asked elsewhere.
-    """
-    some = np.flatnonzero(arrived.any(axis=1))
-    if not some.size or len(arrived) - some[-1] <= LONG_OF_ALL:
-        return None
-    after = slice(int(some[-1]) + 1, None)
-    values = weights.weight[after]
-    still = not (np.abs(np.diff(values, axis=0)) > ROUNDING * values[:-1]).any()
-    rates = history.table(schema.LEARNING_RATE, schema.MEAN).values[after]
-    absent = not np.isfinite(weights.gradient[after]).any()
-    stepping = np.isfinite(rates).any(axis=1).mean(dtype=np.float64) > 0.5 if rates.shape[1] else False
-    if not still or not absent or not stepping or (rates == 0).all():
-        return None
-    steps, first, last = weights.steps, int(some[-1]) + 1, len(arrived) - 1
-    fired, count = first + LONG_OF_ALL - 1, last - first + 1
-    return Episode(0, int(steps[first]), int(steps[fired]), int(steps[last]), count, True, first, fired, last)
-
-
-def _left_behind(weights: Weights, episode: Episode, records: int) -> Hit:
-    return replace(
-        _lost(weights, episode, True, None, records),
-        message=f"From step {episode.first_step:,} on no parameter has a gradient, though the optimizer goes on"
-        " stepping: they were frozen, or cut off from the loss, and nobody has taken that back.",
-        advice=(
-            "Look for requires_grad_(False) without its way back: call requires_grad_(True) before these steps.",
-            "Look for no_grad() or eval-only code that is entered and not left.",
-        ),
-    )
-
-
-def _without_backward(weights: Weights, episode: Episode, records: int) -> Hit:
-    return replace(
-        _lost(weights, episode, True, None, records),
-        message=f"In {episode.count} records the optimizer stepped, and no parameter had a gradient or changed:"
-        " backward() is not called on this model's loss before step(), or what it found is cleared before.",
-        advice=(
-            "Call loss.backward() between zero_grad() and step(), in this order.",
-            "Take the loss as the criterion returns it: .item(), .detach() and torch.tensor(...) cut it off.",
-            "Check that the model given to the optimizer is the one that backward() goes through.",
-        ),
-    )
-
-
-def _lost(weights: Weights, episode: Episode, none: bool, seen: Progress | None, records: int) -> Hit:
-    """The finding on the model as a whole."""
-    learned = seen is not None and seen.learned
-    return hit(
-        episode,
-        "",
-        severity="warning" if learned else "critical",
-        statistic="records_without_gradient",
-        unit="records",
-        value=float(episode.count),
-        limit=float(records),
-        direction="above",
-        healthy=(0.0, 0.0),
-        message=f"From step {episode.first_step:,} on no parameter has a gradient{'' if none else ' but zero'} when the"
-        " optimizer steps, and no weight changes, though the backward pass reaches the modules' outputs: the gradients"
-        " are cleared or lost between backward() and step().",
-        advice=(
-            "Call zero_grad() before backward() or after step(), never between them.",
-            "Look at what is done to the gradients before step(): hooks, clipping, masks, .grad set to None or zero.",
-            "Check that the model given to the optimizer is the one that backward() goes through.",
-        ),
-        more={"share_of_weights": 1.0, "absent": none},
-        rank=1e9,
-    )
-
-
-def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
-    """Whether, at each record, another parameter of the same optimizer received a gradient; shape (records, n)."""
-    optimizer = np.array([p.optimizer for p in weights.parameters])
-    alive = np.zeros(arrived.shape, bool)
-    for index in np.unique(optimizer):
-        of = optimizer == index
-        alive[:, of] = (arrived[:, of].sum(axis=1, keepdims=True) - arrived[:, of]) > 0
-    return alive
-
-
-def makes_one_step(name: str, weights: Weights, arrived: Mask) -> bool:
-    """Whether ``name`` is a recurrent matrix whose direction gets gradients, but only for a step from a state of zero.
-
-    Names are those of ``torch.nn.RNNBase``: weight_hh_l1_reverse beside weight_ih_l1_reverse.
-    """
-    beside = name.replace("weight_hh_", "weight_ih_")
-    if beside == name or beside not in weights.names:
-        return False
-    own, other = weights.names.index(name), weights.names.index(beside)
-    return bool(arrived[:, other].any() and not arrived[:, own].any())
-
-
-def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool, one_step: bool) -> Severity:
-    if not matrix or not active or one_step or (before and learned):
-        return "info"
-    return "critical" if share >= MOST and not learned else "warning"
-
-
-def _hit(
-    weights: Weights, episode: Episode, absent: Mask, share: float, records: int, learned: bool, one_step: Set[str]
-) -> Hit:
-    column = episode.column
-    name, matrix = weights.names[column], bool(weights.matrix[column])
-    none = bool(absent[episode.fired, column])
-    before = bool(
-        np.nanmax(np.where(absent[: episode.first + 1, column], 0, weights.gradient[: episode.first + 1, column])) > 0
-    )
-    since = f"from step {episode.first_step} on" if before else "at any step"
-    whole = f", {percent(share)} of all trained weights are without" if episode.active and share > 0 else ""
-    if name in one_step:
-        whole += "; of this direction only one step is used"
-    return hit(
-        episode,
-        name,
-        severity=_severity(matrix, episode.active, share, before=before, learned=learned, one_step=name in one_step),
-        statistic="records_without_gradient",
-        unit="records",
-        value=float(episode.count),
-        limit=float(records),
-        direction="above",
-        healthy=(0.0, 0.0),
-        message=f"`{name}` gets {'no gradient' if none else 'a gradient of exactly zero'} {since}:"
-        f" {episode.count} records, while other parameters of its optimizer do{whole}.",
-        advice=(
-            f"Search between `{name}` and the loss for .detach(), .data, torch.no_grad(), .item(), .numpy() or argmax."
-            if none
-            else f"Look behind `{name}` for dead rectifiers, a factor of zero or a loss that is masked out.",
-            "Check that the module is called in forward() and that its output enters the loss.",
-            f"If it is meant to rest, freeze it: {name}.requires_grad_(False), and leave it out of the optimizer.",
-        ),
-        more={"share_of_weights": share, "absent": none},
-        rank=(1e9 if matrix else 0.0) - float(weights.position[column]),
-    )
+def _arrived(weights: Weights) -> Mask:
+    """Where a parameter had a finite gradient above 0, shape (records, parameters)."""
+    return np.isfinite(weights.gradient) & (weights.gradient > 0)
 
 
 def _absent(*layers: int, since: int = 0, until: int | None = None, biases: bool = True) -> Run:
