@@ -117,7 +117,7 @@ def _stretch(weights: Weights, first: int, fired: int) -> Episode:
 
 
 def _hit(stretch: Episode, records: int, *, zero: bool = False, learned: bool = False) -> Hit:
-    """``zero``: gradients of exactly 0 were measured rather than none; ``learned``: the loss has fallen all the same."""
+    """``zero``: gradients were measured, all of them 0; ``learned``: the loss has fallen all the same."""
     return hit(
         stretch,
         "",
