@@ -50,21 +50,17 @@ steps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -73,42 +69,11 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.depth import BREAKING_TYPES
 from tb_nnhealth.rules.evidence.progress import ENOUGH, VERY_SURE, Progress, first_loss_above, progress
-from tb_nnhealth.rules.evidence.weights import SMALLEST_MATRIX, aligned
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.weights.initial_scale import Scale, scale_of
+from tb_nnhealth.rules.weights.layers_at_start import layers_at_start
+from tb_nnhealth.rules.weights.off_scale import off_scale, too_large, too_small
 from tb_nnhealth.rules.weights.recurrent_gain import recurrent_gains
-from tb_nnhealth.rules.wording import short
-
-FEWEST_TOGETHER = 3
-IN_ALL = 100.0
-REGRESSION = ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A trained weight matrix with what its module gave out in the first record.
-
-    ``high``, ``low``: the largest and the least scale that any of the usual schemes gives it. ``std``: of the output;
-    ``inflow``: estimated root mean square of the input. Both NaN where not measured.
-    """
-
-    scale: Scale
-    module: str
-    std: float
-    inflow: float
-    normalized: bool
-    renormalized: bool
-    """A normalization is called after the layer, if not upon its output."""
-
-    @property
-    def high(self) -> float:
-        return max(math.sqrt(2 / self.scale.fan_in), math.sqrt(2 / (self.scale.fan_in + self.scale.fan_out)))
-
-    @property
-    def low(self) -> float:
-        return min(1 / math.sqrt(3 * self.scale.fan_in), math.sqrt(2 / (self.scale.fan_in + self.scale.fan_out)))
 
 
 @np.errstate(all="ignore")
@@ -126,14 +91,8 @@ def check(case: Case) -> Outcome:
     if seen is not None and seen.fine_tuning:
         return NotApplicable("the loss began well below that of a constant answer: the weights had been trained before")
     factor = case.options.per_subject("factor", [x.scale.parameter for x in layers]).tolist()
-    together = case.options["together"]
-    large = {i: factor[i] for i, x in enumerate(layers) if x.scale.rms > factor[i] * x.high}
-    small = {i: factor[i] for i, x in enumerate(layers) if x.scale.rms < x.low / factor[i]}
-    large |= {i: together for i in in_succession([x.scale.rms / x.high for x in layers], together) if i not in large}
-    small |= {i: together for i in in_succession([x.low / x.scale.rms for x in layers], together) if i not in small}
-    size = _answer_size(history)
-    large = {i: f for i, f in large.items() if _shows_large(layers, [j for j in large if j >= i], factor[i], size)}
-    small = {i: f for i, f in small.items() if _shows_small(layers, i, factor[i])}
+    large = too_large(history, layers, factor, case.options["together"])
+    small = too_small(layers, factor, case.options["together"])
     if not large and not small and not recurrent:
         return Passed()
     if seen is not None and seen.points < ENOUGH and not seen.diverged:
@@ -142,138 +101,15 @@ def check(case: Case) -> Outcome:
     sure: Severity = "warning" if told == "info" and first_loss_above(history) > VERY_SURE else told
     return Ill(
         recurrent_gains(history, sure)
-        + [_hit(history, layers[i], i, f, "above", sure) for i, f in large.items()]
-        + [_hit(history, layers[i], i, f, "below", told) for i, f in small.items()]
+        + [off_scale(history, layers[i], i, f, "above", sure) for i, f in large.items()]
+        + [off_scale(history, layers[i], i, f, "below", told) for i, f in small.items()]
     )
-
-
-def layers_at_start(history: History) -> list[Layer]:
-    """Every trained linear layer in forward order, as the first record shows it."""
-    called = [m for m in history.layout.modules if m.called]
-    std = _first(history, schema.ACTIVATION, [m.name for m in called])
-    matrices: dict[str, list[Any]] = {}
-    biases: dict[str, str] = {}
-    for p in history.layout.parameters:
-        if len(p.shape) > 1:
-            matrices.setdefault(p.module, []).append(p)
-        elif p.name.endswith("bias"):
-            biases[p.module] = p.name
-    bias = np.nan_to_num(_first(history, schema.WEIGHT, [biases.get(m.name, "") for m in called]))
-    last_norm = max((i for i, m in enumerate(called) if "Norm" in m.type), default=-1)
-    found = []
-    for i, module in enumerate(called):
-        of_module = matrices.get(module.name, [])
-        if len(of_module) != 1 or any(part in module.type for part in (*BREAKING_TYPES, "Bilinear")):
-            continue
-        p = of_module[0]
-        if not _is_judged(p):
-            continue
-        scale = scale_of(p, module)
-        own = math.sqrt(max(std[i] ** 2 - bias[i] ** 2, 0.0)) if math.isfinite(std[i]) else math.nan
-        found.append(
-            Layer(
-                scale=scale,
-                module=module.name,
-                std=float(std[i]),
-                inflow=own / (scale.rms * math.sqrt(scale.fan_in)),
-                normalized=bool(module.normalized),
-                renormalized=i < last_norm,
-            )
-        )
-    return found
-
-
-def _is_judged(p: Any) -> bool:
-    return bool(
-        p.trainable
-        and p.fan_in > 0
-        and p.fan_out > 0
-        and p.initial_rms > 0
-        and math.isfinite(p.initial_rms)
-        and math.prod(p.shape) >= SMALLEST_MATRIX
-        and not p.name.endswith(("_v", "_g", "original0", "original1"))
-    )
-
-
-def _first(history: History, kind: str, subjects: Sequence[str]) -> Floats:
-    """The standard deviations in the first record, shape (subjects,)."""
-    return np.asarray(aligned(history.table(kind, schema.STD), subjects)[0], np.float64)
-
-
-def in_succession(off: Sequence[float], together: float) -> list[int]:
-    """Places of at least three layers in succession that are each ``together`` times off, and ``IN_ALL`` in all."""
-    found: list[int] = []
-    run: list[int] = []
-    for i, value in enumerate([*off, 0.0]):
-        if value >= together:
-            run.append(i)
-            continue
-        if len(run) >= FEWEST_TOGETHER and math.prod(off[j] for j in run) >= IN_ALL:
-            found += run
-        run = []
-    return found
-
-
-def _answer_size(history: History) -> float:
-    """How large the answers may well be: the targets' size for a regression, else 1."""
-    targets = history.table(schema.TARGET, schema.RMS).values
-    regression = history.layout.criterion.type in REGRESSION
-    return max(1.0, float(np.nanmedian(targets))) if regression and np.isfinite(targets).any() else 1.0
-
-
-def _shows_large(layers: Sequence[Layer], places: list[int], factor: float, answer_size: float) -> bool:
-    """Whether the layers at ``places``, the one judged first, give out large numbers, at least together."""
-    limits = {i: factor * (answer_size if i == len(layers) - 1 else 1.0) for i in places}
-    return not layers[places[0]].normalized and any(layers[i].std > limits[i] for i in places)
-
-
-def _shows_small(layers: Sequence[Layer], i: int, factor: float) -> bool:
-    later = [x.inflow for x in layers[i + 1 :] if math.isfinite(x.inflow)]
-    apart = not layers[i].normalized and not layers[i].renormalized
-    return apart and bool(later) and max(later) < layers[i].inflow / factor
 
 
 def _severity(seen: Progress | None) -> Severity:
     if seen is None or seen.learned:
         return "info"
     return "critical" if seen.stuck or seen.diverged else "warning"
-
-
-def _hit(history: History, layer: Layer, place: int, factor: float, direction: str, told: Severity) -> Hit:
-    above, scale = direction == "above", layer.scale
-    step, last = int(history.steps[0]), int(history.steps[-1])
-    times = scale.rms / scale.expected if above else scale.expected / scale.rms
-    shown = f"its outputs begin with a standard deviation of {short(layer.std)}"
-    return Hit(
-        subject=scale.parameter,
-        first_step=step,
-        fired_step=step,
-        last_step=last if told != "info" else step,
-        count=1,
-        active=told != "info",
-        severity=told,
-        statistic="initial_rms",
-        unit="1",
-        value=scale.rms,
-        limit=factor * layer.high if above else layer.low / factor,
-        direction="above" if above else "below",
-        healthy=(layer.low, layer.high),
-        message=f"`{scale.parameter}` starts with a root mean square of {short(scale.rms)}; {scale.scheme} expects"
-        f" {short(scale.expected)} for fan-in {scale.fan_in}: {short(times)} times too {'large' if above else 'small'},"
-        f" and {shown}.",
-        advice=(
-            f"Initialize `{scale.parameter}` with standard deviation {short(scale.expected)}: {scale.call}.",
-            "Scale each layer to unit variance on a real batch: tb_nnhealth.init.lsuv_(model, batch).",
-            "Add normalization layers, which make the scale of a layer's weights irrelevant.",
-        ),
-        more={
-            "expected": scale.expected,
-            "fan_in": scale.fan_in,
-            "fan_out": scale.fan_out,
-            "activation_std": layer.std,
-        },
-        rank=-float(place),
-    )
 
 
 def _scaled(
