@@ -46,191 +46,53 @@ loss is not poor.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import History, Run, Series
+from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
-from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.evidence import curves
 from tb_nnhealth.rules.evidence.dropout import dropped
-from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.evidence.losses import LossCurve
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.settled import Rest, rest
+from tb_nnhealth.rules.loss.shrunk_weights import decay_in_force, decayed, held_down, in_balance, shrunk
+from tb_nnhealth.rules.loss.validation_below_training import validation_below_training, validation_gap
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import names, percent, round_rate, short
-
-VERY_POOR = 0.8
-THROUGHOUT = 0.8
-SHRINKING = 0.8
-TYPICAL_DECAY = {"AdamW": 0.01, "NAdam": 0.01, "Lion": 0.1}
-
-
-@dataclass(frozen=True)
-class Decay:
-    """The weight decay in force, and what it left of the weights: ``left``, over their initial scale.
-
-    ``balance``: the decay's part of a step over the whole step; NaN where it is not known.
-    """
-
-    value: float
-    optimizer: str
-    left: float
-    subject: str
-    balance: float
+from tb_nnhealth.rules.wording import names, percent, short
 
 
 def check(case: Case) -> Outcome:
-    curve = judged_loss(case.run, int(case.options["points"]))
-    if not isinstance(curve, losses.LossCurve):
+    limit, history = case.options, case.history
+    curve = judged_loss(case.run, int(limit["points"]))
+    if not isinstance(curve, LossCurve):
         return curve
     end = rest(case.run, curve.values)
     if math.isnan(end.share):
         return NotApplicable("the loss is not positive: its level tells nothing of what is left to learn")
-    decay, gap = _decay(case.history, int(curve.steps[-1])), _gap(case.run, end)
-    taken = dropped(case.history) if case.history is not None else {}
-    held = decay is not None and decay.value >= case.options["decay"] and decay.left < case.options["shrunk"]
-    poor = end.share > case.options["poor"] and not end.falls
+    decay, gap = decay_in_force(history, int(curve.steps[-1])), validation_gap(case.run, end)
+    decay = decay if decay is not None and decay.value >= limit["decay"] else None
+    taken = dropped(history) if history is not None else {}
+    held = decay is not None and decay.left < limit["shrunk"]
+    poor = end.share > limit["poor"] and not end.falls
     if poor and held and decay is not None:
-        return Ill([_decayed(curve, end, decay, case)])
-    if poor and (shrunk := _shrunk(case.history)) is not None and shrunk.left < case.options["shrunk"]:
-        return Ill([_held_down(curve, end, shrunk, case)])
-    if poor and max(taken.values(), default=0.0) > case.options["dropped"]:
-        return Ill([_dropped(curve, end, taken, case)])
-    balanced = decay is not None and decay.value >= case.options["decay"] and decay.balance > case.options["balance"]
-    if balanced and decay is not None and end.share > case.options["little"] and not end.falls:
-        return Ill([_pulled(curve, end, decay, case)])
-    if poor and gap > case.options["gap"]:
-        return Ill([_hidden(curve, end, gap, case)])
-    share = min(1.0, end.share / case.options["poor"]) if gap > case.options["gap"] or held else 0.0
+        return Ill([decayed(curve, end, decay, limit["shrunk"])])
+    if poor and (left := shrunk(history)) is not None and left.left < limit["shrunk"]:
+        return Ill([held_down(curve, end, left, limit["shrunk"])])
+    if poor and max(taken.values(), default=0.0) > limit["dropped"]:
+        return Ill([_dropped(curve, end, taken, limit["dropped"])])
+    if decay is not None and decay.balance > limit["balance"] and end.share > limit["little"] and not end.falls:
+        return Ill([in_balance(curve, end, decay, limit["balance"], poor=poor)])
+    if poor and gap > limit["gap"]:
+        layout = history.layout if history is not None else None
+        return Ill([validation_below_training(curve, end, gap, limit["gap"], layout)])
+    share = min(1.0, end.share / limit["poor"]) if gap > limit["gap"] or held else 0.0
     return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
 
 
-def _decay(history: History | None, last_step: int) -> Decay | None:
-    """The greatest weight decay, and the matrix that stands for the median of what is left of its weights."""
-    if history is None or not len(history):
-        return None
-    everything = weights_of(history)
-    weights = everything.only(everything.matrix & everything.trained)
-    decays = []
-    for parameter in weights.parameters:
-        optimizers = history.layout.optimizers
-        known = 0 <= parameter.optimizer < len(optimizers)
-        groups = optimizers[parameter.optimizer].groups if known else []
-        decays.append(groups[parameter.group].weight_decay if 0 <= parameter.group < len(groups) else 0.0)
-    judged = np.array(decays) > 0 if decays else np.zeros(0, bool)
-    if not judged.any():
-        return None
-    with np.errstate(all="ignore"):
-        left = np.nan_to_num(weights.weight[-1] / weights.initial_rms, nan=np.inf, posinf=np.inf)[judged]
-    rates = np.nan_to_num(weights.lr[-1])[judged] * np.array(decays)[judged]
-    ahead = np.exp(-rates * max(0, last_step - int(weights.steps[-1])))
-    left = np.where(left < SHRINKING, left * ahead, left)  # as the decay goes on where no record tells
-    order = np.argsort(left)
-    middle = int(order[len(order) // 2])
-    at = int(np.flatnonzero(judged)[middle])
-    kind = history.layout.optimizers[weights.parameters[at].optimizer].type
-    late = len(weights.steps) // 2
-    with np.errstate(all="ignore"):
-        part = (weights.lr * np.array(decays) * weights.weight / weights.update)[late:, judged]
-    part = np.where(np.isfinite(part), part, np.nan)[:, ~np.isnan(part).all(axis=0)]
-    balance = float(np.median(np.nanmedian(part, axis=0))) if part.size else math.nan
-    return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance)
-
-
-def _shrunk(history: History | None) -> Decay | None:
-    """What is left of most weight matrices, whatever made them small; None where no optimizer is watched."""
-    if history is None or not len(history):
-        return None
-    everything = weights_of(history)
-    weights = everything.only(everything.matrix & everything.trained)
-    with np.errstate(all="ignore"):
-        left = np.nan_to_num(weights.weight[-1] / weights.initial_rms, nan=np.inf, posinf=np.inf)
-    if len(left) < 2:
-        return None
-    middle = int(np.argsort(left)[len(left) // 2])
-    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan)
-
-
-def _held_down(curve: losses.LossCurve, end: Rest, shrunk: Decay, case: Case) -> Hit:
-    return replace(
-        _decayed(curve, end, shrunk, case),
-        message=(
-            f"`{shrunk.subject}` and half of the other weight matrices have shrunk to {short(shrunk.left)} of their "
-            f"initial scale or less, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
-            "untrained level."
-        ),
-        advice=(
-            "Weaken what holds the weights down: a penalty in the loss, a bound that they are clamped to.",
-            "A penalty is the sum over all weights: divide it by their number, or take a factor of 1e-4.",
-        ),
-    )
-
-
-def _gap(run: Run, end: Rest) -> float:
-    """How far validation lies below training, as a share of training's; 0 where it does not throughout."""
-    validation = losses.scalar_loss(run, "val")
-    if validation is None or not np.isfinite(end.validation):
-        return 0.0
-    values = validation.finite().values
-    since = values[len(values) // 2 :]
-    below = (since < end.training).mean()
-    sure = end.training - end.validation > 3 * math.hypot(end.noise / 3, end.validation_noise)
-    return (end.training - end.validation) / end.training if below >= THROUGHOUT and sure else 0.0
-
-
-def _decayed(curve: losses.LossCurve, end: Rest, decay: Decay, case: Case) -> Hit:
-    typical = TYPICAL_DECAY.get(decay.optimizer, 5e-4)
-    better = min(typical, decay.value / 10)
-    return Hit(
-        subject=curve.subject,
-        first_step=int(curve.steps[0]),
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=len(curve),
-        active=True,
-        severity="warning",
-        statistic="weights over their initial scale",
-        unit="1",
-        value=decay.left,
-        limit=case.options["shrunk"],
-        direction="below",
-        message=(
-            f"Weight decay {short(decay.value)} ({decay.optimizer}) holds `{decay.subject}` at {short(decay.left)} of "
-            f"its initial scale, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
-            "untrained level."
-        ),
-        advice=(
-            f"Lower the weight decay from {short(decay.value)} to about {round_rate(better)}.",
-            "Exempt biases and normalization layers from it.",
-        ),
-        more={
-            "weight_decay": decay.value,
-            "loss": end.training,
-            "untrained": end.untrained,
-            "parameter": decay.subject,
-        },
-    )
-
-
-def _pulled(curve: losses.LossCurve, end: Rest, decay: Decay, case: Case) -> Hit:
-    return replace(
-        _decayed(curve, end, decay, case),
-        severity="warning" if end.known and end.share > case.options["poor"] else "info",
-        statistic="decay's part of a step",
-        value=decay.balance,
-        limit=case.options["balance"],
-        direction="above",
-        message=(
-            f"Weight decay {short(decay.value)} ({decay.optimizer}) makes {percent(decay.balance)} of a step: what the "
-            f"gradient gives, it takes. `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
-            "untrained level."
-        ),
-    )
-
-
-def _dropped(curve: losses.LossCurve, end: Rest, taken: dict[str, float], case: Case) -> Hit:
+def _dropped(curve: LossCurve, end: Rest, taken: dict[str, float], limit: float) -> Hit:
+    """``taken``: share of its inputs that each dropout module sets to zero, by the module's name."""
     most = max(taken, key=taken.__getitem__)
     return Hit(
         subject=curve.subject,
@@ -243,7 +105,7 @@ def _dropped(curve: losses.LossCurve, end: Rest, taken: dict[str, float], case: 
         statistic="share of inputs dropped",
         unit="share of elements",
         value=taken[most],
-        limit=case.options["dropped"],
+        limit=limit,
         direction="above",
         message=(
             f"`{most}` drops {percent(taken[most])} of its inputs, and `{curve.subject}` rests at "
@@ -254,39 +116,6 @@ def _dropped(curve: losses.LossCurve, end: Rest, taken: dict[str, float], case: 
             "Check whether a probability of keeping was given: `torch.nn.Dropout(p)` takes that of dropping.",
         ),
         more={"loss": end.training, "untrained": end.untrained, "dropout": most},
-    )
-
-
-def _hidden(curve: losses.LossCurve, end: Rest, gap: float, case: Case) -> Hit:
-    since = len(curve) - len(curve) // 3
-    layout = case.history.layout if case.history is not None else None
-    dropouts = [m.name for m in layout.modules if "Dropout" in m.type] if layout is not None else []
-    known = end.known and end.share > VERY_POOR
-    return Hit(
-        subject=curve.subject,
-        first_step=int(curve.steps[since]),
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=len(curve) - since,
-        active=True,
-        severity="warning" if known else "info",
-        statistic="validation below training",
-        unit="share of the training loss",
-        value=gap,
-        limit=case.options["gap"],
-        direction="above",
-        message=(
-            f"`{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the untrained level, while "
-            f"validation is at {short(end.validation)}, {percent(gap)} lower: training is made harder than the task."
-        ),
-        advice=(
-            f"Lower the dropout in {names(dropouts)}."
-            if dropouts
-            else "Lower dropout's probability, to 0.1 in hidden layers.",
-            "Milder augmentation, mixup and label smoothing.",
-            "Check that both losses have the same terms: a penalty may be part of the training loss alone.",
-        ),
-        more={"loss": end.training, "validation_loss": end.validation, "untrained": end.untrained},
     )
 
 

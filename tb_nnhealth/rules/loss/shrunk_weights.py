@@ -1,0 +1,166 @@
+"""What weight decay, or something else that holds them down, has left of the weight matrices' initial scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.evidence.losses import LossCurve
+from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.loss.settled import Rest
+from tb_nnhealth.rules.wording import percent, round_rate, short
+
+SHRINKING = 0.8
+"""Share of its initial scale below which a matrix is reckoned to shrink on after the last record."""
+TYPICAL_DECAY = {"AdamW": 0.01, "NAdam": 0.01, "Lion": 0.1}
+"""Usual weight decay by optimizer; 5e-4 for the others."""
+
+
+@dataclass(frozen=True)
+class Decay:
+    """The weight decay in force (``value``; 0 for none), and what is left of the weights.
+
+    ``left``: root mean square of the matrix ``subject`` over its initial one, the median over the matrices.
+    ``balance``: the decay's part of a step, learning rate × weight decay × ‖w‖ / ‖Δw‖; NaN where it is not known.
+    """
+
+    value: float
+    optimizer: str
+    left: float
+    subject: str
+    balance: float
+
+
+def decay_in_force(history: History | None, last_step: int) -> Decay | None:
+    """Of the matrices under weight decay, as at ``last_step``; None where no optimizer decays one.
+
+    Where a matrix is shrinking, the decay is reckoned on from the last record to there: e^(-rate × decay × steps).
+    """
+    if history is None or not len(history):
+        return None
+    weights = _matrices(history)
+    decays = _decays(history, weights)
+    judged = decays > 0
+    if not judged.any():
+        return None
+    left = _left(weights)[judged]
+    rates = np.nan_to_num(weights.lr[-1])[judged] * decays[judged]
+    ahead = np.exp(-rates * max(0, last_step - int(weights.steps[-1])))
+    left = np.where(left < SHRINKING, left * ahead, left)
+    order = np.argsort(left)
+    middle = int(order[len(order) // 2])
+    at = int(np.flatnonzero(judged)[middle])
+    kind = history.layout.optimizers[weights.parameters[at].optimizer].type
+    late = len(weights.steps) // 2
+    with np.errstate(all="ignore"):
+        part = (weights.lr * decays * weights.weight / weights.update)[late:, judged]
+    part = np.where(np.isfinite(part), part, np.nan)[:, ~np.isnan(part).all(axis=0)]
+    balance = float(np.median(np.nanmedian(part, axis=0))) if part.size else math.nan
+    return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance)
+
+
+def shrunk(history: History | None) -> Decay | None:
+    """What is left of all trained matrices, whatever made them small; None where there are fewer than two."""
+    if history is None or not len(history):
+        return None
+    weights = _matrices(history)
+    left = _left(weights)
+    if len(left) < 2:
+        return None
+    middle = int(np.argsort(left)[len(left) // 2])
+    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan)
+
+
+def decayed(curve: LossCurve, end: Rest, decay: Decay, limit: float) -> Hit:
+    """The finding where ``decay`` left less than ``limit`` of the weights, and the loss rests at ``end``."""
+    typical = TYPICAL_DECAY.get(decay.optimizer, 5e-4)
+    better = min(typical, decay.value / 10)
+    return Hit(
+        subject=curve.subject,
+        first_step=int(curve.steps[0]),
+        fired_step=int(curve.steps[-1]),
+        last_step=int(curve.steps[-1]),
+        count=len(curve),
+        active=True,
+        severity="warning",
+        statistic="weights over their initial scale",
+        unit="1",
+        value=decay.left,
+        limit=limit,
+        direction="below",
+        message=(
+            f"Weight decay {short(decay.value)} ({decay.optimizer}) holds `{decay.subject}` at {short(decay.left)} of "
+            f"its initial scale, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
+            "untrained level."
+        ),
+        advice=(
+            f"Lower the weight decay from {short(decay.value)} to about {round_rate(better)}.",
+            "Exempt biases and normalization layers from it.",
+        ),
+        more={
+            "weight_decay": decay.value,
+            "loss": end.training,
+            "untrained": end.untrained,
+            "parameter": decay.subject,
+        },
+    )
+
+
+def held_down(curve: LossCurve, end: Rest, left: Decay, limit: float) -> Hit:
+    """The finding where less than ``limit`` of the weights is left, and no weight decay did it."""
+    return replace(
+        decayed(curve, end, left, limit),
+        message=(
+            f"`{left.subject}` and half of the other weight matrices have shrunk to {short(left.left)} of their "
+            f"initial scale or less, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
+            "untrained level."
+        ),
+        advice=(
+            "Weaken what holds the weights down: a penalty in the loss, a bound that they are clamped to.",
+            "A penalty is the sum over all weights: divide it by their number, or take a factor of 1e-4.",
+        ),
+    )
+
+
+def in_balance(curve: LossCurve, end: Rest, decay: Decay, limit: float, *, poor: bool) -> Hit:
+    """The finding where the decay's part of a step exceeds ``limit``; ``poor``: the loss rests at a poor level."""
+    return replace(
+        decayed(curve, end, decay, limit),
+        severity="warning" if end.known and poor else "info",
+        statistic="decay's part of a step",
+        value=decay.balance,
+        direction="above",
+        message=(
+            f"Weight decay {short(decay.value)} ({decay.optimizer}) makes {percent(decay.balance)} of a step: what the "
+            f"gradient gives, it takes. `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
+            "untrained level."
+        ),
+    )
+
+
+def _matrices(history: History) -> Weights:
+    everything = weights_of(history)
+    return everything.only(everything.matrix & everything.trained)
+
+
+def _decays(history: History, weights: Weights) -> NDArray[np.float64]:
+    """The weight decay of each parameter's group, shape (n,), 0 where its optimizer is not known."""
+    optimizers = history.layout.optimizers
+    decays = []
+    for parameter in weights.parameters:
+        known = 0 <= parameter.optimizer < len(optimizers)
+        groups = optimizers[parameter.optimizer].groups if known else []
+        decays.append(groups[parameter.group].weight_decay if 0 <= parameter.group < len(groups) else 0.0)
+    return np.array(decays, np.float64)
+
+
+def _left(weights: Weights) -> NDArray[np.float64]:
+    """Root mean square in the newest record over the initial one, shape (n,); infinite where it is not known."""
+    with np.errstate(all="ignore"):
+        left = weights.weight[-1] / weights.initial_rms
+    return np.asarray(np.nan_to_num(left, nan=np.inf, posinf=np.inf))
