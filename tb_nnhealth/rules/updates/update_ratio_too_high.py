@@ -52,14 +52,11 @@ from __future__ import annotations
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.derive import UPDATE_RATIO_HEALTHY
-from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -68,21 +65,13 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.steps import AT_ONCE, better_rate, carried_away, leap_into_nothing, relative_to_before
-from tb_nnhealth.rules.evidence.weights import Weights, weights_of
-from tb_nnhealth.rules.hits import closest, hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.evidence.steps import AT_ONCE
+from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.hits import closest
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import short
+from tb_nnhealth.rules.updates.large_steps import at_once, outgrown, sustained
 
-CARRYING = 1e-2
-ADVICE = (
-    "Warm the learning rate up over the first few hundred steps.",
-    "Clip the gradients: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
-)
-WELL_LEARNED = 0.25
-"""Share of its start below which the loss says that large steps did no harm."""
 SMALLEST_SCALE = 0.5
 """Share of the default initialization's scale below which weights count as starting from zero."""
 
@@ -90,7 +79,7 @@ SMALLEST_SCALE = 0.5
 @np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
     assert case.history is not None
-    history = case.history
+    history, options = case.history, case.options
     if not history.rows(schema.UPDATE):
         return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
     everything = weights_of(history)
@@ -104,104 +93,20 @@ def check(case: Case) -> Outcome:
 
     scale = SMALLEST_SCALE * weights.natural_rms
     ratio = np.asarray(weights.update / np.fmax(weights.weight, scale), np.float32)
-    jump = relative_to_before(weights, scale)
     moving = np.isfinite(weights.update) & ~(weights.lr == 0)
-    settled = moving & (weights.steps >= weights.steps[0] + case.options["opening"])[:, None]
-    limit = case.options.per_subject("max", weights.names)
-    jump_limit = case.options.per_subject("jump", weights.names)
-    window = int(case.options["window"])
-    leap = jump > jump_limit
-    broken = leap_into_nothing(history, weights, leap)
-    at_once = episodes(leap | broken, moving | broken, weights.steps, window=AT_ONCE, share=0.6)
-    sustained = episodes(ratio > limit, settled, weights.steps, window=window)
+    settled = moving & (weights.steps >= weights.steps[0] + options["opening"])[:, None]
+    limit = options.per_subject("max", weights.names)
+    jump_limit = options.per_subject("jump", weights.names)
     seen = progress(case.run, history)
-    growth = np.asarray(weights.weight / np.fmax(weights.initial_rms, scale), np.float32)
-    driven = (
-        carried_away(weights, growth, case.options["grown"], CARRYING) if seen is not None and not seen.learned else []
-    )
-    if not at_once and not sustained and not driven:
-        near = closest(
-            np.where(settled, ratio, np.nan),
-            float(limit.min()),
-            "above",
-            weights.names,
-            weights.steps,
-            "update : weight ratio",
-        )
-        return Passed(near)
-    hits = {episode.column: _driven_hit(weights, episode, growth, case.options["grown"], seen) for episode in driven}
-    for found, values, limits in ((sustained, ratio, limit), (at_once, jump, jump_limit)):
-        for episode in found:
-            hits[episode.column] = _hit(weights, episode, values, float(limits[episode.column]), seen)
-    return Ill(list(hits.values()))
-
-
-def _driven_hit(weights: Weights, episode: Episode, growth: Floats, limit: float, seen: Progress | None) -> Hit:
-    name = weights.names[episode.column]
-    value = worst(growth, episode, "above")
-    stretch = weights.ratio[episode.first : episode.last + 1, episode.column]
-    usual = float(np.nanmedian(stretch[stretch > 0]))
-    lr, first, more = better_rate(weights, episode, usual)
-    by = f"at learning rate {short(lr)} " if np.isfinite(lr) else ""
-    return hit(
-        episode,
-        name,
-        severity="critical" if value > 2 * limit else _severity(0.0, _alone(weights), seen, goes_on=False),
-        statistic="weight_growth",
-        unit="1",
-        value=value,
-        limit=limit,
-        direction="above",
-        healthy=(0.5, 3),
-        message=f"Updates of {short(usual)} of the weights' norm per step {by}have made `{name}` {short(value)} times"
-        " as large as it was, and the loss has not been learned; 1e-3 per step is usual.",
-        advice=(first, *ADVICE),
-        more=more,
-        rank=value,
-    )
-
-
-def _alone(weights: Weights) -> bool:
-    """Whether at most one matrix is trained that is no table to look up rows in."""
-    return bool((~weights.sparse).sum() <= 1)
-
-
-def _severity(value: float, alone: bool, seen: Progress | None, *, goes_on: bool) -> Severity:
-    """``goes_on``: steps larger than the weights themselves are still made at the end."""
-    if alone and (seen is None or not (seen.diverged or seen.stuck)):
-        return "info"
-    if seen is not None and seen.learned:
-        return "info" if seen.fell_below(WELL_LEARNED) and not goes_on else "warning"
-    if value > 1 or (seen is not None and (seen.diverged or seen.stuck)):
-        return "critical"
-    return "warning"
-
-
-def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen: Progress | None) -> Hit:
-    name = weights.names[episode.column]
-    value = worst(values, episode, "above")
-    onset = float(values[episode.first, episode.column])
-    lr, first, more = better_rate(weights, episode, onset)
-    cause = f"Learning rate {short(lr)} gives updates" if np.isfinite(lr) else "The optimizer makes updates"
-    outcome = ""
-    if seen is not None and seen.learned:
-        outcome = f" The loss has fallen from {short(seen.start)} to {short(seen.now)} nonetheless."
-    return hit(
-        episode,
-        name,
-        severity=_severity(value, _alone(weights), seen, goes_on=episode.active and value > 1),
-        statistic="update_ratio",
-        unit="per step",
-        value=value,
-        limit=limit,
-        direction="above",
-        healthy=UPDATE_RATIO_HEALTHY,
-        message=f"{cause} of {short(onset)} of the weights' norm per step in `{name}` from step {episode.first_step}"
-        f" (at most {short(value)}); 1e-3 is usual, {short(limit)} the limit.{outcome}",
-        advice=(first, *ADVICE),
-        more=more,
-        rank=value,
-    )
+    found = [
+        *outgrown(weights, scale, options["grown"], seen),
+        *sustained(weights, ratio, settled, limit, int(options["window"]), seen),
+        *at_once(history, weights, scale, moving, jump_limit, seen),
+    ]
+    if found:
+        return Ill(list({hit.subject: hit for hit in found}.values()))  # the last way that concerns a matrix tells it
+    counted = np.where(settled, ratio, np.nan)
+    return Passed(closest(counted, float(limit.min()), "above", weights.names, weights.steps, "update : weight ratio"))
 
 
 def _network(factor: float | Floats, layer: int = 3, **options: object) -> Network:
