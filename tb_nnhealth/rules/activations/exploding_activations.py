@@ -51,18 +51,22 @@ regression's targets are large themselves.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth import schema
-from tb_nnhealth.derive import ACTIVATION_STD_HEALTHY
-from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.history import Run
 from tb_nnhealth.rules.activations.attention_heads import attending, growing_logits
+from tb_nnhealth.rules.activations.explosions import Explosion, first_explosions
+from tb_nnhealth.rules.activations.spread import (
+    grows_with_depth,
+    relative_to_before,
+    relative_to_first,
+    relative_to_start,
+    spread,
+)
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -71,26 +75,15 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.depth import chains, standing, total_change
-from tb_nnhealth.rules.evidence.progress import VERY_SURE, Progress, first_loss_above, progress
+from tb_nnhealth.rules.evidence.depth import chains, standing
+from tb_nnhealth.rules.evidence.progress import VERY_SURE, first_loss_above, progress
 from tb_nnhealth.rules.evidence.weights import aligned
-from tb_nnhealth.rules.hits import closest, hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.hits import closest
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import with_scale
-from tb_nnhealth.rules.wording import short
 
-AT_ONCE = 5
 AT_ONCE_FACTOR = 100.0
 """How far beyond the limit one record suffices: the next one may be NaN already."""
-MEMORY = 10
-"""Layers before it that a layer is compared with."""
-PLACES_AT_ONCE = 64
-"""Bounds the memory in which that is done."""
-STEADY = 0.8
-PER_LAYER = 1.1
-"""Growth per layer below which depth alone, as in a residual stream, explains a large total."""
-TARGET_SHARE = 0.3
 SURE = 3.0
 """First loss over a constant answer's cost from which the growth with depth is seen to do harm."""
 SURE_SHARE = 0.2
@@ -120,143 +113,37 @@ def check(case: Case) -> Outcome:
     seen = progress(case.run, history)
     attention = growing_logits(case, seen)
     if not names:
-        return (
-            Ill(attention)
-            if attention
-            else NotApplicable("every linear layer's output is normalized or is the prediction")
-        )
+        normalized = NotApplicable("every linear layer's output is normalized or is the prediction")
+        return Ill(attention) if attention else normalized
 
     std = aligned(history.table(schema.ACTIVATION, schema.STD), names)
-    measured = np.isfinite(std)
-    if not measured.any():
+    if not np.isfinite(std).any():
         return NotApplicable("no activation of a hidden linear layer was measured")
-    judge = _Judge(names, history.steps, seen)
-    scale = np.fmax(1.0, spread(history, schema.INPUT))
-    large = np.asarray(std / scale, np.float32)
-    limit = case.options.per_subject("absolute", names)
-    judge.add(
-        episodes(large > limit, measured, history.steps, window=AT_ONCE, share=0.6),
-        large,
-        limit,
-        "of the input's",
-        INITIALIZE,
-    )
-
-    grown = np.asarray(std / _start(std, history), np.float32)
-    growth = case.options.per_subject("growth", names)
-    judge.add(episodes(grown > growth, measured, history.steps, window=10), grown, growth, "of its start", CALM)
-
-    total = case.options.per_subject("total", names)
-    alone = np.concatenate([relative_to_before(std[:, standing(chain, names)]) for chain in groups], axis=1)
-    found = episodes(alone > total, measured, history.steps, window=AT_ONCE, share=0.6)
-    judge.add(found, alone, total, "of the layers' before it", INITIALIZE)
-    deep = np.concatenate([relative_to_first(std[:, standing(chain, names)]) for chain in groups], axis=1)
-    steady = np.concatenate(
-        [np.repeat(_grows(std[:, standing(c, names)])[:, None], len(c), axis=1) for c in groups], axis=1
-    )
-    for window, factor in ((1, AT_ONCE_FACTOR), (AT_ONCE, 1.0)):
-        found = episodes((deep > total * factor) & steady, measured, history.steps, window=window, share=0.6)
-        judge.add(found, deep, total, "of the chain's first layer's", INITIALIZE)
+    places = [standing(chain, names) for chain in groups]
+    large = np.asarray(std / np.fmax(1.0, spread(history, schema.INPUT)), np.float32)
+    grown = relative_to_start(std, history)
+    alone = np.concatenate([relative_to_before(std[:, at]) for at in places], axis=1)
+    deep = np.concatenate([relative_to_first(std[:, at]) for at in places], axis=1)
+    steady = np.stack([grows_with_depth(std[:, at]) for at in places], axis=1)
+    steady = steady.repeat([len(at) for at in places], axis=1)
+    absolute, growth, total = (case.options.per_subject(name, names) for name in ("absolute", "growth", "total"))
+    of_first = "that of the chain's first layer's"
+    ways = [
+        Explosion(large > absolute, large, absolute, "that of the input's", INITIALIZE),
+        Explosion(grown > growth, grown, growth, "that of its start", CALM, window=10, share=0.5),
+        Explosion(alone > total, alone, total, "that of the layers' before it", INITIALIZE),
+        Explosion((deep > AT_ONCE_FACTOR * total) & steady, deep, total, of_first, INITIALIZE, window=1),
+        Explosion((deep > total) & steady, deep, total, of_first, INITIALIZE),
+    ]
     above = first_loss_above(history)
     if above > SURE:
-        judge.begins_badly = above > VERY_SURE
-        opening = np.arange(len(history))[:, None] == 0
-        found = episodes((deep > SURE_SHARE * total) & steady & opening, measured, history.steps, window=1)
-        judge.add(found, deep, SURE_SHARE * total, "of the chain's first layer's", INITIALIZE)
-    if judge.hits or attention:
-        return Ill(with_scale([*judge.hits.values(), *attention], history.layout, "above"))
+        opening, some, harmful = np.arange(len(history))[:, None] == 0, SURE_SHARE * total, above > VERY_SURE
+        at_start = (deep > some) & steady & opening
+        ways.append(Explosion(at_start, deep, some, of_first, INITIALIZE, window=1, harmful=harmful))
+    hits = [*first_explosions(ways, names, history.steps, np.isfinite(std), seen), *attention]
+    if hits:
+        return Ill(with_scale(hits, history.layout, "above"))
     return Passed(closest(grown, float(growth.min()), "above", names, history.steps, "activation growth"))
-
-
-class _Judge:
-    """Collects one hit for each subject: of several ways to be ill, the one that began first."""
-
-    def __init__(self, names: tuple[str, ...], steps: NDArray[np.int64], seen: Progress | None) -> None:
-        self.names, self.steps, self.seen = names, steps, seen
-        self.hits: dict[str, Hit] = {}
-        self.begins_badly = False
-
-    def add(
-        self, found: list[Episode], values: Floats, limits: NDArray[np.float64], what: str, advice: tuple[str, ...]
-    ) -> None:
-        for episode in found:
-            name, limit = self.names[episode.column], float(limits[episode.column])
-            value = worst(values, episode, "above")
-            earlier = self.hits.get(name)
-            if earlier is None or (-episode.first_step, value / limit) > (
-                -earlier.first_step,
-                earlier.value / earlier.limit,
-            ):
-                self.hits[name] = hit(
-                    episode,
-                    name,
-                    severity=self._severity(value / limit),
-                    statistic="activation_std",
-                    unit="1",
-                    value=value,
-                    limit=limit,
-                    direction="above",
-                    healthy=ACTIVATION_STD_HEALTHY,
-                    message=f"The standard deviation of `{name}` reaches {short(value)} times that {what}"
-                    f" from step {episode.first_step} on; the limit is {short(limit)}.",
-                    advice=advice,
-                    more={"compared_with": f"that {what}"},
-                    rank=-float(episode.column),
-                )
-
-    def _severity(self, excess: float) -> Severity:
-        if self.seen is not None and self.seen.learned:
-            return "warning" if self.begins_badly else "info"
-        return (
-            "critical"
-            if excess > 100 or (self.seen is not None and (self.seen.diverged or self.seen.stuck))
-            else "warning"
-        )
-
-
-def spread(history: History, kind: str) -> Floats:
-    """Median over the records of the largest standard deviation of a kind's rows, shape (); NaN without any."""
-    std = history.table(kind, schema.STD).values
-    finite = np.where(np.isfinite(std), std, np.nan)
-    return np.asarray(np.nanmedian(finite) if np.isfinite(finite).any() else np.nan, np.float32)
-
-
-def relative_to_first(std: Floats) -> Floats:
-    """Each place of a chain over the chain's first, shape (records, places)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(std[:, :1] > 0, std / std[:, :1], np.nan), np.float32)
-
-
-def relative_to_before(std: Floats) -> Floats:
-    """Each place of a chain over the median of those before it, shape (records, places); NaN for the first."""
-    against = np.full_like(std, np.nan)
-    padded = np.concatenate((np.full((len(std), MEMORY), np.nan, std.dtype), std), axis=1)
-    before = np.lib.stride_tricks.sliding_window_view(padded, MEMORY, axis=1)
-    for first in range(1, std.shape[1], PLACES_AT_ONCE):
-        some = slice(first, min(first + PLACES_AT_ONCE, std.shape[1]))
-        against[:, some] = _medians(before[:, some])
-    return np.asarray(np.where(against > 0, std / against, np.nan), np.float32)
-
-
-def _medians(values: Floats) -> Floats:
-    """The median along the last axis of what is not NaN; NaN where all is."""
-    ordered = np.sort(values, axis=-1)  # NaN comes last
-    count = np.count_nonzero(~np.isnan(ordered), axis=-1)[..., None]
-    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1).astype(np.float64)
-    return np.asarray(((low + np.take_along_axis(ordered, count // 2, axis=-1)) / 2)[..., 0], np.float32)
-
-
-def _grows(std: Floats) -> NDArray[np.bool_]:
-    _, factor, correlation = total_change(std)
-    return np.asarray((correlation >= STEADY) & (factor >= PER_LAYER))
-
-
-def _start(std: Floats, history: History) -> Floats:
-    """What each module's growth is measured against, shape (modules,)."""
-    first = std[np.argmax(np.isfinite(std), axis=0), np.arange(std.shape[1])]
-    regression = history.layout.criterion.type and not history.layout.criterion.classes
-    targets = TARGET_SHARE * spread(history, schema.TARGET) if regression else np.float32("nan")
-    return np.asarray(np.fmax(np.fmax(first, 1.0), targets), np.float32)
 
 
 def _with_depth(factor: float, depth: int = 10) -> Network:
