@@ -186,7 +186,7 @@ def photograph(wanted: list[Case], report: Path) -> None:
             for picture in parts:
                 joined.paste(picture, (0, top))
                 top += picture.height + 16
-            joined.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            joined.quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).save(
                 IMAGES / f"{case.name}.png", optimize=True
             )
         browser.close()
