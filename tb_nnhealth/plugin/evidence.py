@@ -25,6 +25,12 @@ NO_SERIES: Mapping[str, str] = {
     "elements compared : elements given": "It follows from the shapes of predictions and targets, which are the same "
     "at every step.",
     "classes seen": "It follows from the labels of all batches together; each batch for itself says little.",
+    "correlation of the targets of two samples of a batch": "It follows from the targets of all batches together; each "
+    "batch for itself says little.",
+    "share of the most frequent answer": "It follows from the targets of all batches together.",
+    "targets of zero": "It follows from the targets of all batches together.",
+    "initial rms over that of an orthogonal matrix": "It is about the weights before the first step.",
+    "records of a result that is not used": "A result that is not used has no gradient, at any step.",
     "kurtosis": _OF_HISTOGRAMS,
     "share_below_smallest_normal": _OF_HISTOGRAMS,
     "distinct errors": "It is about what the capture said of itself; the foot of the page has its words.",

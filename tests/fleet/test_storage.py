@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import uuid
 from collections.abc import Iterator
@@ -213,9 +214,12 @@ def test_a_file_where_a_directory_was_expected(bucket: Bucket) -> None:
 def test_a_driver_that_is_not_installed(missing: str, url: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
+    drivers = importlib.import_module("fsspec.registry")._registry
     monkeypatch.setitem(sys.modules, missing, None)
     for module in ("fsspec.implementations.sftp", "gcsfs.core"):
         monkeypatch.delitem(sys.modules, module, raising=False)
+    for protocol in ("sftp", "gs"):
+        monkeypatch.delitem(drivers, protocol, raising=False)
     said = error_of(url)
     assert told in said
     assert "hidden" not in said

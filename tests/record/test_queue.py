@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tb_nnhealth.record.entries import BoundedQueue, Serialized
@@ -45,6 +45,7 @@ def test_take_is_bounded_in_bytes_beyond_the_first() -> None:
     assert _names(queue.take(10, 1)) == [b"1"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from("pppptbc"), st.integers(0, 30), st.booleans())), st.integers(1, 6))
 def test_written_dropped_and_waiting_are_all_that_was_produced(actions: list[Any], most: int) -> None:
     queue = BoundedQueue(most, 60)

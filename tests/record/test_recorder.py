@@ -556,8 +556,8 @@ def test_pickled_and_copied_recorders_do_nothing(tmp_path: Path) -> None:
         "health_log.LiveJudge.findings",
         "health_log.LiveJudge.last_step",
         "health_log.HealthLog.seconds_to_due",
-        "recorder.StatsRecord.__init__",
-        "recorder.LayoutNote.__init__",
+        "watch_stream.StatsRecord.__init__",
+        "watch_stream.LayoutNote.__init__",
         "recorder.RowOrder.note",
     ],
 )

@@ -58,7 +58,7 @@ def _hit(history: History, name: str, kind: str, at: np.ndarray[tuple[int], np.d
         count=len(at),
         active=True,
         severity="warning",
-        statistic="records_without_gradient",
+        statistic="records of a result that is not used",
         unit="records",
         value=float(len(at)),
         limit=float(RECORDS),
