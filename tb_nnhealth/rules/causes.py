@@ -30,7 +30,7 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
     A finding follows from another where the rules name the pair as causal and the cause did not begin later. What the
     program itself did (``GIVEN``) follows from nothing; what only says that little was learned (``OUTCOMES``) may
     follow from all that began before it was told. Roots stand in the order of the severest finding in their chain,
-    then of onset, then of ``WITHIN_A_STEP``; the symptoms of a root the severest first.
+    those that are ``GIVEN`` first, then of onset, then of ``WITHIN_A_STEP``; the symptoms of a root the severest first.
     """
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     by_group = sorted(rules, key=lambda rule: WITHIN_A_STEP.index(rule.group))
@@ -55,6 +55,7 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
         range(len(findings)),
         key=lambda i: (
             -worst[roots[i]],
+            not findings[roots[i]].evidence.more.get(GIVEN),
             findings[roots[i]].first_step,
             place[findings[roots[i]].rule],
             roots[i],

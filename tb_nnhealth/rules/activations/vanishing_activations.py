@@ -18,6 +18,9 @@ From the standard deviation over all elements of a module's output (no unit), in
   product of these parts over the layers so far estimates how much of a layer's spread still depends on the data.
   Where the loss does not move, an estimate below `signal` of the first layer's spread counts.
 
+A softmax between two layers, the second of which takes as many inputs as the first has units, makes them share a sum
+of 1: it is told where the loss has not been learned (critical where it does not move).
+
 Either must hold in half of `window` records. Layers before a normalization, logits, embeddings, recurrent layers and
 modules that start at zero are not judged. Critical where the loss does not move; for information only where it has
 been learned nonetheless.
@@ -50,6 +53,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, History, Run
 from tb_nnhealth.rules.activations.silence import rectified, silent_altogether
+from tb_nnhealth.rules.activations.softmax_between import normalized_to_one
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -83,6 +87,9 @@ def check(case: Case) -> Outcome:
     history = case.history
     if not history.rows(schema.ACTIVATION):
         return CouldNotCheck("watch a model whose modules are called in training: writer.watch(model, optimizer)")
+    squashed = normalized_to_one(case.run, history)
+    if squashed:
+        return Ill(squashed)
     groups = [chain for chain in chains(history.layout) if len(chain) >= SHORTEST_CHAIN]
     names = tuple(name for chain in groups for name in chain)
     if not names:
@@ -217,7 +224,22 @@ def _normalized() -> Run:
     return network.run()
 
 
+def _softmax_between(loss: Any) -> Run:
+    network = Network()
+    for module in network.layout.modules:
+        if module.name in ("layers.1", "layers.3"):
+            module.nonlinearity = "softmax"
+    return network.set(schema.LOSS, "", mean=loss).run()
+
+
 EXAMPLES = (
+    Example("A softmax between the layers", lambda: _softmax_between(2.2), True, "layers.1", 0),
+    Example(
+        "A softmax between the layers, and the loss is learned",
+        lambda: _softmax_between(np.linspace(2.3, 0.3, 200)),
+        False,
+        outcome="Passed",
+    ),
     Example("Weights a tenth of what they should be", lambda: _with_depth(0.1).run(), True, "layers.3", 0),
     Example("Half per layer, ten layers", lambda: _with_depth(0.5).run(), True, "layers.7", 0),
     Example("Hidden beneath the biases", lambda: _beneath_biases(0.1, stands=True), True, "layers.4", 0),

@@ -13,6 +13,7 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.targets import targets_of
+from tb_nnhealth.rules.evidence.weights import weights_of
 
 OPENING = 5
 CLOSING = 20
@@ -28,6 +29,9 @@ VERY_SURE = 6.0
 BEGINS_AT_A_GUESS = (0.7, 2.0)
 """Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
 ABSOLUTE = ("L1Loss", "SmoothL1Loss", "HuberLoss")
+FEWEST_CLASSES = 5
+AT_A_GUESS = 0.05
+"""Distance from ln C, relative, within which a loss begins at a guess among C classes."""
 SAME = 0.05
 """Median difference, relative, up to which a scalar tells the criterion's own loss."""
 
@@ -81,13 +85,13 @@ def progress(run: Run, history: History) -> Progress | None:
         return None
     finite = np.isfinite(curve.values)
     if not finite.any():
-        return Progress(math.nan, math.nan, len(curve), naive_loss(history), 0.0)
+        return Progress(math.nan, math.nan, len(curve), naive_of(run, history), 0.0)
     values = curve.values[finite]
     return Progress(
         start=_start(values),
         now=float(np.median(values[-_closing(curve.steps[finite]) :])),
         points=len(values),
-        naive=naive_loss(history),
+        naive=naive_of(run, history),
         finite=float(finite[-_closing(curve.steps) :].mean()),
     )
 
@@ -132,6 +136,24 @@ def first_loss_above(history: History) -> float:
     """The first loss over what a constant answer costs; NaN where either is not known."""
     curve = criterion_loss(history)
     return math.nan if curve is None else float(curve.values[0]) / naive_loss(history)
+
+
+def naive_of(run: Run, history: History) -> float:
+    """``naive_loss``; where no criterion tells it, ln C if the logged loss begins there, C being the outputs' width."""
+    known = naive_loss(history)
+    if not math.isnan(known) or history.layout.criterion.type or len(run.watches) > 1:
+        return known
+    curve, width = training_loss(run), _output_width(history)
+    if curve is None or width < FEWEST_CLASSES:
+        return math.nan
+    first = float(np.median(curve.values[:OPENING]))
+    return math.log(width) if abs(first / math.log(width) - 1) < AT_A_GUESS else math.nan
+
+
+def _output_width(history: History) -> int:
+    """Units of the last trained weight matrix in forward order, 0 where there is none."""
+    matrices = weights_of(history).matrices_in_depth()
+    return int(matrices.parameters[-1].shape[0]) if matrices.names else 0
 
 
 def naive_loss(history: History) -> float:

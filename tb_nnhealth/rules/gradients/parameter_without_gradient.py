@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights
 from tb_nnhealth.rules.hits import hit
@@ -102,6 +102,6 @@ def _hit(
             "Check that the module is called in forward() and that its output enters the loss.",
             f"If it is meant to rest, freeze it: {name}.requires_grad_(False), and leave it out of the optimizer.",
         ),
-        more={"share_of_weights": share, "absent": none},
+        more={"share_of_weights": share, "absent": none, **({GIVEN: True} if none else {})},
         rank=(1e9 if matrix else 0.0) - float(weights.position[column]),
     )

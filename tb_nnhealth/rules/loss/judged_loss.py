@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import CouldNotCheck, NotApplicable, TooLittleData
 from tb_nnhealth.rules.evidence import curves, losses, tags
-from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.evidence.progress import naive_of
 
 Refused = NotApplicable | CouldNotCheck | TooLittleData
 OPENING = 5
@@ -45,7 +45,7 @@ def opening_level(values: curves.Values) -> float:
 
 def chance(run: Run) -> float:
     """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
-    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_loss(history))]
+    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_of(run, history))]
     return known[0] if len(known) == 1 else math.nan
 
 

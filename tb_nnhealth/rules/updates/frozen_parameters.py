@@ -50,6 +50,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
+    GIVEN,
     Case,
     CouldNotCheck,
     Example,
@@ -181,7 +182,8 @@ def _hit(weights: Weights, episode: Episode, optimizers: list[str], records: int
         message=f"`{name}` has a gradient (root mean square {short(gradient)}) and a learning rate above 0, and has not"
         f" changed in {episode.count} records.{why}",
         advice=(*rounding, *writing) if lost else writing,
-        more={"expected_step": step, "half_spacing": spacing, "dtype": parameter.dtype, "lost": lost},
+        more={"expected_step": step, "half_spacing": spacing, "dtype": parameter.dtype, "lost": lost}
+        | ({GIVEN: True} if reverted else {}),
         rank=(1e9 if weights.matrix[column] else 0.0) + float(np.log(weights.numel[column])),
     )
 

@@ -15,7 +15,8 @@ By identity of the tensors, in the watched layout: parameters with `requires_gra
 gradient arrived and the weights were the same in all of at least `records` records; and the number of parameters that
 the optimizers hold and the model lacks. Parameters that change belong to another optimizer, and those without
 gradient rest on purpose. A parameter that was replaced by a new one as the model trained, so that an optimizer
-stepped one of its name before, is judged from then on, and by half as many records.
+stepped one of its name before, is judged from then on, and by half as many records. Parameters of an optimizer that
+has never stepped in 20 records, while another has, count as held by none where gradients reach their modules' outputs.
 
 Critical where the optimizer holds as many foreign parameters as the model misses (it is stale), or none of the
 model's weights at all, or where layers behind those it trains are missing, and the loss has not been learned;
@@ -49,6 +50,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
+    GIVEN,
     Case,
     CouldNotCheck,
     Example,
@@ -68,6 +70,9 @@ from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent
 
+IDLE_RECORDS = 20
+"""Records in which an optimizer that is watched has never stepped, though another has."""
+
 
 @np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
@@ -83,10 +88,12 @@ def check(case: Case) -> Outcome:
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
-    missing = trainable & np.array([p.optimizer < 0 for p in weights.parameters], bool)
+    idle = held_in_vain(weights)
+    missing = trainable & (np.array([p.optimizer < 0 for p in weights.parameters], bool) | idle)
     since = released(weights)
-    needed = np.where(since > 0, -(-records // 2), records)
-    missing &= receives_gradients(weights, since) & unchanged(history, weights, since, needed)
+    needed = np.where(since > 0, -(-records // 2), np.where(idle, IDLE_RECORDS, records))
+    missing &= receives_gradients(weights, since) | (idle & reached(history, weights))
+    missing &= unchanged(history, weights, since, needed)
     if not missing.any():
         return Passed()
     foreign = sum(optimizer.foreign_parameters for optimizer in history.layout.optimizers)
@@ -95,10 +102,17 @@ def check(case: Case) -> Outcome:
     share = float(weights.numel[missing].sum() / weights.numel[trainable].sum())
     return Ill(
         [
-            _hit(weights, int(i), int(since[i]), int(needed[i]), severity, why, share, int(foreign))
+            _hit(weights, int(i), int(since[i]), int(needed[i]), severity, why, share, int(foreign), bool(idle[i]))
             for i in np.flatnonzero(missing)
         ]
     )
+
+
+def held_in_vain(weights: Weights) -> Mask:
+    """Parameters of an optimizer that never steps, while another one does; shape (n,)."""
+    of = np.array([p.optimizer for p in weights.parameters], np.int64)
+    stepping = np.unique(of[np.isfinite(weights.update).any(axis=0)])
+    return np.asarray((of >= 0) & ~np.isin(of, stepping) & bool(len(stepping)))
 
 
 def released(weights: Weights) -> NDArray[np.int64]:
@@ -114,6 +128,12 @@ def receives_gradients(weights: Weights, since: NDArray[np.int64]) -> Mask:
     """Parameters with a gradient that is not zero in any record from ``since`` on; both of shape (n,)."""
     recent = np.arange(len(weights.steps))[:, None] >= since
     return np.asarray((recent & (np.nan_to_num(weights.gradient) > 0)).any(axis=0))
+
+
+def reached(history: History, weights: Weights) -> Mask:
+    """Parameters of modules whose outputs a gradient came back to, shape (n,): their own is read at the step."""
+    outputs = aligned(history.table(schema.ACTIVATION_GRADIENT, schema.RMS), [p.module for p in weights.parameters])
+    return np.asarray((np.nan_to_num(outputs) > 0).any(axis=0))
 
 
 def unchanged(history: History, weights: Weights, since: NDArray[np.int64], needed: NDArray[np.int64]) -> Mask:
@@ -146,7 +166,15 @@ def _severity(weights: Weights, missing: Mask, foreign: int, seen: Progress | No
 
 
 def _hit(
-    weights: Weights, i: int, since: int, needed: int, severity: Severity, why: str, share: float, foreign: int
+    weights: Weights,
+    i: int,
+    since: int,
+    needed: int,
+    severity: Severity,
+    why: str,
+    share: float,
+    foreign: int,
+    idle: bool,
 ) -> Hit:
     name = weights.names[i]
     steps = weights.steps
@@ -165,14 +193,15 @@ def _hit(
         limit=0.0,
         direction="above",
         healthy=(0.0, 0.0),
-        message=f"`{name}` receives gradients, is held by no optimizer and never changes; {percent(share)} of the"
-        f" trainable weights are like that. {why}.",
+        message=f"`{name}` receives gradients, is held by {'an optimizer that never steps' if idle else 'no optimizer'}"
+        f" and never changes; {percent(share)} of the trainable weights are like that.{'' if idle else f' {why}.'}",
         advice=(
+            *(("Call step() on every optimizer.",) if idle else ()),
             "Build the optimizer when the model is complete: torch.optim.AdamW(model.parameters(), lr=...).",
             f'Or add them: optimizer.add_param_group({{"params": model.{top}.parameters()}}).',
             f"If they are meant to rest, freeze them: model.{top}.requires_grad_(False).",
         ),
-        more={"foreign_parameters": foreign},
+        more={"foreign_parameters": foreign, GIVEN: True},
         rank=(1e9 if weights.matrix[i] else 0.0) + float(weights.position[i]),
     )
 
@@ -213,6 +242,18 @@ def _replaced(since: int, *, changing: bool = False) -> Run:
     return network.set(schema.LOSS, "", mean=2.0).run()
 
 
+def _idle() -> Run:
+    """The first two layers have an optimizer of their own, whose step() nobody calls."""
+    network = Network()
+    for parameter in network.layout.parameters:
+        if int(parameter.name.split(".")[1]) < 2:
+            parameter.optimizer, parameter.group = 1, 0
+            network.absent(schema.UPDATE, parameter.name).absent(schema.GRADIENT, parameter.name)
+            network.set(schema.WEIGHT, parameter.name, rms=0.18, mean=0.0, std=0.18, min=-0.5, max=0.5)
+    network.layout.optimizers.add(type="Adam")
+    return network.set(schema.LOSS, "", mean=2.0).run()
+
+
 def _other_owners() -> Run:
     network = Network()
     network.layout.optimizers[0].foreign_parameters = 40
@@ -232,6 +273,7 @@ EXAMPLES = (
         True,
         first_step=0,
     ),
+    Example("One of two optimizers never steps", _idle, True, "layers.1.weight", 0),
     Example("Every parameter is held", lambda: Network().run(), False, outcome="Passed"),
     Example("The optimizer trains another model too", _other_owners, False, outcome="Passed"),
     Example(

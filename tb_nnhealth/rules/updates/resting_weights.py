@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth.history import History
-from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence.weights import Weights, awake, weights_of
 from tb_nnhealth.rules.wording import percent, short
 
@@ -78,5 +78,6 @@ def _hit(weights: Weights, column: int, trained_before: bool, share: float, reco
             f"If it is to train: model.get_parameter({name!r}).requires_grad_(True), and give it to the optimizer.",
             "If it is meant to rest, all is well.",
         ),
+        more={GIVEN: True},
         rank=float(np.log(weights.numel[column])),
     )

@@ -36,6 +36,8 @@ In fine-tuning with a deliberately small learning rate, at the end of a schedule
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +45,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.derive import UPDATE_RATIO_HEALTHY
 from tb_nnhealth.history import Floats, Run
 from tb_nnhealth.rules.base import (
+    GIVEN,
     Case,
     CouldNotCheck,
     Example,
@@ -68,6 +71,11 @@ SCHEDULED = 0.3
 STUCK_FACTOR = 10.0
 STUCK_RECORDS = 100
 WAKING = 10.0
+APART = 100.0
+"""Times that the greatest learning rate of a network exceeds a group's own, from where that is the reason."""
+SCALE_FREE = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Lion"}
+FULL_STEP = 0.1
+"""Update of an element over the learning rate, from where such an optimizer steps as far as its rate lets it."""
 UNKNOWN_FACTOR = 0.1
 """Share of the limit above which a ratio is no warning where nobody can tell learning from fine-tuning."""
 
@@ -108,7 +116,8 @@ def check(case: Case) -> Outcome:
         )
         return Passed(near)
     typical = float(np.nanmedian(np.where(judged, ratio, np.nan)))
-    return Ill([_hit(weights, episode, ratio, float(limit[episode.column]), typical, seen) for episode in found])
+    types = weights.optimizer_types(history.layout)
+    return Ill([_hit(weights, episode, ratio, float(limit[episode.column]), typical, seen, types) for episode in found])
 
 
 def _waking(ratio: Floats, judged: Mask, episode: Episode) -> bool:
@@ -125,6 +134,16 @@ def full_rate(lr: Floats) -> NDArray[np.bool_]:
     return np.isnan(lr) | ((lr > 0) & (lr >= SCHEDULED * so_far))
 
 
+def _of_the_rate(weights: Weights, column: int, types: set[str]) -> bool:
+    """Whether the steps are as small as the program set them: the rate of the group, or of an optimizer that divides
+    each gradient by its own size. Then no gradient, however small, is their cause.
+    """
+    if np.nanmax(weights.lr[-1]) >= APART * weights.lr[-1, column]:
+        return True
+    with_rate = weights.update[:, column] / weights.lr[:, column]
+    return types <= SCALE_FREE and bool(np.nanmedian(with_rate) > FULL_STEP)
+
+
 def _harmless(seen: Progress | None) -> str:
     if seen is None:
         return ""
@@ -135,14 +154,24 @@ def _harmless(seen: Progress | None) -> str:
     return ""
 
 
-def _hit(weights: Weights, episode: Episode, ratio: Floats, limit: float, typical: float, seen: Progress | None) -> Hit:
+def _hit(
+    weights: Weights,
+    episode: Episode,
+    ratio: Floats,
+    limit: float,
+    typical: float,
+    seen: Progress | None,
+    types: set[str],
+) -> Hit:
     name = weights.names[episode.column]
     value = worst(np.where(ratio > 0, ratio, np.nan), episode, "below")
     stretch = ratio[episode.first : episode.last + 1, episode.column]
     usual = float(np.nanmedian(stretch[stretch > 0]))
     lr = float(weights.lr[episode.last, episode.column])
     alone = usual < 0.01 * typical
-    more: dict[str, float] = {"median_of_layers": typical}
+    more: dict[str, Any] = {"median_of_layers": typical}
+    if _of_the_rate(weights, episode.column, types):
+        more[GIVEN] = True
     advice: list[str] = []
     if np.isfinite(lr) and lr > 0 and not alone:
         better = lr * TARGET / usual

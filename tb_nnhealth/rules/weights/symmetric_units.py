@@ -14,13 +14,14 @@ the first steps and then with the histograms; a weight that is zero or constant 
 record is judged once the weight has been moved by two updates, or at the sixth record where it does not move at all.
 One judged record above `share` suffices, for equal numbers do not come about by chance; but the units must have been
 copies ever since they were first compared. Where the loss has not moved,
-two successive layers that both start as copies count as well, even if they part later.
+two successive layers that both start as copies count as well, even if they part later. So does every weight matrix of
+a network in which all of them, two and more, start as copies: the biases alone tell its units apart.
 
 Weights that are zero by design at the start (the last layer of a residual branch, LoRA's B, a classifier) receive
 different gradients for each unit, and part in the first update. Embeddings, vectors, single units and weights without
 gradient are not judged, nor are rows that pruning has set to zero in an otherwise non-zero weight, nor units that
 became equal later: by clipping or quantizing the weights, or as NaN. Critical, but a
-warning where the loss has been learned nonetheless.
+warning where the loss has been learned nonetheless, or where the units have parted; information where both.
 
 ## What to try
 1. Initialize with random numbers: `torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")`; only biases
@@ -42,6 +43,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_nnhealth import schema
+from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, History, Run
 from tb_nnhealth.rules.base import (
     Case,
@@ -66,7 +68,7 @@ from tb_nnhealth.rules.wording import short
 
 MOVES = 2
 """Updates after which units that merely started equal have parted."""
-AFTER = {True: ", and still are after the first updates", False: " at the start, and the loss has not moved since"}
+AFTER = {True: ", and still are after the first updates", False: " at the start"}
 REST = 5
 """Records without any movement after which equal units count all the same."""
 
@@ -94,6 +96,9 @@ def check(case: Case) -> Outcome:
     if seen is not None and seen.stuck:
         told = {episode.column for episode in found}
         found += [episode for episode in _in_succession(weights, copied >= limit) if episode.column not in told]
+    elif seen is not None and seen.points >= ENOUGH and _throughout(history, copied >= limit):
+        told = {episode.column for episode in found}
+        found += [_at_the_start(weights, copied >= limit, i) for i in range(len(weights.names)) if i not in told]
     if not found:
         return Passed()
     names = [weights.names[episode.column] for episode in found]
@@ -119,16 +124,24 @@ def since_the_start(copies: Mask, copied: Floats) -> Mask:
 def _in_succession(weights: Weights, copies: Mask) -> list[Episode]:
     """Hidden layers that start as copies and whose next layer does too, which leaves both without a useful gradient."""
     start = copies[0]
+    return [_at_the_start(weights, copies, int(i)) for i in np.flatnonzero(start[:-1] & start[1:])]
+
+
+def _throughout(history: History, copies: Mask) -> bool:
+    """Whether every weight matrix of the network, two and more, is trained and starts as copies."""
+    everything = weights_of(history)
+    matrices = everything.only(everything.matrix & ~everything.sparse)
+    several = int(several_units(matrices).sum())
+    return several >= 2 and several == copies.shape[1] and bool(copies[0].all())
+
+
+def _at_the_start(weights: Weights, copies: Mask, i: int) -> Episode:
+    """Copies as of the first record, which count although they may part later."""
     steps, last = weights.steps, len(weights.steps) - 1
     fired = min(ENOUGH, len(steps)) - 1
-    found = []
-    for i in np.flatnonzero(start[:-1] & start[1:]):
-        seen = int(np.flatnonzero(copies[:, i])[-1])
-        count = int(copies[:, i].sum())
-        found.append(
-            Episode(int(i), int(steps[0]), int(steps[fired]), int(steps[last]), count, True, 0, fired, max(seen, 0))
-        )
-    return found
+    seen = int(np.flatnonzero(copies[:, i])[-1])
+    count = int(copies[:, i].sum())
+    return Episode(i, int(steps[0]), int(steps[fired]), int(steps[last]), count, True, 0, fired, seen)
 
 
 def copied_share(history: History, weights: Weights) -> Floats:
@@ -151,6 +164,14 @@ def parted(weights: Weights) -> Mask:
     moved = (np.nan_to_num(weights.update) > 0).cumsum(axis=0) - (np.nan_to_num(weights.update) > 0)
     asked = np.isfinite(weights.gradient) & ~(weights.lr == 0)
     return np.asarray((moved >= MOVES) | (asked.cumsum(axis=0) > REST))
+
+
+def _severity(lasting: bool, seen: Progress | None) -> Severity:
+    if seen is None or seen.stuck:
+        return "critical"
+    if lasting:
+        return "warning" if seen.learned else "critical"
+    return "info" if seen.learned else "warning"
 
 
 def _hit(
@@ -180,7 +201,7 @@ def _hit(
     return hit(
         begun,
         name,
-        severity="warning" if seen is not None and seen.learned else "critical",
+        severity=_severity(lasting, seen),
         statistic="copied_units",
         unit="share of units",
         value=value,
@@ -228,6 +249,14 @@ def _copied(share: float, until: int = 200, *, layer: int = 1, zero: bool = Fals
     return network.set(schema.LOSS, "", mean=2.2)
 
 
+def _all_constant(loss: float) -> Run:
+    """Every weight matrix begins constant; random biases let the units part after the first update."""
+    network = Network()
+    for i in range(network.depth):
+        network.set(schema.WEIGHT, network.weight(i), copied_share=np.where(np.arange(200) < 1, 0.99, 0.0))
+    return network.set(schema.LOSS, "", mean=np.linspace(2.3, loss, 200)).run()
+
+
 def _pruned() -> Run:
     return _copied(0.6).set(schema.WEIGHT, "layers.1.weight", zero_share=0.62).run()
 
@@ -266,6 +295,7 @@ def _all_zero() -> Run:
 
 
 EXAMPLES = (
+    Example("Every matrix constant at the start", lambda: _all_constant(1.9), True, "layers.0.weight", 0),
     Example("A constant in every weight of a layer", lambda: _copied(63 / 64).run(), True, "layers.1.weight", 0),
     Example(
         "All zero, and no gradient ever",
@@ -320,6 +350,8 @@ RULE = Rule(
         "no-gradient",
         "constant-output",
         "dead-units",
+        "saturated-units",
+        "update-ratio-too-low",
         "vanishing-gradients",
         "vanishing-activations",
         "frozen-parameters",
