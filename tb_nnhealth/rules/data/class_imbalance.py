@@ -16,6 +16,9 @@ more than `majority`, or is five times `ratio` times as frequent, and either the
 training loss, or the loss of the watched criterion, in nats, stands since the middle of the run within 3 % of the
 entropy of the shares: what their constant answer costs.
 
+A sample that is answered wrongly costs ln 2 nats or more. Where the share of wrong answers in validation, times ln 2,
+is twice the validation loss or more, most samples hardly count in the loss: it weighs classes apart (a warning).
+
 Where a sample has many answers (the pixels of a mask, the tags of words), it is for information: more than `majority`
 of them are 0, as padding and background are.
 
@@ -60,6 +63,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.data.batch_rows import Labels, labels_of
 from tb_nnhealth.rules.data.element_shares import of_elements
 from tb_nnhealth.rules.data.generalization import parted
+from tb_nnhealth.rules.data.passed_over import passed_over
 from tb_nnhealth.rules.evidence.losses import criterion_loss
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
@@ -93,6 +97,8 @@ def check(case: Case) -> Outcome:
     most, ratio = float(seen.max()), float(seen.max() / seen.min())
     mild, limit, majority = case.options["mild"], case.options["ratio"], case.options["majority"]
     if most <= mild and ratio <= limit:
+        if (ignored := passed_over(case.run, case.history)) is not None:
+            return Ill([ignored])
         return Passed(Closest(min(1.0, max(most / mild, ratio / limit)), "target", int(labels.steps[-1]), "imbalance"))
     strong = most > majority or ratio > STRONGER * limit
     entropy = float(-(seen * np.log(seen)).sum())

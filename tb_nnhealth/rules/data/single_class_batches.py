@@ -208,6 +208,8 @@ RULE = Rule(
         "initial-loss-off", "overfitting", "loss-oscillating", "loss-spike", "loss-not-decreasing", "constant-output",
         "prediction-jitter", "diverging-bias", "gradient-spike", "large-batch", "learning-rate-too-high",
         "dead-units", "loss-diverging", "unshuffled-data",
+        "diverging-weights", "exploding-activations", "saturated-units", "update-ratio-too-high",
+        "exploding-gradients",
     ),
 )  # fmt: skip
 

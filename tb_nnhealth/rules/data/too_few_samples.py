@@ -30,6 +30,8 @@ Small problems, tests on one batch, and few-shot tasks are meant to be small: in
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_nnhealth import schema
@@ -69,7 +71,7 @@ def check(case: Case) -> Outcome:
         return NotApplicable(why)
     if not history.rows(schema.SEEN) or history.resolution > 1:
         return NotApplicable("the log does not tell one sample from another")
-    if len(shape_of(history, schema.TARGET) or ()) > 1 and not history.rows(schema.LABELS):
+    if math.prod((shape_of(history, schema.TARGET) or ())[1:]) > 1 and not history.rows(schema.LABELS):
         return NotApplicable("a sample has many targets")
     share, marked = (number(history, schema.SEEN, "samples", name) for name in (schema.MEAN, schema.MAX))
     seen = np.flatnonzero(np.isfinite(share) & (marked > 0))

@@ -264,5 +264,7 @@ RULE = Rule(
         "loss-oscillating", "loss-spike", "loss-not-decreasing", "overfitting",
         "constant-output", "prediction-jitter", "diverging-bias", "gradient-spike", "class-imbalance",
         "large-batch", "learning-rate-too-high", "dead-units", "loss-diverging",
+        "diverging-weights", "exploding-activations", "saturated-units", "update-ratio-too-high",
+        "exploding-gradients",
     ),
 )  # fmt: skip

@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.evidence import curves, tags
 from tb_nnhealth.rules.evidence.axes import optimizer_steps
 
 CRITERION = "loss"
 """Subject of a loss that no scalar tells."""
 ENOUGH_POINTS = 40
 """A scalar with fewer points gives way to the criterion's record, where that is longer."""
+FEWEST_MEANS = 15
+"""Points of a scalar that may tell more than more records: means over an epoch scatter less than single batches."""
+SAME_UNIT = 2.0
+"""Times by which the two may differ at the end: a loss divided or weighted once more is in another unit."""
 BEGINNING = 3
 """First points of a curve that tell where it began."""
 NEEDS = 'log it: writer.add_scalar("loss/train", loss, step), or pass criterion= to watch()'
@@ -63,11 +67,22 @@ def training_loss(run: Run) -> LossCurve | None:
     if scalar is not None and len(scalar) >= ENOUGH_POINTS:
         return scalar
     recorded = [curve.evened() for history in run.watches.values() if (curve := criterion_loss(history)) is not None]
-    if len(recorded) != 1 or (scalar is not None and len(scalar) >= len(recorded[0])):
+    if len(recorded) != 1 or (scalar is not None and _tells_more(scalar.finite(), recorded[0].finite())):
         return scalar
     if scalar is not None:
         return LossCurve(scalar.subject, recorded[0].steps, recorded[0].walls, recorded[0].values)
     return recorded[0]
+
+
+def _tells_more(scalar: LossCurve, recorded: LossCurve) -> bool:
+    """Whether the scalar has more points, or such as are means over many steps and tell the course as closely."""
+    if len(scalar) >= len(recorded) or len(scalar) < FEWEST_MEANS:
+        return len(scalar) >= len(recorded)
+    ends = [abs(float(np.median(c.values[-max(3, len(c) // 5) :]))) for c in (scalar, recorded)]
+    if not max(ends) < SAME_UNIT * min(ends):
+        return False
+    errors = [curves.noise(c.values[len(c) // 3 :]) / np.sqrt(len(c)) for c in (scalar, recorded)]
+    return bool(errors[0] < errors[1])
 
 
 def scalar_loss(run: Run, phase: tags.Phase) -> LossCurve | None:

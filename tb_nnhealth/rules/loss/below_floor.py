@@ -8,7 +8,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.data.batch_rows import number
-from tb_nnhealth.rules.evidence.losses import criterion_loss
+from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss
 from tb_nnhealth.rules.wording import short
 
 NEVER_NEGATIVE = ("CrossEntropyLoss", "BCELoss", "BCEWithLogitsLoss")
@@ -18,6 +18,11 @@ FAR_BELOW = 20.0
 """How far below 0 a criterion of one's own must come that was given classes: it may subtract something on purpose."""
 RECORDS = 5
 BEYOND_ROUNDING = 1e-2
+THIRDS, FEWEST_POINTS = 3, 15
+FASTER = 2.0
+"""Times the fall of the third before, by which each third of a loss without a least value falls."""
+RUNAWAY = 100.0
+"""Times its first size, and 1, below 0: logarithms of densities fall below 0 too, but ever more slowly."""
 
 
 def below_floor(history: History, subject: str) -> Hit | None:
@@ -62,4 +67,39 @@ def below_floor(history: History, subject: str) -> Hit | None:
             " divided by 255).",
         ),
         more={"targets": [low, high], GIVEN: True},
+    )
+
+
+def without_bound(curve: LossCurve) -> Hit | None:
+    """The finding on a loss that falls far below 0, ever faster: whatever it is, it has no least value."""
+    finite = curve.finite()
+    if len(finite) < FEWEST_POINTS:
+        return None
+    values, n = finite.values, len(finite)
+    ends = [float(np.median(part)) for part in np.array_split(values, THIRDS + 1)]
+    falls = -np.diff(ends)
+    size = max(1.0, abs(float(np.median(values[:THIRDS]))))
+    if not (ends[-1] < -RUNAWAY * size and falls[0] > 0 and (falls[1:] > FASTER * falls[:-1]).all()):
+        return None
+    first = int(np.argmax(values < -size))
+    return Hit(
+        subject=curve.subject,
+        first_step=int(finite.steps[first]),
+        fired_step=int(finite.steps[min(n - 1, max(first + RECORDS, FEWEST_POINTS - 1))]),
+        last_step=int(finite.steps[-1]),
+        count=n - first,
+        active=True,
+        severity="critical",
+        statistic="training loss",
+        unit="unit of the loss",
+        value=float(values.min()),
+        limit=-RUNAWAY * size,
+        direction="below",
+        message=f"`{curve.subject}` falls below 0 and ever faster, to {short(float(values.min()))}: it has no least "
+        "value, and the outputs run away.",
+        advice=(
+            "Look at the sign of the loss and of each of its terms: what is to grow is subtracted, errors are added.",
+            "Call the criterion as criterion(output, target), in this order.",
+        ),
+        more={GIVEN: True},
     )

@@ -81,6 +81,8 @@ WORTHWHILE = 0.1
 UNFINISHED = 0.1
 """Share of the untrained level above which a loss whose rate was spent early is told, for information."""
 GAINED = 0.9
+AT_ONCE = 0.25
+"""Share of the run's steps within which records, which lie closer together at its start, are asked as well."""
 SPENT = 100.0
 """The greatest learning rate over one that changes next to nothing any more."""
 
@@ -104,6 +106,8 @@ def check(case: Case) -> Outcome:
         return Ill([_spent_hit(curve.subject, steps, values, rates, at, "warning")])
     if at := _spent_within(case, curve, steps, values, start):
         return Ill([_spent_hit(curve.subject, steps, values, rates, at, "info")])
+    if spent := _spent_at_once(case, start):
+        return Ill([spent])
     if not judged:
         return NotApplicable("the learning rate is not lowered for good while much of the run is left")
     whole = opening_level(values) - float(np.median(values[-max(3, len(values) // 10) :]))
@@ -118,15 +122,23 @@ def check(case: Case) -> Outcome:
     )
 
 
-def _spent(values: curves.Values, rates: curves.Values, start: float, poor: float, since: float = -math.inf) -> int:
+def _spent(
+    values: curves.Values,
+    rates: curves.Values,
+    start: float,
+    poor: float,
+    since: float = -math.inf,
+    latest: int | None = None,
+) -> int:
     """The index from which the rate is next to nothing, where the loss stayed above ``poor`` of ``start``; else 0.
 
-    Until then it must have been falling, or have come a tenth below ``since``.
+    It must be so by the index ``latest``, the middle of the points where none is given. Until then the loss must have
+    been falling, or have come a tenth below ``since``.
     """
     later = np.maximum.accumulate(rates[::-1])[::-1]
     low = np.flatnonzero(later * SPENT <= rates.max())
     at = int(low[0]) if low.size else 0
-    if not FEWEST <= at <= len(values) // 2 or not start > 0:
+    if not FEWEST <= at <= (len(values) // 2 if latest is None else latest) or not start > 0:
         return 0
     stands = not line(values[at:]).surely_falls
     high = float(np.median(values[at:])) > poor * start
@@ -155,6 +167,29 @@ def _spent_within(
     effective = np.maximum(*(curves.smooth(x, 5) / curves.smooth(x, 5).max() for x in (taken, relative)))
     at = np.searchsorted(weights.steps[seen], on_records(case.run, steps), side="right") - 1
     return _spent(values, effective[np.maximum(at, 0)], start, case.options["poor"], since=start)
+
+
+def _spent_at_once(case: Case, start: float) -> Hit | None:
+    """The same within the first steps, of which records tell that lie closer together than the loss's points."""
+    recorded = [
+        (history, curve.finite())
+        for history in case.run.watches.values()
+        if (curve := losses.criterion_loss(history)) is not None
+    ]
+    if len(recorded) != 1 or len(recorded[0][1]) < FEWEST_POINTS:
+        return None
+    curve = recorded[0][1]
+    rates = losses.learning_rate(case.run)
+    if rates is None:
+        return None
+    known = np.searchsorted(rates[0], curve.steps, side="right") - 1
+    if (known < 0).any():
+        return None
+    latest = int(np.searchsorted(curve.steps, AT_ONCE * curve.steps[-1]))
+    at = _spent(curve.values, rates[1][known], start, UNFINISHED, latest=min(latest, len(curve) - FEWEST))
+    if not at:
+        return None
+    return _spent_hit(curve.subject, curve.steps, curve.values, rates[1][known], at, "info")
 
 
 def _spent_hit(
@@ -318,5 +353,5 @@ RULE = Rule(
         Example("an actor's loss", lambda: _decayed(150, tag="loss/actor"), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
-    causes=("underfitting", "update-ratio-too-low", "learning-rate-too-low"),
+    causes=("underfitting", "update-ratio-too-low", "learning-rate-too-low", "still-improving"),
 )

@@ -40,6 +40,7 @@ that sums over the batch, is not judged.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.evidence.targets import targets_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -71,6 +73,8 @@ NATS_ABOVE = 2.0
 LOW = 0.4
 SQUARES_ABOVE = 100.0
 OUTPUT_RMS = 10.0
+FAR_TARGETS, BEYOND_CONSTANT = 20.0, 3.0
+"""Size of the targets, absolute and over the first outputs', and first loss over that of their mean, which are far."""
 DWARFED, SLOW_STEPS = 2.0, 150
 """Times the targets' mean square above which the loss stays for so many steps, where the targets are too small."""
 SUM = 0.3
@@ -161,7 +165,7 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
     square, output = float(target[0, 0]) ** 2, float(prediction[0, 0])
     limit = SQUARES_ABOVE * square
     if not first > limit:
-        return Passed()
+        return _far_targets(history, first, step, output) or Passed()
     curve = losses.criterion_loss(history)
     dwarfed = output > OUTPUT_RMS or (curve is not None and _stays_above(curve, DWARFED * square, SLOW_STEPS))
     message = (
@@ -169,6 +173,35 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
         f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
     )
     return Ill([_hit(first, step, limit, "above", "warning" if dwarfed else "info", message, {"output_rms": output})])
+
+
+def _far_targets(history: History, first: float, step: int, output: float) -> Outcome | None:
+    """Ill where targets in units of their own lie far beyond what an untrained network answers."""
+    mean, std = (float(history.table(schema.TARGET, name).values[0, 0]) for name in (schema.MEAN, schema.STD))
+    size = math.hypot(mean, std)
+    variance = targets.variance if (targets := targets_of(history)) is not None else math.nan
+    if not (size > FAR_TARGETS and size > FAR_TARGETS * output and first > BEYOND_CONSTANT * variance > 0):
+        return None
+    curve = losses.criterion_loss(history)
+    slow = curve is not None and _stays_above(curve, variance, SLOW_STEPS)
+    message = (
+        f"The first squared error is {short(first)}, where the mean of the targets would cost {short(variance)}: they "
+        f"lie about {short(mean)} with a spread of {short(std)}, and the network's outputs begin at {short(output)}."
+    )
+    hit = _hit(
+        first, step, BEYOND_CONSTANT * variance, "above", "warning" if slow else "info", message, {"target_mean": mean}
+    )
+    return Ill(
+        [
+            replace(
+                hit,
+                advice=(
+                    "Scale the targets to mean 0 and standard deviation 1.",
+                    "Or set the bias of the last layer to the targets' mean.",
+                ),
+            )
+        ]
+    )
 
 
 def _above(first: float, guess: float, criterion: Any) -> str:

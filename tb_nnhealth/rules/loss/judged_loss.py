@@ -15,6 +15,12 @@ from tb_nnhealth.rules.evidence.progress import naive_of
 Refused = NotApplicable | CouldNotCheck | TooLittleData
 OPENING = 5
 LEAP = 2.0
+FEWEST_AVERAGES = 15
+"""Points of a loss that is logged once in many steps, as its mean over an epoch is, from which its shape is judged …"""
+AVERAGED_STEPS = 3
+"""… over so many times as many steps as points are asked for otherwise …"""
+QUIET = 0.05
+"""… where the noise from point to point is below this share of the loss, or of its range."""
 
 
 def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
@@ -32,9 +38,19 @@ def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
     if rates is not None and len(moving) and moving[0] > 0:
         begun = curve.at_optimizer(run).steps >= rates[0][moving[0]]
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
-    if len(curve) < fewest:
+    if len(curve) < fewest and not _averaged(run, curve, fewest):
         return TooLittleData(f"{len(curve)} points of the training loss, {fewest} are needed")
     return curve
+
+
+def _averaged(run: Run, curve: losses.LossCurve, fewest: int) -> bool:
+    """Whether fewer points tell as much: each stands for many steps of the optimizer, and they scatter little."""
+    if len(curve) < FEWEST_AVERAGES:
+        return False
+    taken = curve.at_optimizer(run).steps
+    scale = max(abs(float(np.median(curve.values))), float(np.ptp(curve.values)))
+    many = taken[-1] - taken[0] >= AVERAGED_STEPS * fewest
+    return bool(many and curves.noise(curve.values[len(curve) // 3 :]) < QUIET * scale)
 
 
 def opening_level(values: curves.Values) -> float:

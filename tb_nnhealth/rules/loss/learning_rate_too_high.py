@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import GIVEN, Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
-from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.pace import LONG_AVERAGE, Pace, pace
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, rates_told, untrained
 from tb_nnhealth.rules.loss.rate_drops import Drop
@@ -78,7 +78,7 @@ MEDIANS = 1000
 def check(case: Case) -> Outcome:
     curve = judged_loss(case.run, FEWEST_POINTS)
     if not isinstance(curve, losses.LossCurve):
-        return curve
+        return Ill([raised]) if (raised := _raised_between(case)) is not None else curve
     steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
     shape = shape_of(values, untrained(case.run, values))
     rates = rate_at(case.run, steps)
@@ -92,6 +92,21 @@ def check(case: Case) -> Outcome:
     fastest = fastest_pace(moved)
     share = min(1.0, fastest / case.options["ratio"]) if shape.flat and fastest > 0 else 0.0
     return Passed(Closest(share, curve.subject, int(steps[-1]), "pace of the weights"))
+
+
+def _raised_between(case: Case) -> Hit | None:
+    """A rate raised between few points of the loss, told by the records, which lie closer together."""
+    if tags.moving_target(case.run):
+        return None
+    curve = losses.criterion_loss(case.history) if case.history is not None else None
+    rates = losses.learning_rate(case.run)
+    if curve is None or rates is None or len(curve := curve.finite()) < FEWEST_POINTS:
+        return None
+    told = np.searchsorted(rates[0], curve.steps, side="right")
+    in_force = np.where(told > 0, rates[1][np.maximum(told - 1, 0)], np.nan)
+    shape = shape_of(curve.values, untrained(case.run, curve.values))
+    leap = loss_leaps_with_rate(curve.values, in_force, shape, told.astype(np.int64))
+    return None if leap is None else _raised(curve.subject, curve.steps, curve.values, in_force, leap)
 
 
 def _raised(subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int) -> Hit:

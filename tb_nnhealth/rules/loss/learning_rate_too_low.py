@@ -13,7 +13,7 @@ moments; at ten times the rate the same time would go ten times as far.
 The loss from the start of the run to its end (medians, in its own unit) fell by less than `fall` of its first value.
 It is straight where a line through each third falls by more than half and less than twice as much as through the
 whole third's share, and the whole by more than four standard errors. It stands where its level is within 3 % of the
-cost of a constant answer. The pace is the update : weight ratio per step (no unit), median over the records at full
+cost of a constant answer; information where a straight one is walked at less than 3e-4 per step. The pace is the update : weight ratio per step (no unit), median over the records at full
 rate: below `ratio` for the median weight matrix, and below ten times that for each. Not judged: fewer than `points`
 points, a rate that is still rising, a loss that began below half of a constant answer's cost (fine-tuning), rates
 that were lowered on the way. A warning; information where the cost of a constant answer is not known, or no updates
@@ -66,6 +66,8 @@ from tb_nnhealth.rules.wording import percent, round_rate, short
 
 MEDIANS = 1000
 TARGET = 1e-3
+LEISURELY = 0.3
+"""Share of the usual pace below which a straight curve, of which the level is known, is told for information."""
 FINE_TUNED = 0.5
 AT_CHANCE = 0.97
 LOWERED = 3.0
@@ -93,7 +95,12 @@ def check(case: Case) -> Outcome:
     stands = bool(np.median(values[len(values) // 2 :]) >= AT_CHANCE * naive) and not whole.surely_rises
     slow = _slow(moved, case.options["ratio"])
     usual = _usual(moved)
-    if fall >= case.options["fall"] or not (straight or (stands and slow)) or (moved is not None and not slow):
+    leisurely = straight and usual < LEISURELY * TARGET and not math.isnan(naive)
+    if (
+        fall >= case.options["fall"]
+        or not (straight or (stands and slow))
+        or (moved is not None and not (slow or leisurely))
+    ):
         share = min(1.0, case.options["ratio"] / usual) if usual > 0 else 0.0
         return Passed(Closest(share, curve.subject, int(steps[-1]), "pace of the weights"))
     known_slow = slow and not math.isnan(naive)
@@ -206,7 +213,8 @@ RULE = Rule(
         Example("creeps in a straight line", lambda: _watched(_LINE), ill=True, subject="loss/train", first_step=0),
         Example("stands at chance", lambda: _watched(2.3 + 0 * _STEPS, 0.02), ill=True, subject="loss/train"),
         Example("just below the limit", lambda: _watched(_LINE, 0.09), ill=True, subject="loss/train"),
-        Example("just above the limit", lambda: _watched(_LINE, 0.12), ill=False, outcome="Passed"),
+        Example("leisurely: information", lambda: _watched(_LINE, 0.12), ill=True, subject="loss/train"),
+        Example("straight, at a usual pace", lambda: _watched(_LINE, 0.5), ill=False, outcome="Passed"),
         Example("scalars alone: information", lambda: _plain(_LINE), ill=True, subject="loss"),
         Example("a criterion of one's own: information", lambda: _watched(_LINE, criterion="MyLoss"), ill=True),
         Example("falls further", lambda: _plain(2.3 - 0.8 * _STEPS / 300), ill=False, outcome="Passed"),

@@ -60,7 +60,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
-from tb_nnhealth.rules.loss.below_floor import below_floor
+from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
 from tb_nnhealth.rules.loss.judged_loss import rate_at
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import round_rate, short
@@ -85,6 +85,8 @@ def check(case: Case) -> Outcome:
     for history in case.run.watches.values():
         if (below := below_floor(history, found.subject)) is not None:
             return Ill([below])
+    if (downwards := without_bound(found)) is not None:
+        return Ill([downwards])
     curve = found.finite()
     broken = not np.isfinite(found.values[-1]) if len(found) else False
     if len(curve) < (BREAKING_POINTS + 2 if broken else FEWEST_POINTS):

@@ -76,6 +76,8 @@ FALLING = -4.0
 RESOLVABLE = 0.10
 """A gain of this share of the first loss must have been visible above the noise."""
 AT_CHANCE = 0.98
+HARDLY = 0.94
+"""Share of a constant answer's cost above which, a long run through, next to nothing was learned: information."""
 ABOVE_CHANCE = 1.1
 """A falling loss beyond this share of a constant answer's is still on its way down to it."""
 LEARNED = 0.9
@@ -146,15 +148,21 @@ def check(case: Case) -> Outcome:
         first, 0.0 if math.isnan(chance) else chance
     ):
         return NotApplicable("the loss rises: whether it diverges is another rule's question")
-    if not at_chance and (gain.falling or gain.seen):
+    young = _young(case.run, curve, values)
+    hardly = enough and not young and HARDLY * chance <= gain.last and HARDLY * chance <= gain.now and not below
+    if not at_chance and (gain.falling or gain.seen) and not hardly:
         return Passed()
-    if not at_chance and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
+    if not at_chance and not hardly and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
     rate = float(rates[1].max()) if rates is not None and len(rates[1]) else math.nan
-    taken = curve.at_optimizer(case.run).steps
-    young = len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
-    hit = _hit(found.subject, steps, gain, chance if at_chance else math.nan, rate, case)
-    return Ill([replace(hit, severity="info") if young and rate != 0 else hit])
+    hit = _hit(found.subject, steps, gain, chance if at_chance or hardly else math.nan, rate, case)
+    mild = (young and rate != 0) or (hardly and not at_chance)
+    return Ill([replace(hit, severity="info") if mild else hit])
+
+
+def _young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:
+    taken = curve.at_optimizer(run).steps
+    return len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
 
 
 def _arrives(values: curves.Values, chance: float) -> bool:
@@ -221,7 +229,8 @@ def _hit(
     if math.isnan(chance):
         told += f": it gained {percent(max(0.0, gain.value))} of its first value, no more than its noise."
     else:
-        told += f", no better than an answer that ignores the input ({chance:.3f})."
+        better = "hardly" if gain.last < AT_CHANCE * chance else "no"
+        told += f", {better} better than an answer that ignores the input ({chance:.3f})."
     if rate == 0:
         told += " The learning rate is 0."
     advice = (

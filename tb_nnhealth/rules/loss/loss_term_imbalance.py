@@ -90,7 +90,9 @@ def check(case: Case) -> Outcome:
     drowned = [_stands(terms.values[:, i]) and _fell(terms.values[:, largest]) for i in range(len(terms.tags))]
     usual = np.where(drowned, np.maximum(usual, np.median(times[:opening], axis=0)), usual)
     usual[largest] = 1.0
-    small = np.flatnonzero(usual > case.options["factor"])
+    penalty = bool(set(tags.parts(terms.tags[largest])) & REGULARIZERS)
+    held = penalty & np.array(drowned) & (usual > 1.0)  # a penalty need not be many times as large to forbid learning
+    small = np.flatnonzero((usual > case.options["factor"]) | held)
     if not len(small):
         at = int(np.argmax(usual))
         return Passed(
@@ -146,7 +148,7 @@ def _hit(terms: Terms, i: int, largest: int, times: float, case: Case) -> Hit:
         statistic="largest term over this one",
         unit="1",
         value=ratio,
-        limit=case.options["factor"],
+        limit=case.options["factor"] if ratio > case.options["factor"] else 1.0,
         direction="above",
         message=(
             f"`{large}` is more than {short(ratio) if ratio < 1e300 else 'any number of'} times `{tag}`, "

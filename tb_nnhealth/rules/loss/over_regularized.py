@@ -46,6 +46,7 @@ loss is not poor.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,6 +64,10 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import names, percent, short
 
 
+ALONE, HARDLY_SHRUNK = 0.95, 0.8
+"""Part of a step from which decay works alone, on weights that it has hardly shrunk: there is no gradient to balance."""
+
+
 def check(case: Case) -> Outcome:
     limit, history = case.options, case.history
     curve = judged_loss(case.run, int(limit["points"]))
@@ -75,20 +80,33 @@ def check(case: Case) -> Outcome:
     decay = decay if decay is not None and decay.value >= limit["decay"] else None
     taken = dropped(history) if history is not None else {}
     held = decay is not None and decay.left < limit["shrunk"]
-    poor = end.share > limit["poor"] and not end.falls
+    high = end.share > limit["poor"]
+    poor = high and not end.falls
     if poor and held and decay is not None:
         return Ill([decayed(curve, end, decay, limit["shrunk"])])
     if poor and (left := shrunk(history)) is not None and left.left < limit["shrunk"]:
         return Ill([held_down(curve, end, left, limit["shrunk"])])
-    if poor and max(taken.values(), default=0.0) > limit["dropped"]:
-        return Ill([_dropped(curve, end, taken, limit["dropped"])])
-    if decay is not None and decay.balance > limit["balance"] and end.share > limit["little"] and not end.falls:
+    if high and max(taken.values(), default=0.0) > limit["dropped"]:
+        return Ill([_unless_it_falls(_dropped(curve, end, taken, limit["dropped"]), end)])
+    alone = decay is not None and decay.balance > ALONE and decay.left > HARDLY_SHRUNK
+    if (
+        decay is not None
+        and not alone
+        and decay.balance > limit["balance"]
+        and end.share > limit["little"]
+        and not end.falls
+    ):
         return Ill([in_balance(curve, end, decay, limit["balance"], poor=poor)])
-    if poor and gap > limit["gap"]:
+    if high and gap > limit["gap"]:
         layout = history.layout if history is not None else None
-        return Ill([validation_below_training(curve, end, gap, limit["gap"], layout)])
+        return Ill([_unless_it_falls(validation_below_training(curve, end, gap, limit["gap"], layout), end)])
     share = min(1.0, end.share / limit["poor"]) if gap > limit["gap"] or held else 0.0
     return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
+
+
+def _unless_it_falls(hit: Hit, end: Rest) -> Hit:
+    """For information where the training loss still comes down: it is slow rather than held up."""
+    return replace(hit, severity="info") if end.falls else hit
 
 
 def _dropped(curve: LossCurve, end: Rest, taken: dict[str, float], limit: float) -> Hit:

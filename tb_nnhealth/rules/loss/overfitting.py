@@ -15,7 +15,9 @@ errors of its point-to-point noise; where it rises as a trend since the minimum;
 lies below that at the minimum, or below half of the validation loss; and where validation lies above training. The
 curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit. Where the
 validation loss does not tell, the validation accuracy is asked: it fires where that has fallen by `lost` (share of the
-samples) from its best, by four standard errors of its noise and as a trend, while the training loss fell.
+samples) from its best, by four standard errors of its noise and as a trend, while the training loss fell. Information:
+the validation loss has not come down since the middle of the run and stands above a twentieth of the untrained level,
+`heart` times or more above a training loss that went on falling by half.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -59,6 +61,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.loss.by_heart import by_heart
 from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_POINTS = 6
@@ -105,6 +108,8 @@ def check(case: Case) -> Outcome:
     if not gone.end > gone.limit or not _rises(val.values, gone):
         if (lost := _accuracy_lost(case.run, train, case.options["lost"])) is not None:
             return Ill([lost])
+        if (known := by_heart(val, train, untrained, case.options["heart"])) is not None:
+            return Ill([known])
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
     then, now = _training_at(train, val, gone)
@@ -298,6 +303,7 @@ RULE = Rule(
     check=check,
     options=(
         Option("rise", 0.1, "share of the lowest validation loss", "rise of validation that counts", "judgement"),
+        Option("heart", 10.0, "1", "validation loss : training loss, of samples known by heart", "judgement"),
         Option("lost", 0.08, "share of samples", "fall of the validation accuracy that counts", "judgement"),
     ),
     examples=(
