@@ -23,9 +23,9 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.causes import link
 from tb_nnhealth.rules.configuration import Tuning, overlaid, recorded_rules, recorded_scalars
 from tb_nnhealth.rules.folding import fold
+from tb_nnhealth.rules.onsets import link_on_one_axis
 from tb_nnhealth.rules.registry import RULES
 
 Verdict = Literal["healthy", "warning", "critical", "no-data"]
@@ -87,7 +87,7 @@ def judge(run: Run, tuning: Tuning | None = None, rules: Sequence[Rule] = RULES)
             answers.append(answer)
         outcomes[rule.id] = _combined(answers)
         findings += fold(rule, hits)
-    linked = link(findings, rules, _record_steps(run))
+    linked = link_on_one_axis(run, findings, rules, _record_steps(run))
     return Judgement(tuple(linked), outcomes, {rule.id: rule.group for rule in rules})
 
 

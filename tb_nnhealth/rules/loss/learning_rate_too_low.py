@@ -13,11 +13,11 @@ moments; at ten times the rate the same time would go ten times as far.
 The loss from the start of the run to its end (medians, in its own unit) fell by less than `fall` of its first value.
 It is straight where a line through each third falls by more than half and less than twice as much as through the
 whole third's share, and the whole by more than four standard errors. It stands where its level is within 3 % of the
-cost of a constant answer; information where a straight one is walked at less than 3e-4 per step. The pace is the update : weight ratio per step (no unit), median over the records at full
-rate: below `ratio` for the median weight matrix, and below ten times that for each. Not judged: fewer than `points`
-points, a rate that is still rising, a loss that began below half of a constant answer's cost (fine-tuning), rates
-that were lowered on the way. A warning; information where the cost of a constant answer is not known, or no updates
-were recorded.
+cost of a constant answer; information where a straight one is walked at less than 3e-4 per step. The pace is the
+update : weight ratio per step (no unit), median over the records at full rate: below `ratio` for the median weight
+matrix, and below ten times that for each. Not judged: fewer than `points` points, a rate that is still rising, a loss
+that began below half of a constant answer's cost (fine-tuning), rates that were lowered on the way. A warning;
+information where the cost of a constant answer is not known, or no updates were recorded.
 
 ## What to try
 1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.

@@ -63,9 +63,8 @@ from tb_nnhealth.rules.loss.validation_below_training import validation_below_tr
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import names, percent, short
 
-
 ALONE, HARDLY_SHRUNK = 0.95, 0.8
-"""Part of a step from which decay works alone, on weights that it has hardly shrunk: there is no gradient to balance."""
+"""Part of a step from which decay works alone, on weights that it hardly shrinks: there is no gradient to balance."""
 
 
 def check(case: Case) -> Outcome:
