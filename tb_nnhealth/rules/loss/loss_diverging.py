@@ -16,7 +16,8 @@ points, at least five, lie above the limit, unless the loss is below its start a
 in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
 
 A watched cross-entropy, of classes or of probabilities, is never below 0. Where it is in five records, it has no least
-value and runs away downwards: its arguments are swapped, or its targets are no shares between 0 and 1.
+value and runs away downwards: its arguments are swapped, or its targets are no shares between 0 and 1. So does any loss
+that is a hundred times its first size below 0 and fell in each third of the run more than twice as far as before.
 
 ## What to try
 1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
@@ -200,6 +201,8 @@ RULE = Rule(
         ),
     ),
     examples=(
+        Example("below 0, ever faster", lambda: _plain(0.5 - np.exp(_STEPS / 40), 0.0), ill=True, subject="loss"),
+        Example("below 0, ever slower", lambda: _plain(200 * _FALL - 400, 0.0), ill=False, outcome="Passed"),
         Example("loses what it had learned", lambda: _plain(_up(250, 2.3)), ill=True, subject="loss", first_step=250),
         Example("grows without bound", lambda: _plain(2.3 * 1.05**_STEPS), ill=True, subject="loss"),
         Example(

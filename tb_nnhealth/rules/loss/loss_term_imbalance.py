@@ -17,7 +17,8 @@ Where the total is logged, the weight of each term is found by least squares; wh
 of its last fifth is not below 0.9 of that of its first twentieth, or the fall is less than four standard errors,
 while the large term fell by a quarter or is at rest. Information where the small term improves, is a regularizer by
 its name (kl, l2, penalty, balance, entropy …), or is below `least` of the unit it is logged in, weights taken away.
-At least `points` common points.
+A penalty that is larger than a term which is not learned is told whatever `factor`: it need not be many times as
+large. At least `points` common points.
 
 ## What to try
 1. Give each term a weight that brings them to the same size at the start; the finding names it.

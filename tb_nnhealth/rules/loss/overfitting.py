@@ -287,7 +287,8 @@ def _forgetting(lost: float, noise: float = 0.01) -> Run:
 
 
 _T = np.linspace(0, 1, 40)
-_TRAIN = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.01).tolist()
+_TRAIN = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.1).tolist()
+_BY_HEART = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.01).tolist()
 _FITTED = (0.5 + 1.8 * np.exp(-8 * _T)).tolist()
 _OVERFITTED = (0.5 + 1.8 * np.exp(-8 * _T) + np.maximum(0, _T - 0.3)).tolist()
 _BARELY = (0.5 + 1.8 * np.exp(-8 * _T) + 0.03 * np.maximum(0, _T - 0.3)).tolist()
@@ -315,6 +316,7 @@ RULE = Rule(
         Example("accuracy falls by a fifth", lambda: _forgetting(0.2), ill=True, subject="accuracy/val"),
         Example("accuracy falls by a twentieth", lambda: _forgetting(0.05), ill=False, outcome="Passed"),
         Example("accuracy jumps about", lambda: _forgetting(0.0, 0.08), ill=False, outcome="Passed"),
+        Example("learned by heart: information", lambda: _curves(_FITTED, _BY_HEART), ill=True, subject="loss/val"),
         Example("validation stays flat", lambda: _curves(_FITTED, _TRAIN), ill=False, outcome="Passed"),
         Example("noise only", lambda: _curves(_FITTED, _TRAIN, noise=0.25), ill=False, outcome="Passed"),
         Example("a rise of 4 %", lambda: _curves(_BARELY, _TRAIN, noise=0.002), ill=False, outcome="Passed"),
