@@ -46,6 +46,9 @@ class Batch:
         self._probe = Probe()
         self._evaluation = EvaluationInput()
         self._class_index = self._criterion_given = False
+        self._read_back = False
+        """The criterion is a stand-in for a loss that was read back from its gradient."""
+        self._outputs_observed = False
         self.open(counted=False)
 
     def open(self, *, counted: bool, close: bool = True) -> None:
@@ -118,13 +121,21 @@ class Batch:
         self, criterion: Any, prediction: torch.Tensor, target: torch.Tensor, loss: torch.Tensor, *, training: bool
     ) -> None:
         """Takes what a loss function was given as if ``criterion``, a module of its kind, had been called."""
+        if self._outputs_observed:  # they may be others than the loss was given
+            return
         if not self._criterion_given:
+            self._read_back = True
             self.describe(criterion)
         if self._catalog.criterion.type == type(criterion).__name__:
             self.criterion_called((prediction, target), {}, loss, training=training)
 
     def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
         observed = self._observed
+        if outputs is not None:
+            self._outputs_observed = True
+            if self._read_back:
+                self._read_back = False
+                self.forget_criterion()
         if inputs is not None:
             self._take_inputs(observed, inputs)
         self._take_nested(observed, schema.PREDICTION, outputs)

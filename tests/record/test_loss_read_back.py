@@ -195,6 +195,22 @@ def test_gives_up_on_another_loss() -> None:
     assert sum(count == seen[0] for count in seen) == STEPS_TRIED
 
 
+def test_outputs_that_are_observed_are_not_taken_for_what_the_loss_was_given() -> None:
+    recorder = MemoryRecorder()
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = Watch(recorder, model, optimizer, every=1)
+    for _ in range(3):
+        x, y = torch.randn(16, 4), torch.randint(0, 3, (16,))
+        outputs = model(x)
+        functional.cross_entropy(outputs, y).backward()
+        watch.observe(targets=y, outputs=outputs.softmax(1))
+        optimizer.step()
+    assert recorder.stream.layouts[-1].criterion.type == ""
+    assert recorder.stream.value(schema.PREDICTION, "", schema.PROBABILITY_SHARE) == 1
+    assert not recorder.stream.has(schema.LOSS, "")
+
+
 def test_what_the_user_observes_stands() -> None:
     recorder = MemoryRecorder()
     model = nn.Linear(4, 3)

@@ -76,6 +76,8 @@ OUTPUT_RMS = 10.0
 FAR_TARGETS, BEYOND_CONSTANT = 20.0, 3.0
 """Size of the targets, absolute and over the first outputs', and first loss over that of their mean, which are far."""
 DWARFED, SLOW_STEPS = 2.0, 150
+FAR_ABOVE = 1e4
+"""Outputs of a hundred times the targets' size; from less, a network comes down in some hundred steps."""
 """Times the targets' mean square above which the loss stays for so many steps, where the targets are too small."""
 SUM = 0.3
 """Share of (samples x guess) above which the loss of a function is taken for a sum over the samples."""
@@ -167,7 +169,8 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
     if not first > limit:
         return _far_targets(history, first, step, output) or Passed()
     curve = losses.criterion_loss(history)
-    dwarfed = output > OUTPUT_RMS or (curve is not None and _stays_above(curve, DWARFED * square, SLOW_STEPS))
+    stays = curve is not None and first > FAR_ABOVE * square and _stays_above(curve, DWARFED * square, SLOW_STEPS)
+    dwarfed = output > OUTPUT_RMS or stays
     message = (
         f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output "
         f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
