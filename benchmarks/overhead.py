@@ -24,7 +24,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,32 +109,43 @@ class StoppedError(Exception):
 def measure(name: str, wanted: Sequence[str], effort: Effort, chance: random.Random) -> Measured:
     title, _ = MODELS[name]
     told = Measured(name, title, sum(p.numel() for p in training(name).model.parameters()))
+    with ways.pauses_unjudged():
+        if DEFAULTS in wanted:
+            with _turns(told, ALONG) as turns:
+                _whole_run(turns, told, effort, chance)
+        with _turns(told, [way for way in wanted if way != DEFAULTS]) as turns:
+            _rounds(turns, told, effort, chance)
+    return told
+
+
+@contextmanager
+def _turns(told: Measured, wanted: Sequence[str]) -> Iterator[Turns]:
+    """Every way set up on a training of its own, resting; those that cannot run are told of."""
     with tempfile.TemporaryDirectory() as directory:
         open_ways: dict[str, ways.Running] = {}
         recordings: dict[str, ways.Recording] = {}
         resting: dict[str, Any] = {}
-        for i, way in enumerate(wanted):
-            running = WAYS[way](training(name), f"{directory}/{i}")
-            try:
-                recordings[way] = next(running)
-            except ways.AbsentError as reason:
-                told.absent[way] = str(reason)
-                _say(f"{name}: {way} left out: {reason}")
-                continue
-            open_ways[way] = running
-            resting[way] = recordings[way].rest()
-            resting[way].__enter__()
-        turns = Turns(recordings, resting)
         try:
-            _rounds(turns, told, effort, chance)
+            for i, way in enumerate(wanted):
+                running = WAYS[way](training(told.name), f"{directory}/{i}")
+                try:
+                    recordings[way] = next(running)
+                except ways.AbsentError as reason:
+                    told.absent[way] = str(reason)
+                    _say(f"{told.name}: {way} left out: {reason}")
+                    continue
+                open_ways[way] = running
+                resting[way] = recordings[way].rest()
+                resting[way].__enter__()
+            yield Turns(recordings, resting)
         finally:
             for way, running in open_ways.items():
-                resting[way].__exit__(None, None, None)
+                if way in resting:
+                    resting[way].__exit__(None, None, None)
                 try:
                     next(running, None)
                 except Exception as error:
-                    _say(f"{name}: {way} did not end in order: {type(error).__name__}: {error}")
-    return told
+                    _say(f"{told.name}: {way} did not end in order: {type(error).__name__}: {error}")
 
 
 class Turns:
@@ -164,18 +176,37 @@ class Turns:
             self._resting[way].__enter__()
 
 
-def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random) -> None:
-    turns.block(BARE, 5)
-    single = min(turns.block(BARE, 5)[1] for _ in range(3))
-    usual = max(_FEWEST_STEPS, round(effort.seconds / single))
-    along: Times = {way: [] for way in ALONG if way in turns.names}
-    times: Times = {way: [] for way in turns.names if way != DEFAULTS}
+def _whole_run(turns: Turns, told: Measured, effort: Effort, chance: random.Random) -> None:
+    usual, single = _usual_block(turns, effort)
+    times: Times = {way: [] for way in turns.names}
     try:
         for done in range(max(2, round(effort.run / (usual * single)))):
             _say(f"{told.name}: whole run, {done * usual * single:.0f} of {effort.run:.0f} s", passing=True)
-            for way in chance.sample(list(along), len(along)):
-                along[way].append(turns.block(way, usual))
-        counts, rounds = {}, {}
+            for way in chance.sample(list(times), len(times)):
+                times[way].append(turns.block(way, usual))
+    except KeyboardInterrupt:
+        raise StoppedError(told) from None
+    finally:
+        told.chosen = turns.reason(DEFAULTS)
+        complete = min(map(len, times.values()))
+        if complete >= 2:
+            told.bare_ms = 1000 * statistics.median(processor for _, processor in times[BARE])
+            told.run_seconds = complete * usual * statistics.median(wall for wall, _ in times[BARE])
+            told.over_the_run = [_over_the_run(way, times, complete) for way in times if way != BARE]
+
+
+def _usual_block(turns: Turns, effort: Effort) -> tuple[int, float]:
+    """Steps of a block, and seconds of a bare step."""
+    turns.block(BARE, 5)
+    single = min(turns.block(BARE, 5)[1] for _ in range(3))
+    return max(_FEWEST_STEPS, round(effort.seconds / single)), single
+
+
+def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random) -> None:
+    usual, single = _usual_block(turns, effort)
+    times: Times = {way: [] for way in turns.names}
+    counts, rounds = {}, {}
+    try:
         for way in times:
             _say(f"{told.name}: {way} warms up", passing=True)
             slow = turns.block(way, 1)[1] / single
@@ -197,8 +228,9 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
     except KeyboardInterrupt:
         raise StoppedError(told) from None
     finally:
-        told.chosen = turns.reason(DEFAULTS)
-        _tell(told, along, times, usual)
+        if len(times[BARE]) >= 2:
+            told.bare_ms = 1000 * statistics.median(processor for _, processor in times[BARE])
+            told.results = [_of_rounds(way, times) for way in times if way != BARE and len(times[way]) >= 2]
 
 
 def _warm_steps(way: str, single: float, effort: Effort) -> int:
@@ -206,19 +238,6 @@ def _warm_steps(way: str, single: float, effort: Effort) -> int:
         return _PEERS_WARM_STEPS
     most = min(_WARM_SECONDS, effort.run) / single
     return max(12, min(_WARM_STEPS, round(most)))
-
-
-def _tell(told: Measured, along: Times, times: Times, steps: int) -> None:
-    """``steps`` are those of a block along the run."""
-    complete = min(len(of_way) for of_way in along.values())
-    if complete >= 2:
-        told.bare_ms = 1000 * statistics.median(processor for _, processor in along[BARE])
-        told.run_seconds = complete * steps * statistics.median(wall for wall, _ in along[BARE])
-        told.over_the_run = [_over_the_run(way, along, complete) for way in along if way != BARE]
-    complete = len(times[BARE])
-    if complete >= 2:
-        told.bare_ms = 1000 * statistics.median(processor for _, processor in times[BARE])
-        told.results = [_of_rounds(way, times) for way in times if way != BARE and len(times[way]) >= 2]
 
 
 def _of_rounds(way: str, times: Times) -> Result:

@@ -6,6 +6,7 @@ cannot run raises ``AbsentError`` with the reason.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter as TorchWriter
 
 from benchmarks.trainings import Training
 from tb_nnhealth import SummaryWriter, native
+from tb_nnhealth.record import judge
 from tb_nnhealth.record.cadence import Cadence
 
 
@@ -60,6 +62,17 @@ def watched(every: int | None, *, histograms: str = "usual") -> Way:
                 raise SystemExit(f"what was measured is of no worth, for not all was recorded: {'; '.join(faults)}")
 
     return way
+
+
+@contextmanager
+def pauses_unjudged() -> Iterator[None]:
+    """Ours judges a run that pauses, as it stands; in a run that waits for its turn, another way would pay for it."""
+    seconds = judge.IDLE_SECONDS
+    judge.IDLE_SECONDS = threading.TIMEOUT_MAX / 2
+    try:
+        yield
+    finally:
+        judge.IDLE_SECONDS = seconds
 
 
 def _take_histograms(cadence: Cadence, when: str) -> None:

@@ -253,7 +253,13 @@ class EventFile:
                 wrote = self._drain() or (closing and self._drain())
                 companion = self._file.companion
                 if wrote and companion is not None:
-                    wrote = self._file.write(deque(self._file.counted(lambda: companion.due(closing))))
+                    due = self._file.counted(lambda: companion.due(closing))
+                    waiting = deque(due)
+                    try:
+                        wrote = self._file.write(waiting)
+                    except FAULTS:
+                        self._file.forsake((*due, *waiting))
+                        raise
                 now = time.monotonic()
                 if self._file.unflushed and (closing or self._flushers or now >= self._next_flush):
                     self._file.flush()
@@ -272,7 +278,12 @@ class EventFile:
                 self._writing_from = taken[0].number if taken else None
             if not taken:
                 return True
-            wrote = self._file.write(taken)
+            given = tuple(taken)
+            try:
+                wrote = self._file.write(taken)
+            except FAULTS:
+                self._file.forsake((*given, *taken))
+                raise
             with self._changed:
                 if not wrote:
                     self._writing_from = None

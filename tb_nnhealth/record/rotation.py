@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -110,19 +110,8 @@ class RotatingFile:
     def write(self, entries: deque[Entry]) -> bool:
         """Writes ``entries`` and what follows from them. On failure returns False and leaves what to try again.
 
-        Where it raises, which it should not, none are left, and each is counted.
+        Where it raises, which it should not, ``forsake`` counts what was given and what is left.
         """
-        given = list(entries)
-        try:
-            return self._write(entries)
-        except FAULTS:
-            for entry in [*given, *(entry for entry, _ in self._framed), *entries]:
-                if not entry.settled:
-                    self._drop(entry)
-            entries.clear()
-            raise
-
-    def _write(self, entries: deque[Entry]) -> bool:
         if not entries:
             return True
         failure = self._ready(entries)
@@ -130,8 +119,8 @@ class RotatingFile:
             self._framed = framed = []
             size = 0
             while entries and size < WRITTEN_AT_ONCE:
+                data = self._encoded(entries[0])
                 entry = entries.popleft()
-                data = self._encoded(entry)
                 if data is not None:
                     framed.append((entry, data))
                     size += len(data)
@@ -139,6 +128,13 @@ class RotatingFile:
         if failure is not None:
             self._fail(failure, entries)
         return failure is None
+
+    def forsake(self, entries: Iterable[Entry]) -> None:
+        """Drops and counts those of ``entries``, and of what was being written, that are not counted yet."""
+        for entry in (*entries, *(entry for entry, _ in self._framed)):
+            if not entry.settled:
+                self._drop(entry)
+        self._framed = []
 
     def counted(self, make: Callable[[], Sequence[Entry]]) -> Sequence[Entry]:
         """The entries that ``make`` returns, as produced; none where it raises."""

@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing import event_accumulator, plugin_event
 
 from tb_nnhealth import Recorder, messages, schema
 from tb_nnhealth.history import Run
-from tb_nnhealth.record import health_log, judge
+from tb_nnhealth.record import health_log, judge, rotation
 from tb_nnhealth.source.files import FileSource
 
 COLUMNS = (schema.RMS, schema.NAN_COUNT)
@@ -539,6 +539,38 @@ def test_pickled_and_copied_recorders_do_nothing(tmp_path: Path) -> None:
 
 
 # --- faults within ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 20])
+@pytest.mark.parametrize("function", ["write", "_encoded", "_append"])
+def test_what_a_fault_of_the_writing_itself_takes_along_is_counted(
+    function: str, nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(rotation.RotatingFile, function)
+    calls = iter(range(1, 1_000_000))
+
+    def failing(*args: Any) -> Any:
+        if next(calls) == nth:
+            raise KeyError("ours")
+        return real(*args)
+
+    monkeypatch.setattr(rotation.RotatingFile, function, failing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        recorder = Recorder(tmp_path)
+        stream = recorder.open_watch()
+        stream.layout(layout("a"))
+        for step in range(40):
+            stream.stats(step, table(1.0))
+            if step % 10 == 5:
+                recorder.flush(timeout=20)
+        assert recorder.close(timeout=20)
+    assert next(calls) > nth, "the fault happened"
+    for tally in recorder.counts.values():
+        assert tally.written + tally.dropped == tally.produced
+    found = event_logs.record_steps(tmp_path)
+    assert len(found) == recorder.counts["record"].written >= 20
+    assert found == sorted(set(found))
 
 
 @pytest.mark.parametrize("fault", [OSError("disk"), MemoryError("memory"), RuntimeError("else"), SystemExit("thread")])
