@@ -21,6 +21,9 @@ class Numbers(array):  # type: ignore[type-arg]
 
     __slots__ = ()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Numbers:
+        return Numbers(self.typecode, self.tobytes())  # array's own gives an array
+
     def extend_from(self, values: NDArray[Any], chosen: Chosen) -> None:
         self.frombytes(values[chosen].tobytes())
 

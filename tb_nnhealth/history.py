@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,6 +173,14 @@ class History:
     def walls(self) -> NDArray[np.float64]:
         return np.array(self._records.walls, dtype=np.float64)
 
+    def settle(self) -> None:
+        """Several threads may read behind this, until something is appended."""
+        self._tables.reserve(len(self.layout.rows), len(self._columns))
+
+    def copy(self) -> History:
+        """The history as it is now, with the same layout."""
+        return deepcopy(self, {id(self._layout): self._layout})
+
     def rows(self, kind: str) -> list[int]:
         """Indices into ``layout.rows`` of the rows of ``kind``, in the layout's order."""
         return self._rows.get(kind, [])
@@ -189,7 +198,7 @@ class History:
         if statistic not in self._columns:
             values = np.full((len(self), len(rows)), np.nan, np.float32)
         else:
-            self._tables.reserve(len(self.layout.rows), len(self._columns))
+            self.settle()
             column = self._tables.stacked[:, :, self._columns[statistic]]
             values = np.take(column, np.array(rows, np.intp), axis=1)
         return Table(self.subjects(kind), self.steps, values)
@@ -242,6 +251,10 @@ class Series:
     def extend(self, steps: Steps, walls: NDArray[np.float64], values: NDArray[np.float64]) -> None:
         """Adds many points, as ``append`` does each."""
         self._log.extend(steps, walls, values)
+
+    def copy(self) -> Series:
+        """The series as it is now."""
+        return deepcopy(self)
 
     @property
     def changes(self) -> int:

@@ -139,6 +139,35 @@ def test_what_was_taken_from_a_history_does_not_change_with_it(small_history: Hi
     assert (table.values.tolist(), steps.tolist()) == ([[0.0, 0.0]], [0])
 
 
+def test_a_copy_and_its_original_go_separate_ways(small_history: History):
+    for step in range(700):
+        small_history.append(step, 0.1 * step, record(step))
+        small_history.append_histogram(step, 0.0, np.full((2, schema.HISTOGRAM_BINS), step, np.int32))
+    copy = small_history.copy()
+    assert copy.layout is small_history.layout
+    for history, value in ((small_history, -1.0), (copy, -2.0)):
+        for step in range(650, 1500):
+            history.append(step, 0.0, record(value))
+    for history, value in ((small_history, -1.0), (copy, -2.0)):
+        table = history.table(schema.WEIGHT, schema.RMS)
+        assert set(table.values[table.steps >= 650].ravel().tolist()) == {value}
+        older = table.steps[table.steps < 650]
+        assert table.values[: len(older), 1].tolist() == older.tolist()
+    assert copy.steps.tolist() == small_history.steps.tolist()
+    assert copy.histograms(schema.WEIGHT, "w0")[0].tolist() == small_history.histograms(schema.WEIGHT, "w0")[0].tolist()
+
+
+def test_a_copied_series_goes_its_own_way():
+    series = Series([(step, 0.0, float(step)) for step in range(100)])
+    copy = series.copy()
+    series.append(100, 0.0, 1.0)
+    copy.rewind(50)
+    copy.append(60, 0.0, 2.0)
+    assert series.steps.tolist() == list(range(101))
+    assert copy.steps.tolist() == [*range(50), 60]
+    assert copy.values[-1] == 2.0
+
+
 def test_histograms_of_one_row():
     history = History(layout())
     counts = np.arange(2 * schema.HISTOGRAM_BINS, dtype=np.int32).reshape(2, schema.HISTOGRAM_BINS)

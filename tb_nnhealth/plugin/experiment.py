@@ -97,37 +97,49 @@ class Experiment:
         """What could not be read, of no run in particular."""
         return self._problems
 
+    def version_of(self, name: str) -> int | None:
+        """Of the state that ``open`` would give now; None where it would have to judge or read first."""
+        judged = self._judged.get(name)
+        opened = None if judged is None else judged.opened
+        return None if opened is None else opened.version
+
     @contextmanager
     def open(self, name: str) -> Iterator[Opened]:
-        """The run called ``name``, read and judged, up to date and unchanging while the context lasts.
+        """The run called ``name``, read and judged.
 
+        Where it has grown since it was judged, it is given as it was then: ``awaited`` tells so, ``judge`` sees to it.
         Raises UnknownRunError where there is none, UnreadableRunError where it could not be judged.
         """
         self.names()
         judged = self._judged.get(name)
         if judged is None:
             raise UnknownRunError(name)
-        with self._answer_for(judged), judged.lock:
+        with self._counted():
+            opened = judged.opened or self._made_now(judged)
             self._keep(judged)
-            self._update(judged)
-            if judged.run is None:  # let go of since it was judged
-                judged.keep(self._read(judged))
-            assert judged.run is not None
-            assert judged.report is not None
-            assert judged.tables is not None
-            yield Opened(judged.run, judged.report, judged.tables, judged.version, judged.answers)
+            yield opened
+
+    def _made_now(self, judged: Judged) -> Opened:
+        with self._counting:
+            judged.asked_for += 1
+        try:
+            with judged.judging:
+                if judged.opened is None:
+                    self._update(judged)
+                return judged.opened or judged.keep(self._read(judged))
+        finally:
+            with self._counting:
+                judged.asked_for -= 1
 
     @contextmanager
-    def _answer_for(self, judged: Judged) -> Iterator[None]:
+    def _counted(self) -> Iterator[None]:
         with self._counting:
             self.answering += 1
-            judged.asked_for += 1
         try:
             yield
         finally:
             with self._counting:
                 self.answering -= 1
-                judged.asked_for -= 1
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each run of ``names()`` as far as it is known: of one that was never judged what the lists tell."""
@@ -145,32 +157,40 @@ class Experiment:
     def judge(self, seconds: float, rest: float = 0.0) -> bool:
         """Judges for about ``seconds`` the runs that were not looked at since the source was; whether any are left.
 
-        New ones come first, of equals the newest; at least one is judged. ``rest``: pauses between rules, in multiples
-        of the time that they took; a run that is asked for has none.
+        New ones come first, then the one opened last, of equals the newest; at least one is judged. ``rest``: pauses
+        between rules, in multiples of the time that they took; a run that is asked for has none.
         """
         self.names()
         due = [judged for judged in list(self._judged.values()) if judged.looked_at != self._refresh]
-        due.sort(key=lambda judged: (judged.looked_at, -(judged.row["last_wall"] or 0.0)))
+        opened_last = next(reversed(self._kept.values()), None)
+        due.sort(
+            key=lambda judged: (
+                judged.report is not None,
+                judged is not opened_last,
+                judged.looked_at,
+                -(judged.row["last_wall"] or 0.0),
+            )
+        )
         deadline = time.monotonic() + seconds
         for place, judged in enumerate(due):
             left = deadline - time.monotonic()
             if left <= 0 and place > 0:
                 return True
-            if judged.lock.acquire(timeout=max(left, 0.0)):
+            if judged.judging.acquire(timeout=max(left, 0.0)):
                 try:
                     self._update(judged, Unhurried(RULES, rest, self._hurried(judged)) if rest else RULES)
                     if judged.name not in self._kept:
                         (self._keep if len(self._kept) < RUNS_KEPT else self._drop)(judged)
-                    if judged.tables is not None:
-                        judged.tables.every()
+                    if judged.opened is not None:
+                        judged.opened.tables.every()
                 except UnreadableRunError:
                     continue  # its row says so
                 finally:
-                    judged.lock.release()
+                    judged.judging.release()
         return False
 
     def _hurried(self, judged: Judged) -> Callable[[], bool | None]:
-        """Tells whether a request waits for this run (True), for another one (False), or none does."""
+        """Tells whether a request waits for this run (True), others are answered (False), or none is."""
         return lambda: bool(judged.asked_for) if self.answering else None
 
     def scalar_tags(self) -> int:
@@ -212,14 +232,14 @@ class Experiment:
             self._kept.move_to_end(judged.name)
             surplus = [self._kept.popitem(last=False)[1] for _ in range(len(self._kept) - RUNS_KEPT)]
         for old in surplus:
-            if old.lock.acquire(blocking=False):  # one that is busy is dropped with the next rows()
+            if old.judging.acquire(blocking=False):  # one that is being judged is let go of after that
                 try:
                     self._drop(old)
                 finally:
-                    old.lock.release()
+                    old.judging.release()
 
     def _drop(self, judged: Judged) -> None:
-        if judged.run is not None:
+        if judged.opened is not None:
             judged.forget()
             with self._reading:
                 self._source.forget(judged.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_nnhealth.history import Run
@@ -25,19 +25,45 @@ class UnreadableRunError(Exception):
     """A run that could not be read or judged; the message is a sentence for the user."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A run that was read and judged, as it was then. Many threads may use it while a later state is judged.
+
+    ``version`` is another whenever the run has changed.
+    """
+
+    run: Run
+    report: dict[str, Any]
+    tables: LayerTables
+    version: int
+    answers: dict[object, dict[str, Any]] = field(default_factory=dict)
+    """Answers about this state of the run that took long to make."""
+
+    def once(self, key: object, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """``answer()``, or what it gave for the same ``key`` while the log was the same."""
+        found = self.answers.get(key)
+        if found is None:
+            if len(self.answers) >= ANSWERS_KEPT:
+                self.answers.clear()
+            found = self.answers[key] = answer()
+        return found
+
+
 class Judged:
-    """One run's report, its row in the list, and the run itself while it is kept. Whoever uses it holds ``lock``."""
+    """One run's report, its row in the list, and the run itself while it is kept.
+
+    Whoever reads or judges it holds ``judging``. ``opened`` is replaced as a whole, so that who answers needs no lock.
+    """
 
     def __init__(self, name: str, known: Glimpse) -> None:
         self.name = name
-        self.lock = threading.Lock()
+        self.judging = threading.Lock()
         self.asked_for = 0
-        """Requests that want the run now."""
-        self.run: Run | None = None
-        self.tables: LayerTables | None = None
+        """Requests that cannot be answered before the run is judged."""
+        self.opened: Opened | None = None
         self.report: dict[str, Any] | None = None
         self.known = known
-        self.row: dict[str, Any] = runs.unjudged(name, known=known)
+        self.row: dict[str, Any] = {**runs.unjudged(name, known=known), "version": 0}
         self.tags: frozenset[str] = frozenset()
         self.looked_at = -1
         """Refresh of the source at which the report was last known to be true; -1 before the first."""
@@ -46,8 +72,6 @@ class Judged:
         """Whether the source had more of the run when it was looked at last."""
         self.version = 0
         """Grows whenever the run was judged anew."""
-        self.answers: dict[object, dict[str, Any]] = {}
-        """Answers about this state of the run that took long to make."""
         self.incomplete = False
         """Whether something of the run could not be read; it is tried again then."""
         self._state: object = None
@@ -56,30 +80,42 @@ class Judged:
         """Makes report and row of ``run``, if anything of it has changed, and keeps it with them."""
         state = _state(run)
         if self.report is None or state != self._state:
-            self.report = build(run, judge(run, rules=rules))
-            self.answers.clear()
-            self.tables = None
+            seen = _as_it_is(run)
+            report = build(seen, judge(seen, rules=rules))
             self.version += 1
-            self.row = runs.summary(run, self.report)
-            self.tags = frozenset(run.scalars)
+            self.opened = Opened(seen, report, LayerTables(seen), self.version)
+            self.report = report
+            self.row = {**runs.summary(seen, report), "version": self.version}
+            self.tags = frozenset(seen.scalars)
+            self._state = state
         self.keep(run)
-        self._state, self.incomplete = state, bool(run.problems)
+        self.incomplete = bool(run.problems)
 
-    def keep(self, run: Run) -> None:
-        if self.tables is None or self.tables.run is not run:
-            self.tables = LayerTables(run)
-        self.run = run
+    def keep(self, run: Run) -> Opened:
+        """The run with what was said of it. It must be as it was judged."""
+        assert self.report is not None
+        if self.opened is None:
+            seen = _as_it_is(run)
+            self.opened = Opened(seen, self.report, LayerTables(seen), self.version)
+        return self.opened
 
     def forget(self) -> None:
         """Lets go of the run; what was said of it stays."""
-        self.run = self._state = self.tables = None
+        self.opened = self._state = None
 
     def failed(self, error: Exception) -> UnreadableRunError:
-        self.run = self.report = self._state = self.tables = None
+        self.opened = self.report = self._state = None
         message = f"Run {self.name!r} could not be judged: {type(error).__name__}: {error}"
-        self.row = runs.unjudged(self.name, message, self.known)
         self.version += 1
+        self.row = {**runs.unjudged(self.name, message, self.known), "version": self.version}
         return UnreadableRunError(message)
+
+
+def _as_it_is(run: Run) -> Run:
+    """``run`` as it is now, for several threads at once: sources replace its parts, and those are not changed."""
+    for history in run.watches.values():
+        history.settle()
+    return replace(run, watches=dict(run.watches), scalars=dict(run.scalars), problems=list(run.problems))
 
 
 def _state(run: Run) -> object:
@@ -89,23 +125,5 @@ def _state(run: Run) -> object:
         tuple((series, series.changes) for series in run.scalars.values()),
         None if run.capture is None else run.capture.SerializeToString(),
         run.preflight,
+        [(problem.path, problem.message) for problem in run.problems],
     )
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A run that was read and judged, while it is looked at. ``version`` is another whenever the run has changed."""
-
-    run: Run
-    report: dict[str, Any]
-    tables: LayerTables
-    version: int
-    answers: dict[object, dict[str, Any]]
-
-    def once(self, key: object, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """``answer()``, or what it gave for the same ``key`` while the log was the same."""
-        if key not in self.answers:
-            if len(self.answers) >= ANSWERS_KEPT:
-                self.answers.clear()
-            self.answers[key] = answer()
-        return self.answers[key]

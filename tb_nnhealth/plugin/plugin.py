@@ -215,17 +215,32 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     @contextmanager
     def _opened(self, request: Any) -> Iterator[Opened]:
+        """The run asked for, at once where it has been judged before: what it has grown by is judged in the background.
+
+        Raises UnchangedError and KeptError as ``unchanged_since`` does.
+        """
         name = parameters.text(request, "run")
+        watched = self._watched(plugin_util.experiment_id(request.environ))
+        experiment = watched.experiment
         try:
-            experiment = self._experiment(request)
+            experiment.names()
+            version = experiment.version_of(name)
+            if experiment.awaited():
+                watched.background.wake()
+            if version is not None:
+                unchanged_since(request, self._state(experiment, version))
             with experiment.open(name) as opened:
-                problems = repr((experiment.problems, opened.run.problems)).encode("utf-8", "replace")
-                unchanged_since(request, f"{self._life}-{opened.version}-{zlib.crc32(problems):08x}")
+                if opened.version != version:
+                    unchanged_since(request, self._state(experiment, opened.version))
                 yield opened
         except UnknownRunError:
             raise errors.NotFoundError(f"TensorBoard knows no run {name[:200]!r}; it may have been deleted") from None
         except UnreadableRunError as error:
             raise errors.NotFoundError(str(error)) from error
+
+    def _state(self, experiment: Experiment, version: int) -> str:
+        problems = [(problem.path, problem.message) for problem in experiment.problems]
+        return f"{self._life}-{version}-{zlib.crc32(repr(problems).encode('utf-8', 'replace')):08x}"
 
     def _experiment(self, request: Any) -> Experiment:
         """The experiment that the request is about."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 
 import numpy as np
@@ -14,13 +15,14 @@ from tb_nnhealth.plugin.layers import Layer, Layered, layered, layers_of
 
 
 class LayerTables:
-    """Tables of ``run``, true as long as it does not grow.
+    """Tables of ``run``, true as long as it does not grow. Thread-safe.
 
     A statistic takes 13 bytes for each layer and record: all of them together at most half of what the history takes.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._making = threading.RLock()
         self._layered: dict[str, Layered] = {}
 
     @cached_property
@@ -29,9 +31,13 @@ class LayerTables:
         return layers_of(self.run)
 
     def of(self, statistic: Statistic) -> Layered:
-        if statistic.id not in self._layered:
-            self._layered[statistic.id] = layered(self.run, statistic, self.layers)
-        return self._layered[statistic.id]
+        found = self._layered.get(statistic.id)
+        if found is None:
+            with self._making:  # two who ask at once wait for one
+                if statistic.id not in self._layered:
+                    self._layered[statistic.id] = layered(self.run, statistic, self.layers)
+                found = self._layered[statistic.id]
+        return found
 
     def every(self) -> list[Layered]:
         return [self.of(statistic) for statistic in STATISTICS]

@@ -24,8 +24,8 @@ class Glimpse:
 class Source(Protocol):
     """Runs by name.
 
-    Not safe for several threads at once: whoever shares a source holds a lock around its calls and while
-    using the runs it gave, which later calls update in place.
+    Not safe for several threads at once: whoever shares a source holds a lock around its calls. A later call may update
+    the runs it gave in place; what shares a source says how far.
     """
 
     def runs(self) -> list[str]:

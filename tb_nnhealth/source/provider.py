@@ -30,6 +30,8 @@ class ProviderSource:
     (``--samples_per_plugin scalars=N``). ``logdir`` is TensorBoard's log directory: where it is on this machine, tags
     of which only a sample was kept are read from its event files. It must be None where run names are no paths
     below one directory (``--logdir_spec``).
+
+    A run that has grown is the same object with other parts: histories and series that were given are not changed.
     """
 
     def __init__(

@@ -121,7 +121,7 @@ class ProviderRun:
                 if self._samples and len(data) >= self._samples:
                     whole = run.scalars.get(tag) if (run := local()) else None
                     if whole is not None and len(whole) >= len(kept[tag]):
-                        kept[tag] = whole
+                        kept[tag] = whole.copy()
                     else:
                         sampled.add(tag)
         self.run.scalars = dict(sorted(kept.items()))

@@ -93,9 +93,58 @@ def test_a_run_is_judged_again_only_when_it_has_grown(monkeypatch: pytest.Monkey
     source.made["a"] = Network(steps=30).run()
     source.made["a"].name = "a"
     with experiment.open("a") as opened:
+        assert opened.report["steps"] == 19, "as it was judged, at once"
+        assert experiment.awaited() == 1
+        version = opened.version
+        assert judged_rows(experiment)[0]["steps"] == 29, "while an answer about the older state is made"
+        assert opened.report["steps"] == 19
+    with experiment.open("a") as opened:
         assert opened.report["steps"] == 29
-    assert judged_rows(experiment)[0]["steps"] == 29
+        assert opened.version == experiment.version_of("a") == experiment.rows()[0]["version"] > version
     assert judged == ["a", "a"]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_run_opened_last_is_judged_anew_before_the_others() -> None:
+    source = Runs(a=healthy, b=healthy, c=healthy)
+    experiment = Experiment(source)
+    judged_rows(experiment)
+    with experiment.open("b"):
+        pass
+    source.growth = dict.fromkeys("abc", 1)
+    source.asked.clear()
+    judged_rows(experiment, 0.0)
+    assert source.asked == ["b"]
+
+
+def test_who_answers_does_not_wait_for_the_judging_of_what_has_grown(
+    at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Runs(a=healthy)
+    experiment = Experiment(source)
+    judged_rows(experiment)
+    entered, leave = threading.Event(), threading.Event()
+    original = judgements.judge
+
+    def dawdling(run: Run, **asked: Any) -> object:
+        entered.set()
+        leave.wait(30)
+        return original(run, **asked)
+
+    monkeypatch.setattr(judgements, "judge", dawdling)
+    source.made["a"] = Network(steps=30).run()
+    source.growth["a"] += 1
+    thread = threading.Thread(target=judged_rows, args=(experiment,))
+    thread.start()
+    try:
+        assert entered.wait(30)
+        with experiment.open("a") as opened:
+            assert opened.report["steps"] == 19
+    finally:
+        leave.set()
+        thread.join()
+    with experiment.open("a") as opened:
+        assert opened.report["steps"] == 29
 
 
 @pytest.mark.usefixtures("at_once")
@@ -279,5 +328,6 @@ def test_an_answer_about_another_option_is_kept_until_the_log_grows(at_once: Non
     assert len(answers) == 1
     source.made["a"].scalars["loss"] = Series([(40, 0.0, 1.0)])
     source.growth["a"] += 1
+    judged_rows(experiment)
     ask()
     assert len(answers) == 2

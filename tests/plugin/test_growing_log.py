@@ -52,3 +52,29 @@ def test_new_data_are_read_and_runs_without_any_are_left_alone(
     with experiment.open("a") as opened:
         assert len(opened.run.scalars["loss/train"]) == 30
         assert opened.report["run"] == "a"
+
+
+def test_what_was_opened_stays_as_it_was_while_its_files_grow(
+    multiplexer: plugin_event_multiplexer.EventMultiplexer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments, "REFRESH_SECONDS", 0.0)
+    file = next((tmp_path / "a").iterdir())
+    with file.open("ab") as out:
+        for step in range(30):
+            out.write(frame(scalar("loss/train", step, 1.0)))
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
+    experiment = Experiment(ProviderSource(provider, logdir=str(tmp_path), scalar_samples=10))
+    experiment.judge(30)
+    with experiment.open("a") as opened:
+        series = opened.run.scalars["loss/train"]
+        assert len(series) == 30
+        with file.open("ab") as out:
+            for step in range(15, 45):
+                out.write(frame(scalar("loss/train", step, 2.0)))
+        multiplexer.Reload()
+        experiment.judge(30)
+        assert opened.run.scalars["loss/train"] is series
+        assert series.values.tolist() == [1.0] * 30
+    with experiment.open("a") as opened:
+        assert opened.run.scalars["loss/train"].values.tolist() == [1.0] * 15 + [2.0] * 30

@@ -35,6 +35,8 @@ export interface RunSummary {
   val_loss: number | null;
   /** A sentence where this run could not be judged. */
   error: string | null;
+  /** Another one whenever the run was judged anew. */
+  version?: number;
   loss: { tag: string; steps: number[]; values: number[] } | null;
 }
 

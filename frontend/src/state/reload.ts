@@ -1,9 +1,9 @@
 /** When to fetch again: TensorBoard's reload, runs that are still being judged, and the tab becoming visible. */
 
-import { effect } from "@preact/signals";
+import { effect, untracked } from "@preact/signals";
 import { takeKeys } from "../lib/focus";
 import { refetch, reloads } from "./resources";
-import { runs, visible } from "./store";
+import { run, runs, ticked, visible } from "./store";
 
 interface Message {
   type: string;
@@ -29,9 +29,36 @@ export function listenForReload(onReload: () => void): void {
 /** The server answers at once, and judges on. */
 const POLL_MS = 400;
 
+const versions = (): Map<string, number> =>
+  new Map(runs.value.data?.runs.map((item) => [item.run, item.version ?? 0]) ?? []);
+
+/**
+ * Fetches once more what is shown of runs that were judged since TensorBoard's last reload: until then the server
+ * answers with what it said of them before. Returns what to call at a reload.
+ */
+function followJudging(): () => void {
+  let before: Map<string, number> | null = null;
+  effect(() => {
+    const now = versions();
+    if (!now.size) return;
+    if (before === null) before = now;
+    const known = before;
+    const judged = [run.value, ...ticked.value].filter(
+      (name) => name !== null && known.has(name) && known.get(name) !== now.get(name),
+    );
+    for (const name of judged) if (name !== null) known.delete(name);
+    if (judged.length) reloads.value = reloads.peek() + 1;
+  });
+  return () => {
+    before = untracked(versions);
+  };
+}
+
 export function followReloads(): void {
   let missed = false;
+  const onReload = followJudging();
   listenForReload(() => {
+    onReload();
     if (visible.value) reloads.value++;
     else missed = true;
   });
