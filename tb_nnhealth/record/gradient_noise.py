@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from tb_nnhealth import schema
@@ -77,11 +78,9 @@ class GradientNoise:
         if values is None or values.implicit_zeros or values.tensor.dim() != 2 or len(values.tensor) < 2:
             return None
         rows = values.tensor[:: -(-len(values.tensor) // SAMPLES)]
-        if rows.is_cpu:
-            array = rows.numpy()
-            with np.errstate(all="ignore"):
-                return array @ array.T
-        return rows @ rows.mT
+        with torch.autocast(rows.device.type, enabled=False):
+            products = rows @ rows.mT  # not NumPy's, whose threads spin on behind each call
+        return products.numpy() if products.is_cpu else products
 
     def write(self, record: Record) -> None:
         if self._products is None or self._calls != 1 or self._passes != 1:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tb_nnhealth import native
+from tb_nnhealth.record.reduce import squares_of_few
 from tb_nnhealth.record.reduce_native import batch_address, even_part
 from tb_nnhealth.record.reduce_readable import plain
 
@@ -100,7 +101,7 @@ def spread(block: Any) -> Any:
         centered = array - array[0]  # before the mean, whose rounding would tell equal samples apart
         centered -= np.add.reduce(centered, 0) / samples
         flat = centered.reshape(-1)
-        total = float(np.dot(flat, flat))
+        total = squares_of_few(torch.from_numpy(flat), flat)
     if _MODERATE < total < 1 / _MODERATE:
         return math.sqrt(total / (samples * positions))
     if total == 0 and not flat.any():

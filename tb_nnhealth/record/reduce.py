@@ -25,6 +25,8 @@ LOW, HIGH = FIELDS.index("min"), FIELDS.index("max")
 
 SMALL = 1 << 16
 """Elements up to which numpy is quicker than torch, whose calls cost more and whose threads do not help yet."""
+SMALL_PRODUCT = 1 << 13
+"""The same for inner products: of more elements than 10,000 NumPy's BLAS starts threads, which spin on behind it."""
 _BLOCK = 2048
 _FLOAT32_MAX = torch.finfo(torch.float32).max
 
@@ -141,10 +143,15 @@ def _sum(flat: Any, array: Any) -> float:
 def _sum_of_squares(flat: Any, array: Any) -> float:
     """Σx²; in float32 by blocks, since torch's norm alone is off by 1e-4 at 10⁷ elements."""
     if len(array) < SMALL:
-        return float(np.dot(array, array))
+        return squares_of_few(flat, array)
     whole = len(array) // _BLOCK * _BLOCK
     norms = torch.linalg.vector_norm(flat[:whole].view(-1, _BLOCK), dim=1).double()
     return float(norms.dot(norms).item() + np.dot(array[whole:], array[whole:]))
+
+
+def squares_of_few(flat: Any, array: Any) -> float:
+    """Σx² of a few elements, given as a tensor and as an array."""
+    return float(np.dot(array, array)) if len(array) < SMALL_PRODUCT else float(flat.dot(flat).item())
 
 
 def careful(flat: Any) -> Any:

@@ -46,7 +46,7 @@ def segment_statistics(elements: NDArray[np.float32], lengths: Sequence[int]) ->
     finite: Any = numel
     low = high = elements
     with np.errstate(over="ignore", invalid="ignore"):
-        surely_finite = np.isfinite(elements.dot(elements))
+        surely_finite = np.isfinite(np.add.reduce(elements))
     if not surely_finite:
         regular = np.isfinite(elements)
         finite = np.add.reduceat(regular, starts, dtype=np.int64)
