@@ -17,6 +17,8 @@ MISSING = -np.inf
 """Distance of a record without a value."""
 SETTLED = -1e300
 """Distance of a record to which no band applies: shown only where a column has nothing else."""
+_FEW = 1 << 17
+"""Elements up to which whole arrays are quicker than a loop over the columns, which reads each only once."""
 _ZERO = 1e-45
 """Stands for zero on a logarithmic scale: the smallest float32 above it."""
 
@@ -96,11 +98,19 @@ def worst(far: Doubles, column: NDArray[np.intp], count: int) -> NDArray[np.intp
     """
     found = np.full((count, far.shape[1]), -1, np.intp)
     edges = np.searchsorted(column, np.arange(count + 1))
-    for i in range(count):
-        start, end = int(edges[i]), int(edges[i + 1])
-        if start < end:
-            at = start + np.argmax(far[start:end], axis=0)
-            found[i] = np.where(far[at, np.arange(far.shape[1])] == MISSING, -1, at)
+    filled = np.flatnonzero(np.diff(edges))
+    if not len(filled):
+        return found
+    starts, ends = edges[filled], edges[filled + 1]
+    if far.size <= _FEW:
+        of_any = far[starts[0] : ends[-1]]
+        begins = starts - starts[0]
+        most = np.repeat(np.maximum.reduceat(of_any, begins), ends - starts, axis=0)
+        places = np.arange(len(of_any))[:, None]
+        at = starts[0] + np.minimum.reduceat(np.where(of_any == most, places, len(of_any)), begins)
+    else:
+        at = np.array([far[start:end].argmax(0) for start, end in zip(starts, ends, strict=True)]) + starts[:, None]
+    found[filled] = np.where(far[at, np.arange(far.shape[1])] == MISSING, -1, at)
     return found
 
 

@@ -78,6 +78,23 @@ def test_the_worst_of_a_column_is_kept_in_either_direction() -> None:
     assert at.tolist() == [[2, 1], [3, -1]]
 
 
+@pytest.mark.parametrize("few", [0, 1 << 20], ids=["a loop", "whole arrays"])
+def test_the_worst_of_many_columns_is_that_of_each(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduce, "_FEW", few)
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 40):
+        far = rng.integers(-3, 3, (60, 4)).astype(float)
+        far[rng.random(far.shape) < 0.3] = reduce.MISSING
+        column = np.sort(rng.integers(0, count, 60))
+        expected = np.full((count, 4), -1)
+        for i, j in np.ndindex(count, 4):
+            places = [k for k in range(60) if column[k] == i and far[k, j] != reduce.MISSING]
+            if places:
+                expected[i, j] = max(places, key=lambda k, j=j: (far[k, j], -k))  # type: ignore[misc]
+        assert reduce.worst(far, column, count).tolist() == expected.tolist()
+    assert reduce.worst(np.zeros((0, 4)), np.zeros(0, np.intp), 2).tolist() == [[-1] * 4] * 2
+
+
 def test_extremes_leave_out_what_is_missing() -> None:
     low, high = reduce.extremes(np.array([3.0, np.nan, 1.0, np.nan]), np.array([0, 0, 0, 1]), 2)
     assert (low[0], high[0]) == (1.0, 3.0)
