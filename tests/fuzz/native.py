@@ -8,8 +8,6 @@ longer than a second or more than 256 MB is written into ``tests/fuzz/found/TARG
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 import shutil
 import subprocess
@@ -19,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import seeds
+from . import console, seeds
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "tb_nnhealth" / "native"
@@ -96,20 +94,7 @@ def said(result: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=sorted(TARGETS))
-    parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--corpus", type=Path, help="kept and gone on with; by default a new one each time")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="corpus-") as base:
-        result = fuzz(options.target, options.seconds, options.corpus or Path(base))
-    for failure in result["failures"]:
-        print(failure)
-    print(said(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
-    return int(bool(result["failures"]))
+    return console.run(__doc__, TARGETS, fuzz, said, arguments)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ messages that records hold. ``files.py`` says what must hold of each. One that s
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from . import console
 
 CHECKS = ("read", "judged", "examined")
 FOUND = Path(__file__).parent / "found"
@@ -139,20 +138,7 @@ def main(arguments: list[str]) -> int:
     if "--here" in arguments:
         fuzz_here(arguments[0], arguments[2:])
         return 0
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("check", choices=CHECKS)
-    parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--corpus", type=Path, help="kept and gone on with; by default a new one each time")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="corpus-") as base:
-        result = fuzz(options.check, options.seconds, options.corpus or Path(base))
-    for failure in result["failures"]:
-        print(failure)
-    print(said(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
-    return int(bool(result["failures"]))
+    return console.run(__doc__, CHECKS, fuzz, said, arguments)
 
 
 if __name__ == "__main__":
