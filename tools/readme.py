@@ -30,10 +30,9 @@ PICTURES = {"panel.png": (SHOWN, False), "panel-dark.png": (SHOWN, True), "healt
 
 def inspection(log_dir: Path) -> None:
     """What ``nnhealth inspect`` says of one run, without its list of checks."""
-    command = [sys.executable, "-m", "tb_nnhealth.cli.main", "inspect", str(log_dir / SHOWN), "--no-config"]
+    command = [sys.executable, "-m", "tb_nnhealth.cli.main", "inspect", str(log_dir), "--only", SHOWN, "--no-config"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    told = told.replace("critical  .", f"critical  {SHOWN}")
-    shown = f"```\n$ nnhealth inspect runs/{SHOWN}\n{told.partition('  checks:')[0].rstrip()}\n```"
+    shown = f"```\n$ nnhealth inspect runs --only {SHOWN}\n{told.partition('  checks:')[0].rstrip()}\n```"
     write_piece(README, "inspection", shown)
 
 
