@@ -242,6 +242,9 @@ class Catalog:
                         initial_lr=_number(group.get("initial_lr", group.get("lr", math.nan))),
                         weight_decay=_number(group.get("weight_decay", 0.0)),
                         parameters=len(group["params"]),
+                        momentum=_number(group.get("momentum", 0.0)),
+                        betas=_numbers(group.get("betas")),
+                        epsilon=_number(group.get("eps", 0.0)),
                     )
                 )
             described.append(
@@ -331,3 +334,7 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def _numbers(value: Any) -> list[float]:
+    return [_number(each) for each in value] if isinstance(value, (list, tuple)) else []

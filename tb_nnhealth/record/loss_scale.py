@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from typing import Any
@@ -20,6 +21,9 @@ _FRAMES = 12
 """Callers among which the scaler is looked for: ours, and the wrappers of optimizer and scheduler, come before it."""
 _LOOKS = 10
 """Measured steps in which it is looked for."""
+_CALLS = 12
+"""Calls of the model in training, without any step of the optimizer, after which a scaler is looked for in memory: few
+accumulate gradients over more, and for them it is some milliseconds, once."""
 _UNSTEPPED = 32
 """Updates of a scale on a device without a step of ours, after which each is one skipped.
 
@@ -31,12 +35,13 @@ serves another model too is updated some times between two steps of this one.
 class LossScale:
     """Reads the scale that the gradients of a step were computed with, and notices steps that were skipped.
 
-    Where no scaler is given it is found in the call stack of the first step that it makes.
+    Where no scaler is given it is found in the call stack of the first step that it makes; where it makes none,
+    among all objects, once.
     """
 
     def __init__(self, catalog: Catalog, scaler: GradScaler | None) -> None:
         self._catalog = catalog
-        self._looks = _LOOKS
+        self._looks, self._calls = _LOOKS, 0
         self._scaler = (lambda: None) if scaler is None else weakref.ref(scaler)
         self._scale: Any = None
         self._look()
@@ -91,11 +96,29 @@ class LossScale:
                 return
             frame = frame.f_back
 
+    def _find_in_memory(self) -> None:
+        """The one scaler in use: one that has skipped every step so far stands in no call stack of ours.
+
+        The frames of the user's loop are not asked for it: to read their variables keeps these alive.
+        """
+        used = [
+            thing
+            for thing in gc.get_objects()
+            if issubclass(type(thing), GradScaler) and thing.is_enabled() and thing._scale is not None
+        ]
+        if len(used) == 1:
+            self._scaler = weakref.ref(used[0])
+            self._look()
+
     def skipped(self) -> bool:
         """Whether the scaler has skipped a step since the last call; for each call of the model with gradients.
 
         The scaler's ``update`` ends a step whether it was made or not, and is counted by the scale's version.
         """
+        if not self._stepped and self._calls <= _CALLS:
+            self._calls += 1
+            if self._calls > _CALLS and not self.known:
+                self._find_in_memory()
         scaler, scale = self._scaler(), self._current()
         if scaler is None or scale is None or scale._version == self._version:
             return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -115,6 +117,26 @@ def test_steps_all_skipped_from_the_start_are_recorded() -> None:
     stream = skipping(lambda step, loss: loss * math.inf)
     assert stream.steps == list(range(7))
     assert [stream.value(schema.LOSS_SCALE, "", schema.MEAN, i) for i in range(7)] == [64 / 2**i for i in range(7)]
+
+
+def test_scaler_that_never_lets_a_step_be_made_is_found() -> None:
+    stream = skipping(lambda step, loss: loss * math.inf, 20, given=False)
+    scales = [stream.value(schema.LOSS_SCALE, "", schema.MEAN, i) for i in range(len(stream.records))]
+    assert len(scales) >= 4
+    assert all(later == before / 2 for before, later in pairwise(scales))
+
+
+def test_memory_is_not_searched_where_steps_are_made() -> None:
+    with mock.patch("tb_nnhealth.record.loss_scale.gc.get_objects", side_effect=AssertionError):
+        stream = skipping(lambda step, loss: loss, 20, given=False)
+    assert stream.value(schema.LOSS_SCALE, "", schema.MEAN, 0) == 64
+
+
+def test_of_two_scalers_in_memory_none_is_taken() -> None:
+    other = torch.amp.GradScaler("cpu", init_scale=8.0)
+    other.scale(torch.ones(()))
+    stream = skipping(lambda step, loss: loss * math.inf, 20, given=False)
+    assert stream.records == []
 
 
 def test_cadence_and_own_step_numbers_go_on_over_skipped_steps() -> None:

@@ -118,6 +118,29 @@ def test_layout_tells_what_was_watched() -> None:
     assert (row.dtype, list(row.shape)) == ("int64", [3])
 
 
+@pytest.mark.parametrize(
+    ("make", "momentum", "betas", "epsilon"),
+    [
+        (lambda p: torch.optim.SGD(p, 0.1, momentum=0.5), 0.5, [], 0.0),
+        (lambda p: torch.optim.AdamW(p, 0.1, betas=(0.8, 0.95), eps=1e-3), 0.0, [0.8, 0.95], 1e-3),
+        (lambda p: torch.optim.RMSprop(p, 0.1, momentum=0.25), 0.25, [], 1e-8),
+        (lambda p: torch.optim.Adafactor(p, 0.1), 0.0, [], math.nan),
+    ],
+)
+def test_layout_tells_what_the_optimizer_is_set_to(
+    make: Any, momentum: float, betas: list[float], epsilon: float
+) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = make(model.parameters())
+    _, stream = watched(model, optimizer)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    (group,) = stream.layouts[-1].optimizers[0].groups
+    assert group.momentum == momentum
+    assert list(group.betas) == pytest.approx(betas)
+    assert group.epsilon == pytest.approx(epsilon, nan_ok=True)
+
+
 def test_parameters_in_no_optimizer_are_measured_without_updates() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = torch.optim.SGD(model[1].parameters(), 0.1)

@@ -61,7 +61,8 @@ def decay_in_force(history: History | None, last_step: int) -> Decay | None:
         part = weights.lr * decays * weights.weight / weights.update
         # Decay is all that moves a weight without gradient: that says why the gradient is missing, not that decay wins.
         part = np.where(weights.gradient > 0, part, np.nan)[late:, judged]
-    part = np.where(np.isfinite(part), part, np.nan)[:, ~np.isnan(part).all(axis=0)]
+    part = np.where(np.isfinite(part), part, np.nan)
+    part = part[:, ~np.isnan(part).all(axis=0)]
     balance = float(np.median(np.nanmedian(part, axis=0))) if part.size else math.nan
     return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance)
 

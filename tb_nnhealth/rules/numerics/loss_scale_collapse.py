@@ -13,8 +13,8 @@ From the scaler's scale, as recorded or as logged under a name such as `loss_sca
 two records the scale falls by halvings, and each is a skipped step. Its first fall from the start, at most 16
 halvings without a rest, is its calibration and does not count. It fires where the scale lies below `lowest` in three
 records, or where skipped steps make up more than `skipped` of a window of at least 20 steps and there are four or more.
-Where every step is skipped from the first on, the scaler must be given to the watch, which finds it in the first step
-that is made.
+Where every step is skipped from the first on, the watch looks for the scaler itself after twelve calls of the model;
+where there are several, it must be given to it.
 
 Critical where the scale is below `lowest` and the loss has not been learned; skipping
 alone is a warning, and information where the loss has been learned nonetheless.
