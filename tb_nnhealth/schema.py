@@ -54,6 +54,7 @@ SMOOTHNESS: Final = "smoothness"  # spatial autocorrelation of a convolution's f
 PROBE: Final = "probe"  # change of the predictions on a fixed batch, relative to their spread
 LOSS_SCALE: Final = "loss_scale"  # of a gradient scaler
 CARRIED: Final = "carried"  # 1 where gradients were not cleared since the last step, else 0
+STRAY: Final = "stray"  # tensor the forward pass learns with, no parameter: mean 1 while unchanged; max 1: made anew
 RANK_WEIGHTS: Final = "rank_weights"  # mean: share of parameters unlike rank 0's; min: index of the first of them
 RANK_BATCH: Final = "rank_batch"  # 1 where the rank's inputs equal rank 0's
 RANK_LOSS: Final = "rank_loss"  # loss of the rank
@@ -63,7 +64,7 @@ KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
-    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION,
+    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

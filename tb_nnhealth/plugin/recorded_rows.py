@@ -112,6 +112,9 @@ _LABELS = (
 )
 _BIAS = (Rows(schema.WEIGHT, schema.RMS, "RMS of the bias", "1", "log"),)
 ROWS: Mapping[str, tuple[Rows, ...]] = {
+    "records of a parameter that is not registered": (
+        Rows(schema.STRAY, schema.MEAN, "Unregistered and unchanged since it was first seen", "1 where unchanged"),
+    ),
     "records_with_carried_gradients": (
         Rows(schema.CARRIED, schema.MEAN, "Gradients carried over from the step before", "1 where carried"),
     ),

@@ -36,6 +36,7 @@ from tb_nnhealth.record.outputs import Output, Outputs, in_backward
 from tb_nnhealth.record.reduce_gather import tensors_in
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.sites import Site
+from tb_nnhealth.record.stray import Stray
 
 GRAPHS_READ = 2
 """Measured steps in which the autograd graph is read for what follows each module."""
@@ -96,6 +97,7 @@ class Activations:
         """Of a step that is looked at closely."""
         self._hearing: tuple[Listener, ...] = ()
         self._attention = Attention(catalog)
+        self.stray = Stray(model, catalog)
 
     def listen_to(self, criterion: Any) -> None:
         self._criterion = weakref.ref(criterion)
@@ -128,6 +130,7 @@ class Activations:
             self._attention.open()
         self.evaluated_backward = False
         self._backward_seen = False
+        self.stray.open()
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
         self._opened = True
         if self._search is not None and (self._criterion() is not None or not self._search.next_step()):
@@ -291,6 +294,7 @@ class Activations:
             self._outputs.take(self._admitted, module, tensor, which)
 
     def _model_returned(self, output: Any) -> None:
+        self.stray.model_returned(output)
         if self._search is not None:
             self._search.model_returned(output)
         if self._criterion() is None and self._read_back.wanted:
@@ -369,6 +373,7 @@ class Activations:
         if not graph:
             return
         self._graphs_read += 1
+        self.stray.read()
         seen = self._outputs.of_mode(training=self._training())
         entries = {output.entry: output.entry.own_nonlinearity for output in seen.values()}
         for entry, consumer in graph.consumers(entries).items():

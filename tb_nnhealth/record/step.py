@@ -217,6 +217,7 @@ class Capture:
         if self._measuring:
             start = perf_counter()
             self._batch.model_called(args, kwargs, training=training)
+            self._activations.stray.model_called((args, kwargs))
             self._cadence.spend(perf_counter() - start)
 
     def _backward_ended(self) -> None:
@@ -303,6 +304,8 @@ class Capture:
         if self._close and not skipped:
             self._noise.write(record)
         self._loss_scale.write(record)
+        if self._close:
+            self._activations.stray.write(record)
         filters = None
         if self._cadence.counted or not self._recorded:
             filters = write_smoothness(catalog, record)

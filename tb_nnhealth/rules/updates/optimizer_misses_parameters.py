@@ -3,7 +3,8 @@
 ## What it detects
 Parameters that require a gradient and receive one, but are held by no watched optimizer and never change; and
 optimizers that hold parameters which the model does not have (any more), because a layer was replaced or the model
-rebuilt after the optimizer was made.
+rebuilt after the optimizer was made. And tensors that the forward pass learns with and that are not even parameters
+of the model: layers in a plain list or dict, layers made anew in each forward pass.
 
 ## Why it matters
 Their gradients are computed and thrown away. A replaced head stays at its random values while the optimizer updates
@@ -18,10 +19,16 @@ gradient rest on purpose. A parameter that was replaced by a new one as the mode
 stepped one of its name before, is judged from then on, and by half as many records. Parameters of an optimizer that
 has never stepped in 20 records, while another has, count as held by none where gradients reach their modules' outputs.
 
+What is no parameter at all is found in the autograd graphs of two early steps, from what the model returned back to
+what it was given: the graph ends in tensors that require a gradient. Those that the model does not list, that lie at
+one of its modules or are an `nn.Parameter`, and that never changed in `records` records, are reported; so are
+parameters that each of the two graphs had another of, of the same shape. On the CPU only: elsewhere such a layer stops
+the first forward pass, since `model.to(device)` does not move it.
+
 Critical where the optimizer holds as many foreign parameters as the model misses (it is stale), or none of the
 model's weights at all, or where layers behind those it trains are missing, and the loss has not been learned;
 otherwise a warning; for information where only layers before the trained ones are missing and the loss falls: the
-head alone is being trained.
+head alone is being trained. What is not registered is critical until the loss has been learned.
 
 ## What to try
 1. Build the optimizer after the model is complete (layers replaced, moved, wrapped): `optimizer =
@@ -42,6 +49,8 @@ the same.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +77,7 @@ from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, awake, we
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.updates.stray_parameters import stray_parameters
 from tb_nnhealth.rules.wording import percent
 
 IDLE_RECORDS = 20
@@ -94,8 +104,9 @@ def check(case: Case) -> Outcome:
     needed = np.where(since > 0, -(-records // 2), np.where(idle, IDLE_RECORDS, records))
     missing &= receives_gradients(weights, since) | (idle & reached(history, weights))
     missing &= unchanged(history, weights, since, needed)
+    stray = stray_parameters(case.run, history, records)
     if not missing.any():
-        return Passed()
+        return Ill(stray) if stray else Passed()
     foreign = sum(optimizer.foreign_parameters for optimizer in history.layout.optimizers)
     seen = progress(case.run, history)
     severity, why = _severity(weights, missing, int(foreign), seen)
@@ -105,6 +116,7 @@ def check(case: Case) -> Outcome:
             _hit(weights, int(i), int(since[i]), int(needed[i]), severity, why, share, int(foreign), bool(idle[i]))
             for i in np.flatnonzero(missing)
         ]
+        + stray
     )
 
 
@@ -260,6 +272,14 @@ def _other_owners() -> Run:
     return network.run()
 
 
+def _unregistered(unchanged: float = math.nan, *, anew: bool = False) -> Run:
+    """A weight of no module: kept somewhere, or another in each forward pass."""
+    network = Network().set(schema.LOSS, "", mean=2.0)
+    if anew:
+        return network.add_row(schema.STRAY, "", (32, 32), max=1.0).run()
+    return network.add_row(schema.STRAY, "hidden.0.weight", (32, 32), mean=unchanged).run()
+
+
 EXAMPLES = (
     Example("Head replaced after the optimizer was built", lambda: _without(5, foreign=2), True, "layers.5.weight", 0),
     Example("A layer in the middle left out", lambda: _without(2), True, "layers.2.weight", 0),
@@ -274,6 +294,9 @@ EXAMPLES = (
         first_step=0,
     ),
     Example("One of two optimizers never steps", _idle, True, "layers.1.weight", 0),
+    Example("Hidden layers in a plain list", lambda: _unregistered(1.0), True, "hidden.0.weight", 0),
+    Example("A layer made anew in each forward pass", lambda: _unregistered(anew=True), True, "", 0),
+    Example("In a list, but another optimizer trains it", lambda: _unregistered(0.0), False, outcome="Passed"),
     Example("Every parameter is held", lambda: Network().run(), False, outcome="Passed"),
     Example("The optimizer trains another model too", _other_owners, False, outcome="Passed"),
     Example(
