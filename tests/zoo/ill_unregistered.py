@@ -34,7 +34,7 @@ class Branches(nn.Module):
         return self.head(torch.cat([left, right], 1).relu())  # type: ignore[no-any-return]
 
 
-@ill("layers-in-a-plain-dict", "optimizer-misses-parameters", subject="branches*", source=HIDDEN)
+@ill("branches-hidden-in-a-dict", "optimizer-misses-parameters", subject="branches*", source=HIDDEN)
 def branches_of_a_dict(writer: SummaryWriter, fault: bool = True) -> None:
     model = Branches(plain=fault)
     train(writer, model, SGD(model.parameters(), lr=0.1, momentum=0.9), tumours(), steps=250)
@@ -84,7 +84,7 @@ class Between(nn.Module):
         return self.out(between(self.into(x).relu()).relu())  # type: ignore[no-any-return]
 
 
-@ill("layers-made-in-forward", "optimizer-misses-parameters", source=ANEW)
+@ill("layer-drawn-anew-in-every-call", "optimizer-misses-parameters", source=ANEW)
 def layer_between_made_anew(writer: SummaryWriter, fault: bool = True) -> None:
     model = Between(anew=fault)
     train(writer, model, Adam(model.parameters(), lr=2e-3), pixels(), steps=250)
@@ -104,7 +104,7 @@ class Shifted(nn.Module):
         return self.layers(self.scale * x + self.shift)  # type: ignore[no-any-return]
 
 
-@ill("tensors-in-place-of-parameters", "optimizer-misses-parameters", subject="s*", source=PLAIN)
+@ill("leaf-tensors-never-registered", "optimizer-misses-parameters", subject="s*", source=PLAIN)
 def shifts_that_are_no_parameters(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = pixels(), Shifted(plain=fault)
     optimizer, batches = Adam(model.parameters(), lr=2e-3), data.shuffled(48)
