@@ -101,7 +101,7 @@ def _finding(finding: Finding, run: Run) -> dict[str, Any]:
         "why": why_it_matters(rule.page),
         "references": references(rule.page),
         "rule_page": rule.page,
-        "snippet": _snippet(rule),
+        "snippet": _snippet(rule, finding.evidence.limit),
         "statistic_id": _statistic(finding, rule),
         "layer": own[0] if own else None,
         "layers": layers,
@@ -115,9 +115,10 @@ def _statistic(finding: Finding, rule: Rule) -> str | None:
     return judged if judged in STATISTICS else rule.statistic or None
 
 
-def _snippet(rule: Rule) -> str:
-    """The line that tunes the rule, each option at its default, to be edited."""
-    options = ", ".join(f'"{option.name}": {option.default:g}' for option in rule.options[:2])
+def _snippet(rule: Rule, limit: float | None) -> str:
+    """The line that tunes the rule, two options at their defaults, to be edited: first the one that was the limit."""
+    first = sorted(rule.options, key=lambda option: option.default != limit)
+    options = ", ".join(f'"{option.name}": {option.default:g}' for option in first[:2])
     value = f"{{{options}}}" if options else "False"
     return f'writer.watch(model, optimizer, rules={{"{rule.id}": {value}}})' + ("  # or False" if options else "")
 

@@ -93,6 +93,13 @@ class RunBuilder:
     def problems(self) -> list[str]:
         return [f"watch '{name}': {watch.problem}" for name, watch in self._watches.items() if watch.problem]
 
+    def leave(self) -> None:
+        """What ``run`` holds of histories and series is left as it is: copies of them go on."""
+        for watch in self._watches.values():
+            if watch.history is not None:
+                watch.history = watch.history.copy()
+        self.run.scalars = {tag: series.copy() for tag, series in self.run.scalars.items()}
+
     def add(self, value: Value | Many) -> None:
         """Takes the next value, or the next values of one kind; a ``SessionStart`` here is a restart."""
         if isinstance(value, Points):

@@ -121,7 +121,7 @@ class ProviderRun:
                 if self._samples and len(data) >= self._samples:
                     whole = run.scalars.get(tag) if (run := local()) else None
                     if whole is not None and len(whole) >= len(kept[tag]):
-                        kept[tag] = whole.copy()
+                        kept[tag] = whole
                     else:
                         sampled.add(tag)
         self.run.scalars = dict(sorted(kept.items()))
@@ -147,6 +147,7 @@ class ProviderRun:
             return None
         root = os.path.expanduser(self._logdir)
         files = event_files(os.path.join(root, self.run.name), root)
+        self._files.leave()
         return self._files.refresh(files) if files else None
 
 

@@ -32,6 +32,10 @@ class RunFiles:
         """The run as read so far; the same object every time."""
         return self._builder.run
 
+    def leave(self) -> None:
+        """Histories and series given so far stay as they are; from here on copies of them grow."""
+        self._builder.leave()
+
     def refresh(self, paths: Iterable[str]) -> Run:
         """Reads what is new in the files at ``paths``; of files that are gone, what was read stays."""
         paths = sorted(paths)

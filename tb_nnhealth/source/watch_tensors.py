@@ -32,7 +32,7 @@ def build_watch(name: str, read: ReadTag, whole: Callable[[], History | None]) -
     level = 0
     if not _complete(records, coarser) and layouts:
         if (history := whole()) is not None:
-            builder.history, builder.started = history.copy(), layouts[0].wall
+            builder.history, builder.started = history, layouts[0].wall
             return builder
         newest = records[-1:]
         level, records = _finest_complete(name, read, coarser)

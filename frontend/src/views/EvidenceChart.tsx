@@ -119,7 +119,9 @@ function Onset({
   const toLeft = at - left > 210 || at - left > right - at;
   const busy = crowded(x, y, data, toLeft ? at - 210 : at, toLeft ? at : at + 210);
   const top = busy ? MARGIN + height - 42 : MARGIN;
-  const side = toLeft ? { right: `calc(100% - ${at - 14}px)`, textAlign: "right" } : { left: at + 14 };
+  const side = toLeft
+    ? { right: `calc(100% - ${at - 14}px)`, maxWidth: at - left - 14, textAlign: "right" }
+    : { left: at + 14, maxWidth: right - at - 14 };
   return (
     <div class="evidence-onset">
       <i class={finding.severity} style={{ left: at, top: MARGIN, height }} />

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ def rectified(history: History) -> tuple[tuple[str, ...], NDArray[np.int64], NDA
         width = row.shape[1] if len(row.shape) >= CHANNELS_FIRST else row.shape[-1]
         subjects.append(module.name)
         units.append(width)
-        samples.append(int(np.prod(row.shape, dtype=np.int64)) // max(1, width) * schema.SILENCE_WINDOW)
+        samples.append(math.prod(row.shape) // max(1, width) * schema.SILENCE_WINDOW)
     return tuple(subjects), np.array(units, np.int64), np.array(samples, np.int64)
 
 

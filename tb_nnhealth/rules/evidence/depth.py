@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def chains(layout: Any) -> list[tuple[str, ...]]:
     return [tuple(chain) for chain in found if chain]
 
 
+@lru_cache
 def _is_linear(kind: str) -> bool:
     return any(part in kind for part in LINEAR_TYPES) and not any(part in kind for part in BREAKING_TYPES)
 

@@ -30,20 +30,20 @@ PASSED_ON = (
 def unused_outputs(history: History) -> list[Hit]:
     """Those between two layers that do get gradients: their input could have brought theirs back."""
     table = history.table(schema.ACTIVATION_GRADIENT, schema.RMS)
-    reached = {
-        name for i, name in enumerate(table.subjects) if (np.nan_to_num(table.values[:, i]) > 0).sum() >= RECORDS
-    }
+    often = (np.nan_to_num(table.values) > 0).sum(axis=0) >= RECORDS
+    reached = {name for name, enough in zip(table.subjects, often, strict=True) if enough}
     told = history.table(schema.ACTIVATION, schema.RMS)
     seen = {name: np.isfinite(told.values[:, i]) for i, name in enumerate(told.subjects)}
     owners = {p.module for p in history.layout.parameters}
     called = [m for m in history.layout.modules if m.called]
+    trained = [m.name in reached and m.name in owners for m in called]
+    last = max(np.flatnonzero(trained), default=-1)
     hits = []
     for place, module in enumerate(called):
+        if not 0 < place < last or not trained[place - 1] or module.name in table.subjects:
+            continue
         records = seen.get(module.name, np.zeros(0, bool))
-        later = any(m.name in reached and m.name in owners for m in called[place + 1 :])
-        before = place > 0 and called[place - 1].name in reached and called[place - 1].name in owners
-        passes = any(part in module.type for part in PASSED_ON)
-        if passes and before and later and module.name not in table.subjects and records.sum() >= RECORDS:
+        if any(part in module.type for part in PASSED_ON) and records.sum() >= RECORDS:
             hits.append(_hit(history, module.name, module.type, np.flatnonzero(records)))
     return hits
 

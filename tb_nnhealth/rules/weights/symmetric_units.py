@@ -40,6 +40,8 @@ Never for hidden layers that are to learn different features.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_nnhealth import schema
@@ -109,7 +111,7 @@ def check(case: Case) -> Outcome:
 
 def several_units(weights: Weights) -> Mask:
     """Weights with more than one unit, of more than one element each; shape (n,)."""
-    return np.array([p.shape[0] > 1 and np.prod(p.shape[1:]) > 1 for p in weights.parameters], bool)
+    return np.array([p.shape[0] > 1 and math.prod(p.shape[1:]) > 1 for p in weights.parameters], bool)
 
 
 def since_the_start(copies: Mask, copied: Floats) -> Mask:
