@@ -74,6 +74,10 @@ class Tables:
         self._grow(0, rows, columns)
 
     @property
+    def nbytes(self) -> int:
+        return self._buffer.nbytes + sum(values.nbytes for values in self._waiting)
+
+    @property
     def stacked(self) -> Floats:
         """float32 (records, rows, columns): a view, valid until the next change."""
         self._settle()

@@ -30,6 +30,7 @@ OPENING_KEPT = 64
 HISTOGRAMS_KEPT = 256
 FILTERS_KEPT = 64
 POINTS_KEPT = 65536
+POINT_BYTES = 24
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,11 @@ class History:
             if column < values.shape[-1]:  # an older record may have fewer columns than the layout
                 bad |= (values[..., column] > 0).any(axis=-1)
         return bad
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the records and histograms, about."""
+        return self._tables.nbytes + sum(counts.nbytes for counts in self._counts)
 
     def __len__(self) -> int:
         return len(self._records.steps)
@@ -310,6 +316,12 @@ class Run:
         """Each watch with the prefix of its subjects: "" for the default watch, else "NAME."."""
         for watch, history in self.watches.items():
             yield ("" if watch == schema.DEFAULT_WATCH else f"{watch}."), history
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its histories and scalars, about."""
+        points = sum(map(len, self.scalars.values()))
+        return sum(history.nbytes for history in self.watches.values()) + POINT_BYTES * points
 
     @property
     def last_step(self) -> int | None:

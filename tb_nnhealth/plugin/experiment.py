@@ -20,8 +20,8 @@ from tb_nnhealth.source.base import Glimpse, Source
 REFRESH_SECONDS = 1.0
 """The log is looked at no more often than this: one click asks five routes."""
 
-RUNS_KEPT = 8
-"""Runs that stay in memory; a large one takes more than 100 MB."""
+BYTES_KEPT = 256 << 20
+"""Of runs that stay in memory, besides the one opened last: hundreds of short ones, or two or three of the largest."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Experiment:
         self._judged: dict[str, Judged] = {}
         self._keeping = threading.Lock()
         self._kept: OrderedDict[str, Judged] = OrderedDict()
+        self._opened_last: Judged | None = None
         self._problems: list[Problem] = []
         self._counting = threading.Lock()
         self._listed = 0
@@ -116,6 +117,7 @@ class Experiment:
             raise UnknownRunError(name)
         with self._counted():
             opened = judged.opened or self._made_now(judged)
+            self._opened_last = judged
             self._keep(judged)
             yield opened
 
@@ -162,11 +164,10 @@ class Experiment:
         """
         self.names()
         due = [judged for judged in list(self._judged.values()) if judged.looked_at != self._refresh]
-        opened_last = next(reversed(self._kept.values()), None)
         due.sort(
             key=lambda judged: (
                 judged.report is not None,
-                judged is not opened_last,
+                judged is not self._opened_last,
                 judged.looked_at,
                 -(judged.row["last_wall"] or 0.0),
             )
@@ -180,7 +181,7 @@ class Experiment:
                 try:
                     self._update(judged, Unhurried(RULES, rest, self._hurried(judged)) if rest else RULES)
                     if judged.name not in self._kept:
-                        (self._keep if len(self._kept) < RUNS_KEPT else self._drop)(judged)
+                        (self._keep if self._kept_bytes() + judged.nbytes <= BYTES_KEPT else self._drop)(judged)
                     if judged.opened is not None:
                         judged.opened.tables.every()
                 except UnreadableRunError:
@@ -230,13 +231,18 @@ class Experiment:
         with self._keeping:
             self._kept[judged.name] = judged
             self._kept.move_to_end(judged.name)
-            surplus = [self._kept.popitem(last=False)[1] for _ in range(len(self._kept) - RUNS_KEPT)]
+            surplus = []
+            while len(self._kept) > 1 and self._kept_bytes() > BYTES_KEPT:
+                surplus.append(self._kept.popitem(last=False)[1])
         for old in surplus:
             if old.judging.acquire(blocking=False):  # one that is being judged is let go of after that
                 try:
                     self._drop(old)
                 finally:
                     old.judging.release()
+
+    def _kept_bytes(self) -> int:
+        return sum(judged.nbytes for judged in list(self._kept.values()))
 
     def _drop(self, judged: Judged) -> None:
         if judged.opened is not None:

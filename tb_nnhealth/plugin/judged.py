@@ -72,6 +72,8 @@ class Judged:
         """Whether the source had more of the run when it was looked at last."""
         self.version = 0
         """Grows whenever the run was judged anew."""
+        self.nbytes = 0
+        """Of the run, about, while it is kept."""
         self.incomplete = False
         """Whether something of the run could not be read; it is tried again then."""
         self._state: object = None
@@ -83,7 +85,7 @@ class Judged:
             seen = _as_it_is(run)
             report = build(seen, judge(seen, rules=rules))
             self.version += 1
-            self.opened = Opened(seen, report, LayerTables(seen), self.version)
+            self._open(seen, report)
             self.report = report
             self.row = {**runs.summary(seen, report), "version": self.version}
             self.tags = frozenset(seen.scalars)
@@ -95,8 +97,12 @@ class Judged:
         """The run with what was said of it. It must be as it was judged."""
         assert self.report is not None
         if self.opened is None:
-            seen = _as_it_is(run)
-            self.opened = Opened(seen, self.report, LayerTables(seen), self.version)
+            return self._open(_as_it_is(run), self.report)
+        return self.opened
+
+    def _open(self, seen: Run, report: dict[str, Any]) -> Opened:
+        self.opened = Opened(seen, report, LayerTables(seen), self.version)
+        self.nbytes = seen.nbytes
         return self.opened
 
     def forget(self) -> None:

@@ -12,8 +12,8 @@ from tb_nnhealth.rules.base import Rule
 
 REST = 0.5
 """Pause after a rule, in multiples of the time it took: two thirds of one core are used."""
-REST_AHEAD = 3.0
-"""The same before anybody has opened the tab: a quarter of one core."""
+REST_AHEAD = 1.0
+"""The same before anybody has opened the tab: half of one core."""
 SECONDS_AHEAD = 10.0
 """Time that is spent on runs which nobody has asked to see yet."""
 PAUSE_MOST = 0.25

@@ -161,7 +161,7 @@ def test_a_preflight_report_that_comes_later_is_seen() -> None:
 
 @pytest.mark.usefixtures("at_once")
 def test_only_runs_opened_lately_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments, "RUNS_KEPT", 2)
+    monkeypatch.setattr(experiments, "BYTES_KEPT", 2 * healthy().nbytes)
     source = Runs(a=healthy, b=healthy, c=healthy)
     experiment = Experiment(source)
     assert len(judged_rows(experiment)) == 3

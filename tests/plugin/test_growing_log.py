@@ -30,7 +30,7 @@ def test_new_data_are_read_and_runs_without_any_are_left_alone(
     multiplexer: plugin_event_multiplexer.EventMultiplexer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiments, "REFRESH_SECONDS", 0.0)
-    monkeypatch.setattr(experiments, "RUNS_KEPT", 0)
+    monkeypatch.setattr(experiments, "BYTES_KEPT", 0)
     source = ProviderSource(data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path)))
     read: list[str] = []
     original = source.run
