@@ -59,12 +59,14 @@ RANK_WEIGHTS: Final = "rank_weights"  # mean: share of parameters unlike rank 0'
 RANK_BATCH: Final = "rank_batch"  # 1 where the rank's inputs equal rank 0's
 RANK_LOSS: Final = "rank_loss"  # loss of the rank
 ATTENTION: Final = "attention"  # per head: mean entropy of the weights over log(keys) in MEAN, largest logit in MAX
+COMPARED: Final = "compared"  # elements of the "output" and of the "difference" that a loss function takes of it
+COMPARED_SUBJECTS: Final = ("output", "difference")
 RANK_SECONDS: Final = "rank_seconds"  # from the end of a step to the next backward pass: the rank's own time
 KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
-    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY,
+    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY, COMPARED,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

@@ -30,7 +30,7 @@ from tb_nnhealth.record.hooks_module import (
 )
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
-from tb_nnhealth.record.loss_read_back import ReadBack, readable
+from tb_nnhealth.record.loss_read_back import Given, ReadBack, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import Output, Outputs, in_backward
 from tb_nnhealth.record.reduce_gather import tensors_in
@@ -300,16 +300,19 @@ class Activations:
         if self._criterion() is None and self._read_back.wanted:
             logits = readable(output)
             if logits is not None:
-                logits.register_hook(ReadBackHook(self, logits.detach()))
+                number = -1 if logits.grad_fn is None else logits.grad_fn._sequence_nr()
+                logits.register_hook(ReadBackHook(self, logits.detach(), number))
 
-    def loss_differentiated(self, logits: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Takes in what a loss function was given, where its gradient by the model's output tells."""
+    def loss_differentiated(self, logits: torch.Tensor, gradient: torch.Tensor, number: int) -> None:
+        """Takes in what a loss function was given, where its gradient by the model's output tells, or its graph."""
         if self._criterion() is not None:  # a module that was found after the model's output had been seen
             return
         start = perf_counter()
-        given = self._read_back.read(logits, gradient)
-        if given is not None:
-            self._batch.loss_read_back(*given, training=self._training())
+        told = self._read_back.read(logits, gradient, number)
+        if isinstance(told, Given):
+            self._batch.loss_read_back(*told, training=self._training())
+        elif told is not None:
+            self._batch.compared(told)
         self._spend(perf_counter() - start)
 
     def _other_called(self, search: CriterionSearch, module: Any, args: Any, output: Any) -> None:

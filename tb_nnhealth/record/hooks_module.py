@@ -113,15 +113,16 @@ class ReadBackHook:
 
     __torch_unserializable__ = True
 
-    def __init__(self, activations: Activations, logits: torch.Tensor) -> None:
+    def __init__(self, activations: Activations, logits: torch.Tensor, number: int) -> None:
         self._activations, self._logits, self._window = activations, logits, activations.window
+        self._number = number  # of the node that made them: the node itself would hold this hook, and never be freed
 
     def __call__(self, gradient: Any) -> None:
         if torch.compiler.is_compiling() or self._activations.window != self._window:
             return
         try:
             with quiet(), torch.no_grad():
-                self._activations.loss_differentiated(self._logits, gradient)
+                self._activations.loss_differentiated(self._logits, gradient, self._number)
         except Exception as error:
             self._activations.fail("loss read back from its gradient", error)
 

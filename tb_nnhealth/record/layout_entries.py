@@ -122,7 +122,9 @@ def watched_modules(model: Any, wanted: Any) -> dict[int, WatchedModule]:
 
 
 def _is_mode_dependent(module: Any) -> bool:
-    return isinstance(module, _MODE_DEPENDENT) and getattr(module, "track_running_stats", True)
+    """Whether it answers otherwise in evaluation mode: not a Dropout that drops nothing."""
+    drops = getattr(module, "p", None) != 0
+    return isinstance(module, _MODE_DEPENDENT) and getattr(module, "track_running_stats", True) and drops
 
 
 def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:

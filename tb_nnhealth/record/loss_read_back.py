@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from tb_nnhealth.record.loss_graph import Compared, chain_to
+
 STEPS_TRIED = 3
 """Measured steps without success after which the loss is taken for another one."""
 ELEMENTS_READ = 1 << 17
@@ -44,24 +46,38 @@ class ReadBack:
     def wanted(self) -> bool:
         return self._misses < STEPS_TRIED
 
-    def read(self, outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:
-        """What the loss was given. Outputs float (samples, classes), (samples, 1) or (samples,), gradient alike."""
-        given = read_back(outputs, gradient)
+    def read(self, outputs: torch.Tensor, gradient: torch.Tensor, number: int) -> Given | Compared | None:
+        """What the loss was given, or in which shapes it compared; outputs float (samples, ...), gradient alike.
+
+        ``number`` is the sequence number of the node that made the outputs.
+        """
+        given = read_back(outputs, gradient) or self._from_graph(outputs, gradient, number)
         self._found = self._found or given is not None
         self._misses += given is None and not self._found
         return given
 
+    @staticmethod
+    def _from_graph(outputs: torch.Tensor, gradient: torch.Tensor, number: int) -> Given | Compared | None:
+        chain = chain_to(outputs, number)
+        if chain is None or outputs.numel() > ELEMENTS_READ or not outputs.is_floating_point():
+            return None
+        compared = chain.compared()
+        if compared is not None and compared.every_pair:
+            return compared
+        squares = chain.squares(gradient)
+        if squares is None:
+            return None
+        targets, loss, reduction = squares
+        return Given(nn.MSELoss(reduction=reduction), outputs, targets, loss)
+
 
 def readable(output: Any) -> torch.Tensor | None:
-    """The one tensor of a model's outputs that may be classes of samples; a part of it where it is long."""
+    """The one tensor of a model's outputs that a loss may be taken of."""
     tensors = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
     found = [
         tensor
         for tensor in tensors
-        if isinstance(tensor, torch.Tensor)
-        and tensor.requires_grad
-        and tensor.dim() in (1, 2)
-        and len(tensor) >= FEWEST
+        if isinstance(tensor, torch.Tensor) and tensor.requires_grad and tensor.dim() and tensor.numel() >= FEWEST
     ]
     if len(found) != 1 or found[0].device.type != "cpu" or found[0].layout is not torch.strided:
         return None  # on a device the answer would be waited for
@@ -73,13 +89,34 @@ def read_back(outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:
     if outputs.shape != gradient.shape or not outputs.is_floating_point() or not outputs.numel():
         return None
     samples = max(1, ELEMENTS_READ // (outputs.numel() // len(outputs)))
-    z, g = outputs[:samples].float(), gradient[:samples].float()
+    z, g = outputs[:samples], gradient[:samples]
+    if z.dim() == 3 and z.numel() > ELEMENTS_READ:  # one sequence, and too long
+        z, g = (tensor[:, : max(1, ELEMENTS_READ // z.shape[2])] for tensor in (z, g))
+    if z.numel() > ELEMENTS_READ:
+        return None
+    z, g = z.float(), g.float()
     tolerance = max(1e-3, 8 * torch.finfo(outputs.dtype).eps, 8 * torch.finfo(gradient.dtype).eps)
-    if not (z.isfinite().all() and g.isfinite().all()) or len(z) < FEWEST:
+    if not (z.isfinite().all() and g.isfinite().all()) or z.numel() < FEWEST:
         return None
     if z.dim() == 1 or z.shape[1] == 1:
         return _binary(z, g, tolerance)
-    return _likelihood(z, g, tolerance) or _cross_entropy(z, g, tolerance)
+    return _of_classes(z, g, tolerance) or _binary(z, g, tolerance)
+
+
+def _of_classes(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
+    """Classes lie along dimension 1, as losses have them, or along the last, as layers do."""
+    for last in (False, True) if z.dim() > 2 else (False,):
+        rows, slopes = (t if last or t.dim() == 2 else t.movedim(1, -1) for t in (z, g))
+        shape = rows.shape[:-1]
+        rows, slopes = rows.reshape(-1, rows.shape[-1]), slopes.reshape(-1, rows.shape[-1])
+        if rows.shape[1] < 2 or len(rows) < FEWEST:
+            continue
+        given = _likelihood(rows, slopes, tolerance) or _cross_entropy(rows, slopes, tolerance)
+        if given is not None and len(shape) > 1:
+            return given._replace(prediction=z.movedim(-1, 1) if last else z, labels=given.labels.reshape(shape))
+        if given is not None:
+            return given
+    return None
 
 
 def _cross_entropy(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
@@ -106,14 +143,28 @@ def _likelihood(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | N
 
 
 def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
-    z, g = z.reshape(-1), g.reshape(-1)
+    shape, z, g = (z.shape if z.numel() > len(z) else z.shape[:1]), z.reshape(-1), g.reshape(-1)
     labels = (g < 0).long()
+    wanted = labels.to(z.dtype)
     missed = torch.where(g < 0, torch.sigmoid(-z), torch.sigmoid(z))
     judged = (g != 0) & (missed > SURE)
-    if not _one_scale(g.abs() / missed, labels, judged, tolerance) or float(missed[judged].std()) < SURE:
-        return None  # of outputs that are all alike any loss has the same gradient
-    wanted = labels.to(z.dtype)
-    return Given(nn.BCEWithLogitsLoss(), z, wanted, nn.functional.binary_cross_entropy_with_logits(z, wanted))
+    if _even(g.abs() / missed, missed, labels, judged, tolerance):
+        loss = nn.functional.binary_cross_entropy_with_logits(z, wanted)
+        return Given(nn.BCEWithLogitsLoss(), z.reshape(shape), wanted.reshape(shape), loss)
+    if not (float(z.min()) >= 0 and float(z.max()) <= 1):
+        return None
+    given = torch.where(g < 0, z, 1 - z)  # to the right answer
+    judged = (g != 0) & (given > SURE)
+    if not _even(g.abs() * given, given, labels, judged, tolerance):
+        return None
+    return Given(nn.BCELoss(), z.reshape(shape), wanted.reshape(shape), nn.functional.binary_cross_entropy(z, wanted))
+
+
+def _even(
+    scale: torch.Tensor, told: torch.Tensor, labels: torch.Tensor, judged: torch.Tensor, tolerance: float
+) -> bool:
+    """Whether the samples have one scale, and answers that differ: of answers all alike any loss has one gradient."""
+    return _one_scale(scale, labels, judged, tolerance) and float(told[judged].std()) >= SURE
 
 
 def _one_scale(scale: torch.Tensor, labels: torch.Tensor, judged: torch.Tensor, tolerance: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from tb_nnhealth import messages, schema
 from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.loss_graph import Compared
 from tb_nnhealth.record.observe_evaluation import EvaluationInput
 from tb_nnhealth.record.observe_facts import SUBJECTS, Facts, Told
 from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX
@@ -56,6 +58,7 @@ class Batch:
         self._counted, self._close = counted, close
         self._seen = {True: Part(), False: Part()}
         self._observed = Part()
+        self._compared: Compared | None = None
         self.awaits_inputs = True
         """Neither the model nor one of its modules has been called in this step."""
 
@@ -129,6 +132,11 @@ class Batch:
         if self._catalog.criterion.type == type(criterion).__name__:
             self.criterion_called((prediction, target), {}, loss, training=training)
 
+    def compared(self, told: Compared) -> None:
+        """Takes the shapes in which a loss function compares the model's output with its targets."""
+        if not self._outputs_observed:
+            self._compared = told
+
     def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
         observed = self._observed
         if outputs is not None:
@@ -171,6 +179,10 @@ class Batch:
                 gathered.write(record, self._catalog.row(kind, subject, gathered.shape, gathered.dtype))
         for kind, facts in {**told, **self._observed.told}.items():
             self._facts.write(record, kind, facts, step)
+        if self._compared is not None:
+            for subject, shape in zip(schema.COMPARED_SUBJECTS, self._compared, strict=True):
+                row = self._catalog.row(schema.COMPARED, subject, shape)
+                record.share(row, schema.MEAN, float(math.prod(shape)))
         self._evaluation.write(record, self._catalog)
         self._probe.write(record, self._catalog)
 

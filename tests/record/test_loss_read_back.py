@@ -110,7 +110,6 @@ def test_likelihood(logarithms: bool) -> None:
         lambda z, y: functional.mse_loss(z, functional.one_hot(y, CLASSES).float()),
         lambda z, y: functional.mse_loss(z.softmax(1), functional.one_hot(y, CLASSES).float()),
         lambda z, y: functional.multi_margin_loss(z, y),
-        lambda z, y: functional.binary_cross_entropy_with_logits(z, functional.one_hot(y, CLASSES).float()),
         lambda z, y: (z.gather(1, y[:, None])[:, 0] - torch.randn(len(z))).square().mean(),
         lambda z, y: -(z.log_softmax(1).gather(1, y[:, None])[:, 0] * torch.rand(len(z))).mean(),
         lambda z, y: z.square().mean(),
@@ -135,6 +134,7 @@ def test_nothing_is_claimed_of_other_losses(
         lambda z, t: functional.l1_loss(z, t),
         lambda z, t: functional.smooth_l1_loss(z, t),
         lambda z, t: functional.binary_cross_entropy(z.sigmoid(), t.sigmoid()),
+        lambda z, t: functional.binary_cross_entropy_with_logits(z, t.sigmoid()),
         lambda z, t: (z.sigmoid() - (t > 0).float()).square().mean(),
         lambda z, t: torch.relu(1 - z).mean(),
         lambda z, t: -z.mean(),
@@ -151,6 +151,46 @@ def test_nothing_is_claimed_of_other_losses_of_one_output(
 def test_outputs_that_are_all_alike_tell_nothing() -> None:
     z = torch.zeros(32, 1, requires_grad=True)
     assert of(z, torch.where(torch.arange(32)[:, None] % 2 == 0, -z, z).mean()) is None
+
+
+@pytest.mark.parametrize("shape", [(12, 6), (4, 1, 5, 5)])
+def test_yes_and_no_of_many(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    outputs = torch.randn(shape, generator=generator).requires_grad_()
+    wanted = (torch.rand(shape, generator=generator) < 0.3).float()
+    loss = functional.binary_cross_entropy_with_logits(outputs, wanted)
+    given = of(outputs, loss)
+    assert given is not None
+    assert type(given.criterion) is nn.BCEWithLogitsLoss
+    assert torch.equal(given.labels, wanted)
+    assert given.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(48,), (48, 1), (8, 6)])
+def test_binary_cross_entropy_of_probabilities(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(5)
+    outputs = torch.randn(shape, generator=generator).sigmoid().requires_grad_()
+    wanted = (torch.rand(shape, generator=generator) < 0.4).float()
+    loss = functional.binary_cross_entropy(outputs, wanted)
+    given = of(outputs, loss)
+    assert given is not None
+    assert type(given.criterion) is nn.BCELoss
+    assert torch.equal(given.labels.reshape(shape), wanted)
+    assert given.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_classes_of_the_tokens_of_a_sequence(last: bool) -> None:
+    generator = torch.Generator().manual_seed(6)
+    outputs = torch.randn((4, 7, 9) if last else (4, 9, 7), generator=generator).requires_grad_()
+    y = torch.randint(0, 9, (4, 7), generator=generator)
+    y[:, 5:] = IGNORED
+    loss = functional.cross_entropy(outputs.transpose(1, 2) if last else outputs, y)
+    given = of(outputs, loss)
+    assert given is not None
+    assert given.prediction.shape == (4, 9, 7)
+    assert torch.equal(given.labels, y)
+    assert given.loss.item() == pytest.approx(loss.item(), rel=1e-5)
 
 
 # --- in a training --------------------------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ SMALL_BESIDE = 0.1
 MASK = -1e4
 NORMALIZED_INSIDE = 0.1
 """A first layer that answers with less than this share of what its weights would make of the input was given less."""
+BOUNDED = ("RNN", "LSTM", "GRU")
+"""First layers whose answer stays below 1, whatever they are given: it tells of no normalization."""
 EMBEDDING = ("Embedding", "EmbeddingBag")
 ADVICE = (
     "Subtract the mean and divide by the standard deviation of the training data, per feature or channel.",
@@ -209,7 +211,7 @@ def _scale(history: History) -> Scale:
 
 def _normalized_inside(history: History, first: Any, scale: Scale) -> bool:
     """Whether the first layer's first output is far smaller than its weights would make of the input."""
-    if first is None or len(scale.rows) != 1:
+    if first is None or len(scale.rows) != 1 or any(kind in first.type for kind in BOUNDED):
         return False
     weight = next((p for p in history.layout.parameters if p.module == first.name and p.fan_in > 0), None)
     outputs = history.table(schema.ACTIVATION, schema.RMS)
@@ -236,6 +238,12 @@ def _integers() -> Run:
     for row in network.layout.rows:
         if row.kind == schema.INPUT:
             row.dtype = "int64"
+    return network.run()
+
+
+def _into_an_lstm() -> Run:
+    network = _given(0.0, 3e4, answer=0.7)
+    network.layout.modules[0].type = "LSTM"
     return network.run()
 
 
@@ -282,6 +290,7 @@ RULE = Rule(
             ill=False,
             outcome="NotApplicable",
         ),
+        Example("an LSTM, whose answer is bounded", _into_an_lstm, ill=True, subject="input"),
         Example("one record", lambda: _given(33, 78, records=1).run(), ill=False, outcome="TooLittleData"),
     ),
     page=__doc__ or "",
@@ -308,5 +317,6 @@ RULE = Rule(
         "loss-oscillating",
         "underfitting",
         "loss-spike",
+        "no-gradient",
     ),
 )

@@ -10,13 +10,14 @@ targets, whatever the input. Nothing fails; PyTorch warns once. The loss stands 
 like a problem that cannot be learned.
 
 ## How it is computed
-The shapes of prediction and target (exact). It fires where their broadcast has more elements than either, and they
-have different numbers of dimensions; for the same number, as in losses over all pairs, it is information. Where the
+The shapes of prediction and target (exact). It fires where their broadcast has more elements than either, and they have
+different numbers of dimensions; for the same number, as in losses over all pairs, it is information. Where the graph of
+a loss function tells that each of n outputs is subtracted from n targets, it fires after ten records. Where the
 criterion is not known (`observe`, a criterion of one's own), it fires where the loss equals, within `match` of itself
 in 95 % of at least ten records, var(output) + var(target) + (difference of the means)^2 (unit: the target's, squared),
-which is the mean over all pairs; or where the output holds as many numbers as the target, and the answers have come
-to be alike: they spread by less than 0.3 of what the targets do, in the last 20 of at least 40 records. One number for
-all is the best answer to all pairs, whatever is compared.
+which is the mean over all pairs; or where the output holds as many numbers as the target, and the answers have come to
+be alike: they spread by less than 0.3 of what the targets do, in the last 20 of at least 40 records. One number for all
+is the best answer to all pairs, whatever is compared.
 
 ## What to try
 1. `criterion(model(x).squeeze(1), y)`, or `criterion(model(x), y.unsqueeze(1))`: the same shape for both.
@@ -77,6 +78,8 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck(TARGETS_LINE)
+    if history.rows(schema.COMPARED):
+        return _of_a_function(history)
     output, target = shape_of(history, schema.PREDICTION), shape_of(history, schema.TARGET)
     if output is None or target is None:
         return CouldNotCheck(TARGETS_LINE)
@@ -98,6 +101,18 @@ def check(case: Case) -> Outcome:
         if matches < MATCHES and not _answers_alike(history, output, target):
             return Passed()
     return Ill([_hit(history, output, target, both, seen, criterion)])
+
+
+def _of_a_function(history: History) -> Outcome:
+    """A loss function that takes the difference of each of n answers with n targets, as its graph told."""
+    elements = number(history, schema.COMPARED, schema.COMPARED_SUBJECTS[0])
+    seen = np.flatnonzero(np.isfinite(elements) & (elements > 1))
+    rows = {history.layout.rows[row].subject: history.layout.rows[row] for row in history.rows(schema.COMPARED)}
+    output, both = (tuple(rows[subject].shape) for subject in schema.COMPARED_SUBJECTS)
+    if len(seen) < RECORDS:
+        return TooLittleData(f"{len(seen)} records of output and difference, {RECORDS} are needed")
+    target = both[:1] if len(output) == 2 else (*both[:1], 1)
+    return Ill([_hit(history, output, target, both, seen, "")])
 
 
 def _answers_alike(history: History, output: tuple[int, ...], target: tuple[int, ...]) -> bool:
@@ -194,6 +209,18 @@ def _alike(spread: float) -> Network:
     return _shaped((32, 1), (32,), "LogCosh", 0.6).set(schema.PREDICTION, "", std=spread)
 
 
+def _told_by_the_graph(output: tuple[int, ...]) -> Run:
+    """A loss function that takes the difference of each output with each of 32 targets; no criterion is known."""
+    network = _shaped(output, (32,))
+    network.layout.criterion.type = ""
+    for row in network.layout.rows:
+        if row.kind in (schema.PREDICTION, schema.TARGET, schema.LOSS):
+            row.kind = "unknown"
+    network.add_row(schema.COMPARED, "output", output, mean=32.0)
+    network.add_row(schema.COMPARED, "difference", (32, 32), mean=1024.0)
+    return network.run()
+
+
 def _without_target() -> Run:
     network = Network(criterion="MSELoss")
     for row in network.layout.rows:
@@ -234,6 +261,8 @@ RULE = Rule(
         ),
         Example("a criterion of one's own that squeezes", lambda: _alike(0.8).run(), ill=False, outcome="Passed"),
         Example("all pairs on purpose: information", lambda: _shaped((32, 1), (1, 32)).run(), ill=True),
+        Example("told by the graph of a function", lambda: _told_by_the_graph((32, 1)), ill=True, subject="prediction"),
+        Example("the other way round", lambda: _told_by_the_graph((32,)), ill=True, subject="prediction"),
         Example("the same shape", lambda: _shaped((32, 1), (32, 1)).run(), ill=False, outcome="Passed"),
         Example("one target for a row", lambda: _shaped((32, 5), (32, 1)).run(), ill=False, outcome="Passed"),
         Example("one sample", lambda: _shaped((1, 1), (1,)).run(), ill=False, outcome="Passed"),
