@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -23,6 +23,7 @@ _NONLINEAR = {
     "Softmax": "softmax", "LogSoftmax": "log_softmax", "Glu": "glu", "Threshold": "threshold",
     "Softsign": "softsign", "Softshrink": "softshrink", "Hardshrink": "hardshrink",
 }  # fmt: skip
+_LINEAR = ("Addmm", "Mm", "Linear", "Convolution", "MkldnnConvolution", "MkldnnLinear", "ThnnConv2D", "SlowConv")
 _NORMALIZING = (
     "NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm", "BatchNormImplIndex", "NativeLayerNorm",
     "NativeGroupNorm", "FusedRmsNorm", "RmsNorm",
@@ -48,12 +49,14 @@ MODULE_NONLINEARITY = {
 class Consumer:
     """``nonlinearity``: the one function that all consumers of the output are, or "".
 
-    ``functional``: no module applies it. ``normalized``: all consumers are normalizations.
+    ``functional``: no module applies it. ``normalized``: all consumers are normalizations. ``linear``: all are products
+    with a weight, or convolutions.
     """
 
     nonlinearity: str = ""
     normalized: bool = False
     functional: bool = False
+    linear: bool = False
 
 
 class Graph(Generic[Key]):
@@ -83,9 +86,10 @@ class Graph(Generic[Key]):
         consuming = _consuming(self._ends + list(self._recorded))
         found = {}
         for node, key in self._recorded.items():
-            kinds = [(self._kind(n), self._recorded.get(n)) for n in self._beyond(node, consuming)]
+            beyond = self._beyond(node, consuming)
+            kinds = [(self._kind(n), self._recorded.get(n)) for n in beyond]
             if kinds:
-                found[key] = _judge(kinds, modules)
+                found[key] = replace(_judge(kinds, modules), linear=all(map(_maps_linearly, beyond)))
         return found
 
     def _beyond(self, node: Any, consuming: Mapping[Any, list[Any]]) -> list[Any]:
@@ -105,6 +109,20 @@ class Graph(Generic[Key]):
     @staticmethod
     def _kind(node: Any) -> str:
         return node.name().split("Backward")[0]  # type: ignore[no-any-return]
+
+
+def _maps_linearly(node: Any) -> bool:
+    """Whether ``node`` is the product of one operand with a weight, or its convolution."""
+    if not node.name().startswith(_LINEAR):
+        return False
+    return sum(not _is_weight(source) for source, _ in node.next_functions) == 1
+
+
+def _is_weight(node: Any) -> bool:
+    """A leaf of the graph, transposed or as it is; None is a weight that requires no gradient."""
+    while node is not None and node.name() in ("TBackward0", "TransposeBackward0"):
+        node = node.next_functions[0][0]
+    return node is None or node.name().endswith("AccumulateGrad")
 
 
 def _consuming(ends: Iterable[Any]) -> dict[Any, list[Any]]:

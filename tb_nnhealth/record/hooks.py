@@ -381,7 +381,7 @@ class Activations:
         entries = {output.entry: output.entry.own_nonlinearity for output in seen.values()}
         for entry, consumer in graph.consumers(entries).items():
             feeds = consumer.nonlinearity if consumer.functional else ""
-            self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds)
+            self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds, linear=consumer.linear)
 
     @property
     def overlooked(self) -> bool:

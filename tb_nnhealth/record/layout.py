@@ -178,11 +178,15 @@ class Catalog:
             self._called[entry.name] = entry
             self.changed = True
 
-    def follows(self, entry: WatchedModule, nonlinearity: str, normalized: bool, feeds: str) -> None:
+    def follows(
+        self, entry: WatchedModule, nonlinearity: str, normalized: bool, feeds: str, *, linear: bool = False
+    ) -> None:
         nonlinearity = nonlinearity or entry.own_nonlinearity
         if (entry.nonlinearity, entry.normalized, entry.feeds) != (nonlinearity, normalized, feeds):
             entry.nonlinearity, entry.normalized, entry.feeds = nonlinearity, normalized, feeds
             self.changed = True
+        if entry.linear != linear:
+            entry.linear, self.changed = linear, True
 
     def row(self, kind: str, subject: str, shape: Sequence[int] = (), dtype: str = "float32") -> int:
         """The place of a row, given on first use."""
@@ -284,6 +288,7 @@ class Catalog:
                     nonlinearity=entry.nonlinearity or entry.own_nonlinearity,
                     normalized=entry.normalized,
                     called=entry.name in order,
+                    linear=entry.linear,
                 )
                 for entry in leaves
             ],

@@ -24,7 +24,8 @@ _FLAT_LOOKUP = (nn.Embedding, nn.EmbeddingBag)
 class WatchedModule:
     """A module of the model. ``leaves`` are those beneath it, empty for a leaf; only leaves have rows.
 
-    ``own_nonlinearity`` is what the module itself is; ``nonlinearity``, ``normalized`` and ``feeds`` say what follows.
+    ``own_nonlinearity`` is what the module itself is; ``nonlinearity``, ``normalized``, ``linear`` and
+    ``feeds`` say what follows.
     """
 
     reference: Any
@@ -37,6 +38,7 @@ class WatchedModule:
     own_nonlinearity: str = ""
     nonlinearity: str = ""
     normalized: bool = False
+    linear: bool = False
     feeds: str = ""
     """The nonlinearity that a function, not a module, applies to the output."""
     seen: int = -1

@@ -63,6 +63,26 @@ def test_normalization_behind_a_layer_is_told(function: Callable[[torch.Tensor],
     assert following(function) == Consumer(normalized=True)
 
 
+@pytest.mark.parametrize(
+    ("function", "linear"),
+    [
+        (nn.Linear(4, 2), True),
+        (nn.Linear(4, 2, bias=False), True),
+        (nn.Linear(4, 2).requires_grad_(False), True),
+        (lambda x: nn.Conv1d(1, 2, 3)(x.unsqueeze(1)), True),
+        (lambda x: nn.Linear(4, 2)(x) + nn.Linear(4, 2)(x), True),
+        (lambda x: nn.Linear(4, 2)(x.relu()), False),
+        (lambda x: nn.Linear(4, 2)(x) + x.sin().sum(), False),
+        (lambda x: x @ nn.Linear(4, 4)(torch.randn(3, 4)).t(), False),
+        (lambda x: x @ x.t(), False),
+    ],
+)
+def test_product_with_a_weight_is_told_from_other_products(
+    function: Callable[[torch.Tensor], torch.Tensor], linear: bool
+) -> None:
+    assert following(function).linear is linear
+
+
 def test_function_of_a_module_is_not_taken_for_one_without() -> None:
     graph: Graph[str] = Graph()
     linear = nn.Linear(4, 4)(torch.randn(3, 4))

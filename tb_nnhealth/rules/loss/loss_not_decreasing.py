@@ -16,8 +16,9 @@ constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, 
 squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it or not yet
 come near, and would be a tenth below it after three more runs of this length. A loss that rises to more than twice
 its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty of so little
-noise that a gain of `gain` would show; with fewer than 100, over fewer than 500 steps, it is for information. Points
-before the learning rate first exceeds 0 are left out.
+noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar with fewer, 40 records of the
+criterion. With fewer than 100 points, over fewer than 500 steps, it is for information. Points before the learning
+rate first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -47,6 +48,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import (
     Case,
@@ -68,6 +70,12 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 20
+FEWEST_FLAT = 10
+"""Points that are enough where they hardly differ: a loss logged once an epoch by a training that learns nothing."""
+FLAT = 2e-3
+"""Range of such points, as a share of their size."""
+FEWEST_RECORDS = 40
+"""Records of the criterion that stand for a scalar of too few points."""
 YOUNG_POINTS, YOUNG_STEPS = 100, 500
 """Points and steps below which it is for information: attention and recurrences often begin on a plateau as long."""
 SIGNIFICANT = 3.0
@@ -122,13 +130,14 @@ def check(case: Case) -> Outcome:
     found = losses.training_loss(case.run)
     if found is None:
         return CouldNotCheck(losses.NEEDS)
+    found, recorded = _all_records(case.run, found)
     curve, rates = found.finite(), losses.learning_rate(case.run)
     moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
     values, steps = curve.values, curve.steps
     if rates is not None and len(moving) and moving[0] > 0:
         begun = curve.at_optimizer(case.run).steps >= rates[0][moving[0]]
         values, steps = values[begun], steps[begun]
-    if len(values) < FEWEST_POINTS:
+    if len(values) < FEWEST_POINTS and not _flat(values):
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
     begins = int(curve.steps[0])
     if begins > RESUMED * max(1, int(np.median(np.diff(steps)))):
@@ -143,7 +152,7 @@ def check(case: Case) -> Outcome:
     enough = len(values) >= case.options["points"]
     on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance and _arrives(values, chance)
     below = gain.lowest + gain.luck < LEARNED * chance or on_its_way
-    at_chance = enough and gain.last >= AT_CHANCE * chance and not below
+    at_chance = (enough or recorded) and gain.last >= AT_CHANCE * chance and not below
     if (gain.rising or gain.last > RISEN * gain.lowest) and gain.last > RISEN * max(
         first, 0.0 if math.isnan(chance) else chance
     ):
@@ -158,6 +167,18 @@ def check(case: Case) -> Outcome:
     hit = _hit(found.subject, steps, gain, chance if at_chance or hardly else math.nan, rate, case)
     mild = (young and rate != 0) or (hardly and not at_chance)
     return Ill([replace(hit, severity="info") if mild else hit])
+
+
+def _all_records(run: Run, curve: losses.LossCurve) -> tuple[losses.LossCurve, bool]:
+    """The criterion's own records where ``curve`` has few points; whether they are taken."""
+    told = [c for history in run.watches.values() if (c := losses.criterion_loss(history)) is not None]
+    if len(curve) >= FEWEST_POINTS or len(told) != 1 or len(told[0]) < FEWEST_RECORDS:
+        return curve, False
+    return replace(told[0], subject=curve.subject), True
+
+
+def _flat(values: curves.Values) -> bool:
+    return len(values) >= FEWEST_FLAT and bool(np.ptp(values) < FLAT * np.abs(values).min())
 
 
 def _young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:
@@ -334,7 +355,16 @@ RULE = Rule(
         ),
         Example("1 % below the start", lambda: _plain(2.3 * (0.99 + 0.01 * (_FALL > 0.6)), 0.005), ill=True),
         Example("noise that hides any trend", lambda: _plain(_ONES, 0.6), ill=False, outcome="TooLittleData"),
-        Example("ten points", lambda: _plain(_ONES[:10], 0.0), ill=False, outcome="TooLittleData"),
+        Example("nine points", lambda: _plain(_ONES[:9], 0.0), ill=False, outcome="TooLittleData"),
+        Example("ten points with noise", lambda: _plain(_ONES[:10], 0.01), ill=False, outcome="TooLittleData"),
+        Example("twelve epochs without any change", lambda: _plain(_ONES[:12], 1e-4), ill=True, subject="train_loss"),
+        Example(
+            "twelve epochs, and 200 records at ln 10",
+            lambda: _rarely_logged(),
+            ill=True,
+            subject="train_loss",
+            first_step=0,
+        ),
         Example("learning rate still warming up", _warm_up_only, ill=False, outcome="TooLittleData"),
         Example("an earlier training goes on", lambda: _resumed(), ill=False, outcome="NotApplicable"),
         Example("fine-tuned from near its floor", lambda: _watched(0.31, 0.30), ill=False, outcome="NotApplicable"),
@@ -350,6 +380,12 @@ RULE = Rule(
     page=__doc__ or "",
     causes=("underfitting", "slow-start"),
 )
+
+
+def _rarely_logged() -> Run:
+    network = Network(classes=10).set(schema.LOSS, "", mean=2.31)
+    network.scalars["train_loss"] = [(int(step), 2.31 + 0.01 * (i % 3)) for i, step in enumerate(network.at[::17])]
+    return network.run()
 
 
 def _resumed() -> Run:

@@ -22,6 +22,10 @@ whose constant answer is not known, where noise in the targets may leave no more
 A last layer of fewer inputs than a binary number for each class needs digits is enough to tell from a level above
 `narrow`; information where the loss still falls.
 
+A network whose layers follow each other with nothing but linear maps between them (read from the autograd graph), none
+of them narrower than what goes in and comes out, is one linear map: told where the loss ends above a quarter of the
+untrained level, a warning above half of it.
+
 ## What to try
 1. Train a network of twice the width, or of more layers; check that non-linearities stand between the layers.
 2. Check that it can overfit one batch: if not, the fault is in the model or the loop.
@@ -49,6 +53,7 @@ from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
+from tb_nnhealth.rules.loss.linear_network import linear_network
 from tb_nnhealth.rules.loss.settled import Rest, accuracies, rest
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
@@ -65,6 +70,8 @@ GOOD_ACCURACY = 0.6
 
 
 def check(case: Case) -> Outcome:
+    if (whole := _one_linear_map(case)) is not None:
+        return Ill([whole])
     curve = judged_loss(case.run, int(case.options["points"]))
     if not isinstance(curve, losses.LossCurve):
         return curve
@@ -90,6 +97,11 @@ def check(case: Case) -> Outcome:
     few = len(curve) < case.options["points"]  # one in many steps: where it rests is told, and not for a warning
     known = end.known and end.rests and not few and _classes(case.run) in range(3, int(case.options["classes"]) + 1)
     return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
+
+
+def _one_linear_map(case: Case) -> Hit | None:
+    told = losses.training_loss(case.run)
+    return None if told is None or len(case.run.watches) != 1 else linear_network(case.run, case.history, told)
 
 
 def curve_stays(values: curves.Values, level: float) -> bool:
@@ -220,6 +232,16 @@ def _plain(values: curves.Values, accuracy: float | None = None) -> Run:
     return Run("plain", scalars=scalars)
 
 
+def _linear(end: float, *, narrow: int = 0, but: int = -1) -> Run:
+    """Layers with only linear maps between them, whose loss comes down to ``end``; one of them may be narrow."""
+    network = Network()
+    for i, module in enumerate(network.layout.modules):
+        module.nonlinearity, module.linear = "", i != but
+    if narrow:
+        next(p for p in network.layout.parameters if p.name == network.weight(2)).shape[0] = narrow
+    return network.loss(_curve(end)).run()
+
+
 RULE = Rule(
     id="underfitting",
     healthy="Training loss well below chance",
@@ -244,6 +266,10 @@ RULE = Rule(
         Example("two numbers for ten classes", lambda: _bottled(2, 0.9), ill=True, subject="loss/train"),
         Example("four numbers for ten classes", lambda: _bottled(4, 0.9), ill=False, outcome="Passed"),
         Example("two numbers, and learned", lambda: _bottled(2, 0.4), ill=False, outcome="Passed"),
+        Example("six layers that are one linear map", lambda: _linear(1.3), ill=True, subject="layers.0"),
+        Example("one linear map, which is enough", lambda: _linear(0.4), ill=False, outcome="Passed"),
+        Example("a product of low rank, on purpose", lambda: _linear(1.3, narrow=8), ill=False, outcome="Passed"),
+        Example("linear but for one layer", lambda: _linear(1.3, but=3), ill=False, outcome="Passed"),
         Example("learned", lambda: _watched(0.2), ill=False, outcome="Passed"),
         Example("validation is worse", lambda: _watched(1.7, gap=1.5), ill=False, outcome="Passed"),
         Example("still falling", lambda: _plain(2.3 - _STEPS / 300), ill=False, outcome="Passed"),

@@ -36,6 +36,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
+    GIVEN,
     Case,
     CouldNotCheck,
     Example,
@@ -151,7 +152,7 @@ def _judged(
         direction=direction,
         message=told,
         advice=ADVICE,
-        more={"greatest_prediction": top},
+        more={"greatest_prediction": top, GIVEN: True},
     )
     return Ill([hit])
 

@@ -13,7 +13,8 @@ data leak into BatchNorm's running statistics.
 ## How it is computed
 The mode of each Dropout and BatchNorm module called in a measured training step (1 train, 0 eval). It fires where all
 of them are at 0 in eight of ten records, if they had been at 1 before; or from the start, if a Dropout is among them
-or the BatchNorms' weights are all 1 and so were never trained. Evaluations: forwards without gradients between two
+or the BatchNorms' weights are all 1 and so were never trained. Also where single BatchNorms with weights of 1 that
+train are at 0 in every record, and other modules are not. Evaluations: forwards without gradients between two
 records. It fires after two bursts in train mode, with no forward in evaluation mode: of any size where a validation
 loss or accuracy is logged, else of two forwards or more and a mean of `forwards`, in less than half of all intervals.
 Forwards without gradients in every step belong to the training.
@@ -95,7 +96,7 @@ def _training_in_evaluation_mode(history: History) -> list[Hit]:
     all_off: NDArray[np.bool_] = np.asarray(judged & off.all(axis=1))
     found = episodes(all_off[:, None], judged[:, None], history.steps, window=WINDOW, share=SHARE)
     if not found:
-        return []
+        return _new_norms_in_evaluation_mode(history)
     episode = found[0]
     trained_before = bool((judged & ~all_off)[: episode.first].any())
     if not trained_before and _deliberate(history):
@@ -118,6 +119,54 @@ def _training_in_evaluation_mode(history: History) -> list[Hit]:
             more={"modules": list(modes.subjects[:10])},
         )
     ]  # fmt: skip
+
+
+def _new_norms_in_evaluation_mode(history: History) -> list[Hit]:
+    """BatchNorms that are trained from their initial gains of 1, and never in train mode, while other modules are.
+
+    Whoever freezes statistics on purpose has some: those of an earlier training, whose gains are no longer 1.
+    """
+    modes = history.table(schema.MODE, schema.MEAN)
+    types = {module.name: module.type for module in history.layout.modules}
+    gains = {p.module: p for p in history.layout.parameters if p.name == f"{p.module}.weight"}
+    told = np.isfinite(modes.values).sum(axis=0)
+    off = [
+        name
+        for i, name in enumerate(modes.subjects)
+        if "BatchNorm" in types.get(name, "")
+        and told[i] >= WINDOW
+        and np.nanmax(modes.values[:, i]) == 0
+        and name in gains
+        and gains[name].trainable
+        and abs(gains[name].initial_rms - 1) <= 1e-6
+    ]
+    if not off or not (np.nan_to_num(modes.values) > 0).any():
+        return []
+    steps, names = history.steps, ", ".join(f"`{name}`" for name in off[:3]) + (" …" if len(off) > 3 else "")
+    return [
+        Hit(
+            subject=off[0],
+            first_step=int(steps[0]),
+            fired_step=int(steps[WINDOW - 1]),
+            last_step=int(steps[-1]),
+            count=int(told[modes.subjects.index(off[0])]),
+            active=True,
+            severity="warning",
+            statistic="modules in train mode",
+            unit="share of modules",
+            value=1 - len(off) / len(modes.subjects),
+            limit=1.0,
+            direction="below",
+            healthy=(1.0, 1.0),
+            message=f"{names} (BatchNorm) trained from the start in evaluation mode, while other modules are in train"
+            " mode: their statistics are those of initialization, mean 0 and variance 1, and nothing is normalized.",
+            advice=(
+                "Call train() on the whole model, not on parts of it, at the head of each epoch.",
+                "Look for eval() on a part of the model, or an overridden train() that puts it back.",
+            ),
+            more={"modules": off[:10]},
+        )
+    ]
 
 
 def _all(modules: int) -> str:
@@ -244,6 +293,13 @@ RULE = Rule(
             "never in train mode, with Dropout", lambda: _modes(0.0, 0.0).run(), ill=True, subject="", first_step=0
         ),
         Example("untrained BatchNorms frozen", lambda: _modes(0.0, 0.0, only_norm=True).run(), ill=True, first_step=0),
+        Example(
+            "an untrained BatchNorm frozen, Dropout at work",
+            lambda: _modes(1.0, 0.0).run(),
+            ill=True,
+            subject="norm",
+            first_step=0,
+        ),
         Example("validated in train mode", lambda: _evaluating(10, 0), ill=True, subject="", first_step=39),
         Example(
             "validated in one forward each, in train mode",
@@ -264,7 +320,12 @@ RULE = Rule(
             ill=False,
             outcome="Passed",
         ),
-        Example("BatchNorm frozen, Dropout at work", lambda: _modes(1.0, 0.0).run(), ill=False, outcome="Passed"),
+        Example(
+            "pre-trained BatchNorm frozen, Dropout at work",
+            lambda: _modes(1.0, 0.0, gain=0.7).run(),
+            ill=False,
+            outcome="Passed",
+        ),
         Example(
             "in evaluation mode for seven records", lambda: _modes(_dip(7), _dip(7)).run(), ill=False, outcome="Passed"
         ),

@@ -12,9 +12,10 @@ of the number format, as it is with bfloat16 weights and a usual learning rate, 
 ## How it is computed
 The root mean square of the weights after the step minus those before is 0, or the weights' statistics before the next
 step are the same as before this one, in `records` records running in which the gradient's is above 0 and the learning
-rate is above 0, and the gradient not below 1e-5 of its greatest (an optimizer with a tolerance has arrived). A step
-that a gradient scaler skipped has no update and does not count. Whether rounding explains it: the learning rate
-(times the gradient, for plain gradient descent) is less than half the spacing of the format at the weights' size.
+rate is above 0 (and above 1e-4 of its greatest value), and the gradient not below 1e-5 of its greatest (an optimizer
+with a tolerance has arrived). A step that a gradient scaler skipped has no update and does not count. Whether rounding
+explains it: the learning rate (times the gradient, for plain gradient descent) is less than half the spacing of the
+format at the weights' size.
 
 Critical for a weight matrix; a warning where rounding explains it; for information for vectors, such as a
 normalization's gains at 1 in bfloat16. A vector whose step is below the spacing of float32 is not told at all: it is
@@ -78,6 +79,8 @@ SHOWING = 1e-5
 ADAM_EPS = 1e-8
 CONVERGED = 1e-5
 """Share of its greatest gradient below which a parameter has come to rest."""
+DECAYED = 1e-4
+"""Share of its greatest value below which a learning rate is as good as 0."""
 PLAIN = ("SGD", "ASGD")
 """Optimizers whose step is the gradient times the learning rate; that of others is about the learning rate."""
 
@@ -97,6 +100,7 @@ def check(case: Case) -> Outcome:
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
     judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0) & ~_converged(weights)
+    judged &= ~_decayed(weights)
     if not judged.any():
         return Ill(asleep) if asleep else NotApplicable("no step was made with a gradient and a learning rate above 0")
     back = taken_back(history, weights)
@@ -106,6 +110,11 @@ def check(case: Case) -> Outcome:
     hits = [h for h in hits if h.severity != "info" or not h.more["lost"] or h.more["dtype"] in HALF]
     hits += asleep
     return Ill(hits) if hits else Passed()
+
+
+def _decayed(weights: Weights) -> Mask:
+    """Where a schedule has taken the learning rate away: what is left of a step is lost to rounding, as it is meant."""
+    return np.asarray(weights.lr < DECAYED * np.fmax.accumulate(weights.lr, axis=0))
 
 
 def _converged(weights: Weights) -> Mask:
@@ -208,20 +217,33 @@ def _rounded() -> Run:
     return network.run()
 
 
-def _asleep(*layers: int, since: int = 0, scale: float | None = None) -> Run:
-    """Layers without ``requires_grad`` from a record on, at the default initialization's scale or another."""
+def _asleep(*layers: int, since: int = 0, scale: float | None = None, small: int = -1) -> Run:
+    """Layers without ``requires_grad`` from a record on, at the default initialization's scale or another.
+
+    The layer ``small`` has so few elements that its scale is one by chance.
+    """
     network = Network()
     for layer in layers:
         name = network.weight(layer)
-        next(p for p in network.layout.parameters if p.name == name).trainable = False
+        parameter = next(p for p in network.layout.parameters if p.name == name)
+        parameter.trainable = False
         network.absent(schema.GRADIENT, name, since).absent(schema.UPDATE, name, since)
         network.set(schema.WEIGHT, name, rms=scale or 1 / np.sqrt(3 * network.width))
+        if layer == small:
+            parameter.shape[:] = (4, 4)
+            network.set(schema.WEIGHT, name, rms=0.5)
     return network.run()
 
 
 def _warm_up() -> Run:
     network = _still("layers.2.weight", until=50)
     rate = np.where(np.arange(200) < 50, 0.0, 1e-3)
+    return network.set(schema.LEARNING_RATE, "0.0", mean=rate).run()
+
+
+def _scheduled_away() -> Run:
+    network = _still("layers.2.weight", since=100)
+    rate = np.where(np.arange(200) < 100, 1e-3, 1e-9)
     return network.set(schema.LEARNING_RATE, "0.0", mean=rate).run()
 
 
@@ -245,6 +267,8 @@ EXAMPLES = (
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Nine records: not enough", lambda: _still("layers.1.weight", 30, 39).run(), False, outcome="Passed"),
     Example("Learning rate 0 in warm-up", _warm_up, False, outcome="Passed"),
+    Example("A schedule has taken the rate away", _scheduled_away, False, outcome="Passed"),
+    Example("At rest beside a matrix too small to tell", lambda: _asleep(0, 1, small=1), True, "layers.0.weight", 0),
     Example("Every step skipped by the gradient scaler", _skipped, False, outcome="NotApplicable"),
 )
 

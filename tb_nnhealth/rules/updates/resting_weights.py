@@ -15,7 +15,7 @@ from tb_nnhealth.rules.evidence.weights import Weights, awake, weights_of
 from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_ELEMENTS = 256
-"""Of fewer the scale tells nothing."""
+"""Of fewer the scale tells nothing, neither for nor against."""
 SIGMAS = 4.0
 """Within which the scale of a sample counts as that of its distribution."""
 FEWEST_RECORDS = 10
@@ -30,8 +30,8 @@ def resting(history: History) -> list[Hit]:
         return []
     weights = everything.only(off)
     trained_before = np.asarray(np.isfinite(weights.gradient).any(axis=0))
-    untouched = np.asarray(_fresh(weights) & ~trained_before)
-    fresh = untouched if untouched[~trained_before].all() else np.zeros_like(untouched)
+    telling = ~trained_before & (weights.numel >= FEWEST_ELEMENTS)
+    fresh = telling if _fresh(weights)[telling].all() else np.zeros_like(telling)
     share = float(weights.numel.sum() / everything.numel.sum())
     return [
         _hit(weights, int(i), bool(trained_before[i]), share, len(history))
@@ -46,7 +46,7 @@ def _fresh(weights: Weights) -> NDArray[np.bool_]:
     scale = np.nanmedian(weights.weight, axis=0)
     schemes = np.stack([1 / (3 * fan_in), 2 / fan_in, 1 / fan_in, 2 / (fan_in + fan_out)]) ** 0.5
     near = np.abs(scale / schemes - 1) < SIGMAS / np.sqrt(2 * weights.numel)
-    return np.asarray(near.any(axis=0) & (weights.numel >= FEWEST_ELEMENTS))
+    return np.asarray(near.any(axis=0))
 
 
 def _hit(weights: Weights, column: int, trained_before: bool, share: float, records: int) -> Hit:
