@@ -19,7 +19,7 @@ from PIL import Image
 from pixels import compare, reduced
 from playwright.sync_api import Browser, FrameLocator, Page, expect
 from references import FONTS, NOW, PICTURES, RENEW, STATES, THEMES, WIDTHS, State, write
-from tabs import Serve, tab
+from tabs import Serve, barriers, tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -61,7 +61,7 @@ def opened(page: Page, address: str, state: State, theme: str, width: int) -> Fr
     if theme == "dark":
         page.evaluate("document.body.classList.add('dark-mode')")
         expect(view.locator("html")).to_have_class(re.compile("dark"))
-    page.wait_for_load_state("networkidle")
+    expect(view.locator("[aria-busy=true]")).to_have_count(0)
     view.locator("body").evaluate("() => document.fonts.ready.then(() => null)")
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)
@@ -101,6 +101,12 @@ def test_looks_as_its_reference(page: Page, serve: Serve, logs: Path, state: Sta
         for kind, picture in (("expected", expected), ("actual", actual), ("difference", found.picture(expected))):
             picture.save(folder / f"{Path(name).stem}.{kind}.png")
     assert not found.why, f"{found.why}; see artifacts/references/{Path(name).stem}.difference.png"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_axe_finds_no_barrier_in_it(page: Page, serve: Serve, logs: Path, state: State, theme: str) -> None:
+    assert barriers(opened(page, serve(logs / state.logs, "--load_fast=false"), state, theme, WIDTHS[0])) == []
 
 
 def test_references_are_small() -> None:
