@@ -340,5 +340,6 @@ RULE = Rule(
         "slow-start",
         "activation-mean-shift",
         "no-gradient",
+        "update-ratio-too-low",
     ),
 )

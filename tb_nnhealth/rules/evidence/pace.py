@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.evidence.steps import TARGET
-from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.evidence.weights import Weights, aligned, weights_of
 from tb_nnhealth.rules.wording import round_rate, short
 
 SMALLEST_SCALE = 0.5
@@ -55,12 +55,20 @@ class Pace:
         return f"from {short(self.rate)} to about {round_rate(self.rate * TARGET / ratio)}"
 
 
-def pace(history: History | None) -> Pace | None:
-    """The pace of the trained weight matrices, embeddings apart; None where no updates were recorded."""
+def pace(history: History | None, *, tables: bool = False) -> Pace | None:
+    """The pace of the trained weight matrices, embeddings apart; None where no updates were recorded.
+
+    ``tables``: where there are only embeddings, the pace of those of their rows that a step changes.
+    """
     if history is None or not len(history) or not history.rows(schema.UPDATE):
         return None
     everything = weights_of(history)
     weights = everything.only(everything.matrix & everything.trained & ~everything.sparse)
+    if tables and not weights.names:
+        weights = everything.only(everything.matrix & everything.trained)
+        touched = 1 - aligned(history.table(schema.UPDATE, schema.ZERO_SHARE), weights.names)
+        by_rows = weights.update / np.sqrt(np.where(touched > 0, touched, np.nan))
+        weights = replace(weights, update=by_rows.astype(np.float32))
     if not weights.names or weights.optimizer_types(history.layout) == {"LBFGS"}:
         return None
     with np.errstate(all="ignore"):

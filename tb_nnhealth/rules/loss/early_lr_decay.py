@@ -24,7 +24,8 @@ hundredth of its greatest value, the loss fell until then by four standard error
 from there on, and stands above `poor` (share of the untrained level: the cost of a constant answer, or the first
 loss); above a tenth of it, it is for information. Where the rate is constant, the size of the steps stands for it,
 and their size relative to the gradient: both fall a hundredfold where an optimizer lowers its rate itself
-(`lr_decay`); that is for information.
+(`lr_decay`); that is for information. Where the loss has few points, as in a log of epochs, the records of the rate
+tell it; a warning where the loss stands above half of a constant answer's cost.
 
 ## What to try
 1. Lower the rate later: at the step where the loss (or the validation loss) settles, for instance by
@@ -44,10 +45,12 @@ Fine-tuning of a few layers whose loss need not fall further; runs in which only
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import (
@@ -68,7 +71,9 @@ from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.weights import weights_of
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, on_records, opening_level, rate_at, untrained
 from tb_nnhealth.rules.loss.rate_drops import FEWEST, Drop, drops
+from tb_nnhealth.rules.loss.rate_spent import Spent, rate_spent
 from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 24
@@ -83,11 +88,30 @@ UNFINISHED = 0.1
 GAINED = 0.9
 AT_ONCE = 0.25
 """Share of the run's steps within which records, which lie closer together at its start, are asked as well."""
+SURELY_POOR = 0.5
+"""Share of what a constant answer costs above which a rate spent early did harm for sure."""
 SPENT = 100.0
 """The greatest learning rate over one that changes next to nothing any more."""
 
 
 def check(case: Case) -> Outcome:
+    told = _check(case)
+    if isinstance(told, Ill):
+        if all(hit.severity != "info" for hit in told.hits) or (spent := rate_spent(case)) is None:
+            return told
+        return Ill([replace(hit, severity=_severity(spent, case)) for hit in told.hits])
+    spent = rate_spent(case) if isinstance(told, TooLittleData) else None
+    if spent is None or spent.level < case.options["poor"] * spent.untrained:
+        return told
+    return Ill([_of_records(spent, _severity(spent, case))])
+
+
+def _severity(spent: Spent, case: Case) -> Severity:
+    sure = spent.known and spent.level > SURELY_POOR * spent.untrained
+    return "warning" if sure else "info"
+
+
+def _check(case: Case) -> Outcome:
     curve = judged_loss(case.run, FEWEST_POINTS)
     if not isinstance(curve, losses.LossCurve):
         return curve
@@ -225,6 +249,36 @@ def _spent_hit(
     )
 
 
+def _of_records(spent: Spent, severity: Severity) -> Hit:
+    curve, steps = spent.curve, spent.last + 1
+    since = int(curve.steps[len(curve) - spent.points])
+    return Hit(
+        subject=curve.subject,
+        first_step=since if curve.steps[-1] < spent.last else spent.step,
+        fired_step=int(curve.steps[-1]),
+        last_step=int(curve.steps[-1]),
+        count=spent.points,
+        active=True,
+        severity=severity,
+        statistic="share of the run in which the learning rate was more than a hundredth of its greatest",
+        unit="1",
+        value=spent.step / steps,
+        limit=0.5,
+        direction="below",
+        message=(
+            f"The learning rate came from {short(spent.high)} to {short(spent.low)} by the optimizer's step "
+            f"{spent.step:,} of {steps:,}, and `{curve.subject}` has stood at {short(spent.level)} since, "
+            f"{percent(spent.level / spent.untrained)} of the untrained level."
+        ),
+        advice=(
+            f"Stretch the decay over the whole run: {steps:,} steps in place of {spent.step:,}.",
+            "Check that the scheduler is stepped once per epoch, if its milestones or its factor count epochs.",
+            "ReduceLROnPlateau: mode='min' where it is given a loss.",
+        ),
+        more={"learning_rate": spent.low, "learning_rate_before": spent.high, "loss": spent.level},
+    )
+
+
 def _got(drop: Drop) -> float:
     return drop.before.end - drop.after.end
 
@@ -315,6 +369,15 @@ def _scheduled(share: curves.Values, time: float = 150.0) -> Run:
     return _logged(0.3 + 2.0 * np.exp(-np.cumsum(share) / time), 1e-2 * share)
 
 
+def _spent_in_epochs(level: float) -> Run:
+    """Twelve means of forty steps each; the rate falls by a tenth at each step from the fortieth on."""
+    network = Network(steps=480)
+    rates = 1e-3 * 0.9 ** np.maximum(0, np.arange(480) - 40)
+    run = network.set(schema.LEARNING_RATE, "0.0", mean=rates).absent(schema.LOSS, "").run()
+    losses_ = [2.3, *np.full(11, level)]
+    return Run("run", run.watches, {"loss/train": Series([(i, 40.0 * i, v) for i, v in enumerate(losses_)])})
+
+
 _COSINE = 0.5 * (1 + np.cos(np.pi * _STEPS / 600))
 _ONE_CYCLE = np.minimum(_STEPS / 180 + 0.04, 0.5 * (1 + np.cos(np.pi * np.clip((_STEPS - 180) / 420, 0, 1))) + 1e-4)
 _QUICK_DECAY = np.exp(-_STEPS / 40)
@@ -339,6 +402,8 @@ RULE = Rule(
         Example("a tenth after a quarter of the run", lambda: _decayed(150), ill=True, subject="loss", first_step=150),
         Example("decays exponentially within 100 steps", lambda: _scheduled(_QUICK_DECAY, 100), ill=True),
         Example("stepped per batch in place of per epoch", lambda: _scheduled(_SPENT, 8), ill=True, subject="loss"),
+        Example("spent within the second of twelve epochs", lambda: _spent_in_epochs(2.2), ill=True),
+        Example("the same, and learned", lambda: _spent_in_epochs(0.3), ill=False, outcome="TooLittleData"),
         Example("spent early, and learned", lambda: _scheduled(_SPENT, 1), ill=False, outcome="Passed"),
         Example("to a tenth, time enough before", lambda: _decayed(380, time=80), ill=False, outcome="Passed"),
         Example("falls at once when the rate drops", lambda: _decayed(300, time=90, at_once=0.2), ill=False),
@@ -353,5 +418,12 @@ RULE = Rule(
         Example("an actor's loss", lambda: _decayed(150, tag="loss/actor"), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
-    causes=("underfitting", "update-ratio-too-low", "learning-rate-too-low", "still-improving"),
+    causes=(
+        "underfitting",
+        "update-ratio-too-low",
+        "learning-rate-too-low",
+        "still-improving",
+        "frozen-parameters",
+        "loss-not-decreasing",
+    ),
 )

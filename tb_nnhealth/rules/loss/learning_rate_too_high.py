@@ -21,8 +21,11 @@ half of the matrices grew more than `grown`-fold. A fifth of `ratio` is enough w
 1.2 of the untrained one, so that all that was learned is lost. A leap of the loss and a plateau above 0.8 of the
 untrained level are enough where no ratio is known. A rate that rises threefold above a highest value of ten points,
 and a loss that within ten points loses half of what it had gained and rises by ten sigma, are a finding of their own,
-where at least three records in these points tell that the rate had stood. Information: a drop of the rate by 3 or
-more, after a stretch without a fall of at least a fifth of the run, lowers the loss by a quarter of its level at once.
+where at least three records in these points tell that the rate had stood. A momentum (or beta1) of 0.99 and more, or a
+beta1 above √beta2, is named first where the loss at the end is above `poor` of the untrained level (half of a constant
+answer's cost for a warning, unless it diverged) and the pace exceeded a fifth of `ratio`, or the weights grew fivefold.
+Information: a drop of the rate by 3 or more, after a stretch without a fall of at least a fifth of the run, lowers the
+loss by a quarter of its level at once.
 
 ## What to try
 1. Lower the learning rate to where the ratio is about 3e-3; the finding names it.
@@ -40,6 +43,8 @@ grow.
 ## References
 - [Stanford CS231n: the loss function, effects of learning rates](https://cs231n.github.io/neural-networks-3/#loss)
 - [37 reasons why your network is not working, number 36](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
+- [Why momentum really works](https://distill.pub/2017/momentum/)
+- [Adam can converge without any modification (beta1 < √beta2)](https://arxiv.org/abs/2208.09632)
 - [Cyclical learning rates for training neural networks (range test)](https://arxiv.org/abs/1506.01186)
 """
 
@@ -54,6 +59,7 @@ from tb_nnhealth.rules.base import GIVEN, Case, Closest, Example, Hit, Ill, Opti
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.pace import LONG_AVERAGE, Pace, pace
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, rates_told, untrained
+from tb_nnhealth.rules.loss.long_momentum import long_momentum
 from tb_nnhealth.rules.loss.rate_drops import Drop
 from tb_nnhealth.rules.loss.rate_signs import (
     FELL_WITH_RATE,
@@ -76,6 +82,8 @@ MEDIANS = 1000
 
 
 def check(case: Case) -> Outcome:
+    if (heavy := long_momentum(case)) is not None:
+        return Ill([heavy])
     curve = judged_loss(case.run, FEWEST_POINTS)
     if not isinstance(curve, losses.LossCurve):
         return Ill([raised]) if (raised := _raised_between(case)) is not None else curve
@@ -236,6 +244,15 @@ def _watched(
     return network.loss(curve, noise=noise).run()
 
 
+def _heavy(curve: curves.Values, factor: float = 60.0, *, momentum: float = 0.0, betas: tuple[float, ...] = ()) -> Run:
+    run = _watched(curve, factor=factor)
+    (history,) = run.watches.values()
+    group = history.layout.optimizers[0].groups[0]
+    group.momentum = momentum
+    group.betas.extend(betas)
+    return run
+
+
 def _plain(curve: curves.Values, rates: curves.Values | None = None) -> Run:
     noisy = curve * (1 + 0.03 * np.random.default_rng(0).standard_normal(len(curve)))
     scalars = {"loss": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])}
@@ -280,6 +297,11 @@ RULE = Rule(
         Example(
             "the rate leaps", lambda: _plain(_LEAPS_WITH_IT, _LEAPS_AT_100), ill=True, subject="loss", first_step=100
         ),
+        Example("momentum of 0.999", lambda: _heavy(_PLATEAU, momentum=0.999), True, "loss/train", 0),
+        Example("betas in the wrong order", lambda: _heavy(_PLATEAU, betas=(0.999, 0.9)), True, "loss/train", 0),
+        Example("momentum of 0.99, and learned", lambda: _heavy(_PLATEAU - 1.2, momentum=0.99), ill=False),
+        Example("momentum of 0.99, usual steps", lambda: _heavy(_PLATEAU, 3.0, momentum=0.99), False, outcome="Passed"),
+        Example("betas of a language model", lambda: _heavy(_PLATEAU, betas=(0.9, 0.95)), False, outcome="Passed"),
         Example("the rate leaps, and all is well", lambda: _plain(_PLATEAU, _LEAPS_AT_100), ill=False),
         Example("weights grow fourfold", lambda: _watched(_PLATEAU, grown=4.0), ill=False, outcome="Passed"),
         Example("weights grow sixfold", lambda: _watched(_PLATEAU, grown=6.0), ill=True),
@@ -313,5 +335,6 @@ RULE = Rule(
         "constant-output",
         "no-gradient",
         "diverging-bias",
+        "non-finite",
     ),
 )

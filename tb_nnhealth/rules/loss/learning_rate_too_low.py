@@ -19,6 +19,12 @@ matrix, and below ten times that for each. Not judged: fewer than `points` point
 that began below half of a constant answer's cost (fine-tuning), rates that were lowered on the way. A warning;
 information where the cost of a constant answer is not known, or no updates were recorded.
 
+Where the loss has fewer points, or too much noise to tell, the pace tells alone: below 3e-4 over 20 records and 100
+steps, at a rate that is neither rising nor was lowered, while the last third of the loss stands above 0.7 of the
+untrained level, and has not bent; information unless the pace is below `ratio` and the level above 0.9 of a constant
+answer's cost. Where an adaptive optimizer's epsilon is ten times the gradients' root mean square and more, epsilon
+holds the steps down: then from 1e-3 and a quarter of the untrained level on, for information.
+
 ## What to try
 1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.
 2. Plain SGD often needs rates a hundred times those of Adam: 1e-3 is Adam's, 0.1 that of SGD.
@@ -32,6 +38,7 @@ In fine-tuning with a small rate on purpose, and in the first minutes of a run o
 ## References
 - [Stanford CS231n: ratio of weights to updates](https://cs231n.github.io/neural-networks-3/#ratio)
 - [Stanford CS231n: the loss function, effects of learning rates](https://cs231n.github.io/neural-networks-3/#loss)
+- [Kingma and Ba 2015, Adam (epsilon)](https://arxiv.org/abs/1412.6980)
 - [37 reasons why your network is not working, number 36](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
 """
 
@@ -60,6 +67,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import Pace, pace
 from tb_nnhealth.rules.loss.judged_loss import chance, judged_loss, opening_level, rate_at
+from tb_nnhealth.rules.loss.slow_pace import slow_pace
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
@@ -77,7 +85,7 @@ WARMING_UP = 1.02
 def check(case: Case) -> Outcome:
     curve = judged_loss(case.run, int(case.options["points"]))
     if not isinstance(curve, losses.LossCurve):
-        return curve
+        return Ill([crept]) if isinstance(curve, TooLittleData) and (crept := slow_pace(case)) is not None else curve
     steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
     naive, start = chance(case.run), opening_level(values)
     if start < FINE_TUNED * naive:
@@ -101,6 +109,8 @@ def check(case: Case) -> Outcome:
         or not (straight or (stands and slow))
         or (moved is not None and not (slow or leisurely))
     ):
+        if (crept := slow_pace(case)) is not None:
+            return Ill([crept])
         share = min(1.0, case.options["ratio"] / usual) if usual > 0 else 0.0
         return Passed(Closest(share, curve.subject, int(steps[-1]), "pace of the weights"))
     known_slow = slow and not math.isnan(naive)
@@ -162,7 +172,7 @@ def _hit(
         statistic="update_ratio" if by_pace else "fall of the loss over the run",
         unit="per step" if by_pace else "share of the first loss",
         value=usual if by_pace else fall,
-        limit=case.options["ratio"] if by_pace else case.options["fall"],
+        limit=max(case.options["ratio"], usual) if by_pace else case.options["fall"],
         direction="below",
         message=told + ".",
         advice=(
@@ -185,6 +195,17 @@ def _watched(curve: curves.Values, factor: float = 0.05, *, criterion: str = "Cr
     return network.loss(curve, noise=0.01).run()
 
 
+def _epochs(curve: curves.Values, factor: float, *, epsilon: float = 0.0) -> Run:
+    """Eight means of forty steps each; updates ``factor`` times the usual 1e-3 of the weights."""
+    network = Network(steps=320, lr=1e-5)
+    network.layout.optimizers[0].groups[0].epsilon = epsilon
+    for i in range(network.depth):
+        network.scale(schema.UPDATE, network.weight(i), factor)
+    run = network.absent(schema.LOSS, "").loss(np.asarray(curve), noise=0.002).run()
+    (series,) = run.scalars.values()
+    return Run("run", run.watches, {"loss/train": Series([(i, 40.0 * i, v) for i, v in enumerate(series.values)])})
+
+
 def _plain(curve: curves.Values, rates: curves.Values | None = None) -> Run:
     noisy = curve * (1 + 0.01 * np.random.default_rng(0).standard_normal(len(curve)))
     scalars = {"loss": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])}
@@ -194,6 +215,8 @@ def _plain(curve: curves.Values, rates: curves.Values | None = None) -> Run:
 
 
 _LINE = 2.3 - 0.2 * _STEPS / 300
+_EPOCHS = np.linspace(2.3, 2.25, 8)
+_LEARNED = 2.3 * 0.6 ** np.arange(8.0)
 _BENT = 0.3 + 2 * np.exp(-_STEPS / 60)
 
 RULE = Rule(
@@ -214,6 +237,17 @@ RULE = Rule(
         Example("stands at chance", lambda: _watched(2.3 + 0 * _STEPS, 0.02), ill=True, subject="loss/train"),
         Example("just below the limit", lambda: _watched(_LINE, 0.09), ill=True, subject="loss/train"),
         Example("leisurely: information", lambda: _watched(_LINE, 0.12), ill=True, subject="loss/train"),
+        Example("eight epochs at a slow pace", lambda: _epochs(_EPOCHS, 0.05), ill=True, subject="loss/train"),
+        Example("held down by epsilon", lambda: _epochs(_EPOCHS, 0.5, epsilon=1.0), ill=True, subject="loss/train"),
+        Example(
+            "eight epochs at half the usual pace", lambda: _epochs(_EPOCHS, 0.5), ill=False, outcome="TooLittleData"
+        ),
+        Example(
+            "a large epsilon, and learned",
+            lambda: _epochs(_LEARNED, 0.5, epsilon=1.0),
+            ill=False,
+            outcome="TooLittleData",
+        ),
         Example("straight, at a usual pace", lambda: _watched(_LINE, 0.5), ill=False, outcome="Passed"),
         Example("scalars alone: information", lambda: _plain(_LINE), ill=True, subject="loss"),
         Example("a criterion of one's own: information", lambda: _watched(_LINE, criterion="MyLoss"), ill=True),

@@ -58,11 +58,13 @@ from tb_nnhealth.rules.evidence.dropout import dropped
 from tb_nnhealth.rules.evidence.losses import LossCurve
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.settled import Rest, rest
-from tb_nnhealth.rules.loss.shrunk_weights import decay_in_force, decayed, held_down, in_balance, shrunk
+from tb_nnhealth.rules.loss.shrunk_weights import Decay, decay_in_force, decayed, held_down, in_balance, shrunk
 from tb_nnhealth.rules.loss.validation_below_training import validation_below_training, validation_gap
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import names, percent, short
 
+CRUSHED, UNTAUGHT = 0.05, 0.95
+"""Share of their initial scale below which weights carry no signal, and of a constant answer's cost."""
 ALONE, HARDLY_SHRUNK = 0.95, 0.8
 """Part of a step from which decay works alone, on weights that it hardly shrinks: there is no gradient to balance."""
 
@@ -83,7 +85,8 @@ def check(case: Case) -> Outcome:
     poor = high and not end.falls
     if poor and held and decay is not None:
         return Ill([decayed(curve, end, decay, limit["shrunk"])])
-    if poor and (left := shrunk(history)) is not None and left.left < limit["shrunk"]:
+    left = shrunk(history)
+    if left is not None and ((poor and left.left < limit["shrunk"]) or _crushed(left, end)):
         return Ill([held_down(curve, end, left, limit["shrunk"])])
     if high and max(taken.values(), default=0.0) > limit["dropped"]:
         return Ill([_unless_it_falls(_dropped(curve, end, taken, limit["dropped"]), end)])
@@ -101,6 +104,13 @@ def check(case: Case) -> Outcome:
         return Ill([_unless_it_falls(validation_below_training(curve, end, gap, limit["gap"], layout), end)])
     share = min(1.0, end.share / limit["poor"]) if gap > limit["gap"] or held else 0.0
     return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
+
+
+def _crushed(left: Decay, end: Rest) -> bool:
+    """Whether next to nothing is left of the weights, and the loss is a constant answer's: a loss that holds a penalty
+    falls with the weights, whatever the task.
+    """
+    return left.left < CRUSHED and end.known and end.share > UNTAUGHT
 
 
 def _unless_it_falls(hit: Hit, end: Rest) -> Hit:
@@ -149,6 +159,14 @@ def _decaying(left: float, to: float = 2.25, decay: float = 0.3) -> Run:
     for i in range(network.depth):
         network.scale(schema.WEIGHT, network.weight(i), left + (1 - left) * np.exp(-_STEPS / 20))
     return network.loss(_curve(to)).run()
+
+
+def _penalized(left: float) -> Run:
+    """A loss that holds a penalty falls with the weights, down to the cost of a constant answer."""
+    network = Network()
+    for i in range(network.depth):
+        network.scale(schema.WEIGHT, network.weight(i), left + (1 - left) * np.exp(-_STEPS / 30))
+    return network.loss(2.3 + 20 * np.exp(-_STEPS / 45)).run()
 
 
 def _gapped(to: float, below: float, *, watched: bool = True, noise: float = 0.02) -> Run:
@@ -211,6 +229,8 @@ RULE = Rule(
             ill=False,
             outcome="Passed",
         ),
+        Example("crushed by a penalty, and still falling", lambda: _penalized(0.005), ill=True, subject="loss/train"),
+        Example("half of them left, and still falling", lambda: _penalized(0.5), ill=False, outcome="Passed"),
         Example("the decay takes what the gradient gives", lambda: _balanced(0.4), ill=True, subject="loss/train"),
         Example("a tenth of a step", lambda: _balanced(0.1), ill=False, outcome="Passed"),
         Example("in balance, and learned", lambda: _balanced(0.4, to=0.3), ill=False, outcome="Passed"),

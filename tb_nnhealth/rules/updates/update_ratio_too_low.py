@@ -74,6 +74,8 @@ WAKING = 10.0
 APART = 100.0
 """Times that the greatest learning rate of a network exceeds a group's own, from where that is the reason."""
 SCALE_FREE = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Lion"}
+ADADELTA = 0.01
+"""Learning rate up to which Adadelta, made to do without one (1.0), is held down by it (Zeiler 2012)."""
 FULL_STEP = 0.1
 """Update of an element over the learning rate, from where such an optimizer steps as far as its rate lets it."""
 UNKNOWN_FACTOR = 0.1
@@ -139,6 +141,8 @@ def _of_the_rate(weights: Weights, column: int, types: set[str]) -> bool:
     each gradient by its own size. Then no gradient, however small, is their cause.
     """
     if np.nanmax(weights.lr[-1]) >= APART * weights.lr[-1, column]:
+        return True
+    if types == {"Adadelta"} and np.nanmax(weights.lr[:, column]) <= ADADELTA:
         return True
     with_rate = weights.update[:, column] / weights.lr[:, column]
     return types <= SCALE_FREE and bool(np.nanmedian(with_rate) > FULL_STEP)
@@ -270,6 +274,7 @@ RULE = Rule(
         "underfitting",
         "frozen-parameters",
         "still-improving",
+        "constant-output",
     ),
     statistic="update-ratio",
 )

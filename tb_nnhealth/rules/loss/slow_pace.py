@@ -1,0 +1,111 @@
+"""A pace of the weights so slow that it tells by itself, where the loss has too few points, or too much noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.rules.base import GIVEN, Case, Hit
+from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence.pace import Pace, pace
+from tb_nnhealth.rules.evidence.settings import Epsilon, ruling_epsilon
+from tb_nnhealth.rules.evidence.steps import TARGET
+from tb_nnhealth.rules.loss.judged_loss import chance, opening_level
+from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.wording import percent, round_rate, short
+
+LEISURELY = 3e-4
+"""Update : weight ratio below which steps are small; a third of the 1e-3 of CS231n."""
+UNLEARNED, UNTOUCHED = 0.7, 0.9
+"""Shares of the untrained level above which little, and next to nothing, was learned."""
+HALFWAY = 0.25
+"""The same where the optimizer's own setting holds its steps down."""
+FINE_TUNED = 0.5
+BENT = 3.0
+LOWERED, RISING = 3.0, 1.02
+FEWEST_RECORDS, FEWEST_POINTS, FEWEST_STEPS = 20, 5, 100
+
+
+def slow_pace(case: Case) -> Hit | None:
+    """Small steps and a loss that is about where it began; the learning rate neither rises nor was it lowered."""
+    moved, found = pace(case.history, tables=True), losses.training_loss(case.run)
+    if moved is None or found is None or tags.moving_target(case.run) or not _at_one_rate(case):
+        return None
+    curve = found.finite()
+    measured = np.isfinite(moved.typical).sum() >= FEWEST_RECORDS and moved.steps[-1] - moved.steps[0] >= FEWEST_STEPS
+    if len(curve) < FEWEST_POINTS or not measured or not np.isfinite(moved.usual).any():
+        return None
+    usual, naive, start = float(np.nanmedian(moved.usual)), chance(case.run), opening_level(curve.values)
+    untrained = start if math.isnan(naive) else max(start, naive) if start < naive else naive
+    level = float(np.median(curve.values[-max(3, len(curve) // 3) :]))
+    epsilon = ruling_epsilon(case.history)
+    slow = 0 < usual < (LEISURELY if epsilon is None else TARGET)
+    if not slow or start < FINE_TUNED * naive or not untrained > 0:
+        return None
+    if level < (UNLEARNED if epsilon is None else HALFWAY) * min(start, untrained) or level > 2 * start:
+        return None
+    if epsilon is None and _bent(curve.values):
+        return None
+    sure = not math.isnan(naive) and usual < case.options["ratio"] and level > UNTOUCHED * min(start, naive)
+    return _hit(found, moved, usual, level / untrained, level, epsilon, "warning" if sure else "info", case)
+
+
+def _bent(values: curves.Values) -> bool:
+    """Whether the fall of the first third is surely many times that of the last: the network has begun to learn."""
+    first, last = (line(part) for part in (values[: len(values) // 3], values[-(len(values) // 3) :]))
+    return first.surely_falls and first.fall - BENT * last.fall > 4 * math.hypot(first.error, BENT * last.error)
+
+
+def _at_one_rate(case: Case) -> bool:
+    rates = losses.learning_rate(case.run)
+    known = rates[1][np.isfinite(rates[1])] if rates is not None else np.zeros(0)
+    if not len(known):
+        return True
+    rising = known[-1] >= known.max() and known[-1] > RISING * known[(3 * len(known)) // 4]
+    return not rising and bool(known.max() <= LOWERED * known[len(known) // 2 :].min())
+
+
+def _hit(
+    found: losses.LossCurve, moved: Pace, usual: float, share: float, level: float, epsilon: Epsilon | None,
+    severity: Severity, case: Case,
+) -> Hit:  # fmt: skip
+    at = f" at learning rate {short(moved.rate)}" if moved.rate > 0 else ""
+    told = (
+        f"A step changes the weights by {short(usual)} of their norm{at} (1e-3 is usual), and `{found.subject}` is at "
+        f"{short(level)}, {percent(share)} of the untrained level"
+    )
+    advice = "Raise the learning rate tenfold, and again if the loss does not come down."
+    more: dict[str, Any] = {"update_ratio": usual, "loss": level}
+    if moved.rate > 0:
+        advice = f"Raise the learning rate from {short(moved.rate)} towards {round_rate(moved.rate * TARGET / usual)}."
+        more |= {"learning_rate": moved.rate, "learning_rate_to_try": moved.rate * TARGET / usual}
+    if epsilon is not None:
+        told += (
+            f"; eps={epsilon.value:g} of {epsilon.optimizer} is {short(epsilon.times)} times as large as the gradients,"
+            " which it is to keep from being divided by zero"
+        )
+        more |= {"epsilon": epsilon.value, "epsilon_over_gradient": epsilon.times, GIVEN: True}
+    return Hit(
+        subject=found.subject,
+        first_step=int(moved.steps[0]),
+        fired_step=int(moved.steps[-1]),
+        last_step=int(moved.steps[-1]),
+        count=int(np.isfinite(moved.typical).sum()),
+        active=True,
+        severity=severity,
+        statistic="update_ratio",
+        unit="per step",
+        value=usual,
+        limit=LEISURELY if epsilon is None else TARGET,
+        direction="below",
+        message=told + ".",
+        advice=(
+            *(() if epsilon is None else (f"Set eps of {epsilon.optimizer} back to 1e-8.",)),
+            advice,
+            "Check that the loss is not divided twice, and that gradients are not clipped to a tiny norm.",
+        ),
+        more=more,
+    )
