@@ -77,6 +77,8 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
 FEWEST_POINTS = 24
+FEW_POINTS = 60
+"""Of which stretches before and after a drop tell little, and the records of the rate are asked as well."""
 MEDIANS = 1000
 RATE_NEEDS = (
     'log the learning rate: writer.add_scalar("lr", optimizer.param_groups[0]["lr"], step), or watch the optimizer'
@@ -100,8 +102,9 @@ def check(case: Case) -> Outcome:
         if all(hit.severity != "info" for hit in told.hits) or (spent := rate_spent(case)) is None:
             return told
         return Ill([replace(hit, severity=_severity(spent, case)) for hit in told.hits])
-    spent = rate_spent(case) if isinstance(told, TooLittleData) else None
-    if spent is None or spent.level < case.options["poor"] * spent.untrained:
+    spent = rate_spent(case)
+    few = isinstance(told, TooLittleData) or (spent is not None and len(spent.curve) < FEW_POINTS)
+    if spent is None or not few or spent.level < case.options["poor"] * spent.untrained:
         return told
     return Ill([_of_records(spent, _severity(spent, case))])
 
