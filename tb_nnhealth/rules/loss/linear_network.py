@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence.losses import LossCurve
 from tb_nnhealth.rules.evidence.progress import naive_of
 from tb_nnhealth.rules.wording import percent, short
@@ -15,6 +15,8 @@ from tb_nnhealth.rules.wording import percent, short
 MAPS = ("Linear", "Conv1d", "Conv2d", "Conv3d")
 AFFINE = ("BatchNorm", "Flatten", "Identity", "AvgPool")
 """Types, as parts of their names, that leave a linear network linear."""
+SAME = ("Identity", "Flatten")
+"""Types that may return what they are given, of which the graph tells nothing."""
 POOR, BAD = 0.25, 0.5
 """Loss at the end over that of knowing nothing from which a linear map is too little, and from which it warns."""
 FEWEST_POINTS = 6
@@ -55,7 +57,7 @@ def linear_network(run: Run, history: History | None, curve: LossCurve) -> Hit |
             "Put a non-linearity between the layers (nn.ReLU(), F.relu), and assign its result: x = F.relu(x).",
             "Where a linear model is meant, one layer is enough.",
         ),
-        more={"loss": end, "untrained": floor, "layers": len(layers)},
+        more={"loss": end, "untrained": floor, "layers": len(layers), GIVEN: True},
         rank=1e9,
     )
 
@@ -68,7 +70,8 @@ def _layers(history: History | None) -> list[str]:
     others = [m for m in called if m.type not in MAPS]
     if len(maps) < 2 or any(all(part not in m.type for part in AFFINE) for m in others):
         return []
-    if not all(m.linear or (m.normalized and _batch_norm(others)) for m in called[:-1]) or called[-1].type not in MAPS:
+    told = [m for m in called[:-1] if m.type not in SAME]
+    if not all(m.linear or (m.normalized and _batch_norm(others)) for m in told) or called[-1].type not in MAPS:
         return []
     owned = set(weights) - {m.name for m in maps}
     if owned or any(m.name not in weights for m in maps):
