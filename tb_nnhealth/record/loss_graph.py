@@ -63,17 +63,20 @@ class Chain:
         return None
 
     def squares(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, str] | None:
-        """Targets (of the output's shape), value and reduction of a sum or mean of squared errors; None for others."""
+        """Targets (of the output's shape), value and reduction of a sum or mean of squared errors; None for others.
+
+        The value is below 0 where the errors are made greater.
+        """
         if not self._of_squares():
             return None
         z, g = self._output.double(), gradient.double()
         value, power = float(self._loss.detach()), float(g.square().sum())
-        if not (math.isfinite(value) and math.isfinite(power) and value > 0 and power > 0):
+        if not (math.isfinite(value) and math.isfinite(power) and value and power):
             return None
         factor = power / (4 * value)
         errors = g / (2 * factor)
-        summed = math.isclose(factor, 1.0, rel_tol=1e-3) and z.numel() > 1
-        told = errors.square().sum() if summed else errors.square().mean()
+        summed = math.isclose(abs(factor), 1.0, rel_tol=1e-3) and z.numel() > 1
+        told = math.copysign(1, value) * (errors.square().sum() if summed else errors.square().mean())
         return (z - errors).to(self._output.dtype), told.float(), "sum" if summed else "mean"
 
     def _of_squares(self) -> bool:
@@ -94,7 +97,7 @@ class Chain:
         else:
             return False
         return all(
-            kind in REDUCING or (kind in ("Div", "Mul", *PASSING) and _elements(node) == 1)
+            kind in REDUCING or (kind in ("Div", "Mul", "Neg", *PASSING) and _elements(node) == 1)
             for kind, node in zip(kinds[:rest], self._nodes[:rest], strict=True)
         )
 

@@ -51,7 +51,7 @@ class ReadBack:
 
         ``number`` is the sequence number of the node that made the outputs.
         """
-        given = read_back(outputs, gradient) or self._from_graph(outputs, gradient, number)
+        given = _either_sign(outputs, gradient) or self._from_graph(outputs, gradient, number)
         self._found = self._found or given is not None
         self._misses += given is None and not self._found
         return given
@@ -82,6 +82,14 @@ def readable(output: Any) -> torch.Tensor | None:
     if len(found) != 1 or found[0].device.type != "cpu" or found[0].layout is not torch.strided:
         return None  # on a device the answer would be waited for
     return found[0]
+
+
+def _either_sign(outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:
+    """As ``read_back``; of a loss that is made greater rather than smaller the value is below 0."""
+    given = read_back(outputs, gradient)
+    if given is None and (given := read_back(outputs, -gradient)) is not None:
+        return given._replace(loss=-given.loss)
+    return given
 
 
 def read_back(outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:

@@ -69,6 +69,19 @@ def test_records_without_the_criterion_are_left_out():
     assert len(curve) == 100
 
 
+def test_epochs_behind_the_last_record_are_counted_at_its_pace():
+    """Records end at step 199, after as many seconds; an epoch takes twenty."""
+    run = Network(steps=200).run()
+    run.scalars["loss/train"] = series(fall(30), wall=20.0, first=0)
+    curve = losses.training_loss(run)
+    scalar = losses.scalar_loss(run, "train")
+    assert curve is not None
+    assert scalar is not None
+    taken = scalar.at_optimizer(run).steps
+    assert taken[5] == 100
+    assert taken[-1] == pytest.approx(29 * 20, rel=0.02)
+
+
 def test_the_learning_rate_is_the_greatest_of_all_groups():
     network = Network().add_row(schema.LEARNING_RATE, "0.1", mean=0.5)
     rates = losses.learning_rate(network.run())

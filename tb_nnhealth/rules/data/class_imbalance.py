@@ -201,6 +201,17 @@ def _few() -> Run:
     return add_labels(Network(steps=12), sampled(np.tile([0.95, 0.05], (12, 1)), samples=8)).run()
 
 
+def _tokens(padding: float) -> Run:
+    """Targets (16 x 40,) of sequences (16, 40), of which ``padding`` are token 0."""
+    network = Network(classes=50)
+    for row in network.layout.rows:
+        if row.kind in (schema.INPUT, schema.TARGET):
+            del row.shape[:]
+            row.shape.extend((16, 40) if row.kind == schema.INPUT else (640,))
+            row.dtype = "int64"
+    return network.set(schema.TARGET, "", zero_share=padding).run()
+
+
 def _masks(share: float) -> Run:
     """Masks of 0 and 1 of 32 x 32 pixels, ``share`` of them 1."""
     network = Network(criterion="BCEWithLogitsLoss", classes=2)
@@ -242,6 +253,8 @@ RULE = Rule(
         Example("balanced, not learned", lambda: _shared([0.1] * 10, learned=False), ill=False, outcome="Passed"),
         Example("one class", lambda: _shared([1.0, 0.0]), ill=False, outcome="NotApplicable"),
         Example("one pixel in a hundred: information", lambda: _masks(0.01), ill=True, subject="target"),
+        Example("tokens end to end, most of them padding", lambda: _tokens(0.94), ill=True, subject="target"),
+        Example("tokens end to end", lambda: _tokens(0.1), ill=False, outcome="NotApplicable"),
         Example("one pixel in five", lambda: _masks(0.2), ill=False, outcome="NotApplicable"),
         Example("no labels", lambda: Network().run(), ill=False, outcome="NotApplicable"),
         Example("a hundred labels", _few, ill=False, outcome="TooLittleData"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,8 +24,7 @@ def of_elements(case: Case, limit: float) -> Ill | None:
     history = case.history
     if history is None or tags.moving_target(case.run):
         return None
-    shape = shape_of(history, schema.TARGET) or ()
-    if len(shape) < 2:
+    if not _many(history):
         return None
     share, what = _of_no(history) if history.layout.criterion.type in BINARY else _of_class(history)
     seen = np.flatnonzero(np.isfinite(share))
@@ -57,6 +58,13 @@ def of_elements(case: Case, limit: float) -> Ill | None:
             )
         ]
     )
+
+
+def _many(history: History) -> bool:
+    """Whether a sample has several answers, the tokens of a sequence laid end to end among them."""
+    target, inputs = shape_of(history, schema.TARGET) or (), shape_of(history, schema.INPUT) or ()
+    elements = math.prod(target)
+    return len(target) > 1 or (is_integer(history, schema.TARGET) and len(inputs) > 1 and elements == math.prod(inputs))
 
 
 def _of_no(history: History) -> tuple[NDArray[np.float64], str]:

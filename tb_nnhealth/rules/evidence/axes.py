@@ -19,12 +19,18 @@ def optimizer_steps(run: Run, steps: Steps, walls: Walls) -> Steps:
     """The optimizer's step at each point of a scalar, int64 of shape (n,).
 
     ``steps`` and ``walls`` (s) are the scalar's own, ascending. They are returned as they are where they count
-    optimizer steps, or where nothing tells: no records, or no times.
+    optimizer steps, or where nothing tells: no records, or no times. Behind the last record, which may be long before
+    the end of a run, steps go on at the pace of the last half of the records.
     """
     history = max(run.watches.values(), key=len, default=None)
     if history is None or not _apart(history, steps, walls):
         return steps
-    return np.interp(walls, history.walls, history.steps.astype(np.float64)).astype(np.int64)
+    recorded = history.steps.astype(np.float64)
+    between = np.interp(walls, history.walls, recorded)
+    half = len(history) // 2
+    taken, seconds = recorded[-1] - recorded[half], history.walls[-1] - history.walls[half]
+    pace = taken / seconds if seconds > 0 else 0.0
+    return np.asarray(between + pace * np.maximum(walls - history.walls[-1], 0.0)).astype(np.int64)
 
 
 def _apart(history: History, steps: Steps, walls: Walls) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from tb_nnhealth import schema
@@ -11,8 +13,8 @@ from tb_nnhealth.rules.data.batch_rows import number
 from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss
 from tb_nnhealth.rules.wording import short
 
-NEVER_NEGATIVE = ("CrossEntropyLoss", "BCELoss", "BCEWithLogitsLoss")
-"""Criteria that are 0 at the least, for targets that are classes or shares."""
+NEVER_NEGATIVE = ("CrossEntropyLoss", "BCELoss", "BCEWithLogitsLoss", "MSELoss")
+"""Criteria that are 0 at the least, for targets that are classes or shares; squared errors for any."""
 MAY_BE_NEGATIVE = ("NLLLoss", "KLDivLoss", "GaussianNLLLoss", "PoissonNLLLoss")
 FAR_BELOW = 20.0
 """How far below 0 a criterion of one's own must come that was given classes: it may subtract something on purpose."""
@@ -39,11 +41,12 @@ def below_floor(history: History, subject: str) -> Hit | None:
         return None
     least, most = (number(history, schema.TARGET, "", name) for name in (schema.MIN, schema.MAX))
     low, high = (float(f(v[np.isfinite(v)])) if np.isfinite(v).any() else 0.0 for f, v in ((min, least), (max, most)))
-    outside = low < 0 or high > 1
+    squares = kind == "MSELoss"
+    outside = (low < 0 or high > 1) and not squares
     told = (
         f"its targets go from {short(low)} to {short(high)}, where shares lie between 0 and 1"
         if outside and not np.isnan(number(history, schema.SPREAD, "target")).all()
-        else "look at what it is given, and in which order"
+        else "look at its sign, at what it is given, and in which order"
     )
     finite = curve.values[np.isfinite(curve.values)]
     return Hit(
@@ -59,9 +62,11 @@ def below_floor(history: History, subject: str) -> Hit | None:
         value=float(finite.min()),
         limit=0.0,
         direction="below",
-        message=f"`{subject}` falls below 0, to {short(float(finite.min()))}, which no {named} of classes or shares"
-        f" can: {told}. It has no least value any more, and the outputs run away.",
+        message=f"`{subject}` falls below 0, to {short(float(finite.min()))}, which no {named}"
+        f"{'' if squares else ' of classes or shares'} can: {told}. It has no least value any more, and the"
+        " outputs run away.",
         advice=(
+            "Look at the sign of the loss: the optimizer makes it smaller.",
             "Call the criterion as criterion(output, target), in this order.",
             "Bring the targets into the form it takes: class indices, or shares between 0 and 1 (masks of 0 and 255"
             " divided by 255).",
@@ -70,8 +75,11 @@ def below_floor(history: History, subject: str) -> Hit | None:
     )
 
 
-def without_bound(curve: LossCurve) -> Hit | None:
-    """The finding on a loss that falls far below 0, ever faster: whatever it is, it has no least value."""
+def without_bound(curve: LossCurve, criteria: Collection[str] = ()) -> Hit | None:
+    """The finding on a loss that falls far below 0, ever faster: whatever it is, it has no least value.
+
+    ``criteria``: those watched; one that takes logarithms of probabilities has no least value where it is given others.
+    """
     finite = curve.finite()
     if len(finite) < FEWEST_POINTS:
         return None
@@ -101,5 +109,5 @@ def without_bound(curve: LossCurve) -> Hit | None:
             "Look at the sign of the loss and of each of its terms: what is to grow is subtracted, errors are added.",
             "Call the criterion as criterion(output, target), in this order.",
         ),
-        more={GIVEN: True},
+        more={} if set(criteria) & set(MAY_BE_NEGATIVE) else {GIVEN: True},
     )

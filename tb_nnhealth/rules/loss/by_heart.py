@@ -13,6 +13,8 @@ FEWEST_POINTS = 10
 UNLEARNED = 0.05
 """Share of the untrained level above which something is left that validation shows to be unlearned."""
 HALVED = 0.5
+NO_BETTER, BETTER = 0.98, 0.95
+"""Shares of a constant answer's cost above which validation has never been, and below which training is."""
 ABOUT = 0.1
 """How near to its last level validation has arrived where it stands."""
 
@@ -54,6 +56,44 @@ def by_heart(val: losses.LossCurve, train: losses.LossCurve, untrained: float, l
             f"Stop earlier: nothing was gained after step {int(val.steps[middle]):,}.",
         ),
         more={"training_loss": now},
+    )
+
+
+def nothing_holds(val: losses.LossCurve, train: losses.LossCurve, chance: float) -> Hit | None:
+    """The finding on a validation loss that was never better than a constant answer's, where the training loss is.
+
+    ``chance``: what a constant answer costs, NaN where that is not known.
+    """
+    if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS or not chance > 0:
+        return None
+    now, end, best = _tail(train.values), _tail(val.values), float(curves.smooth(val.values, 3).min())
+    falls = line(train.values[len(train) // 3 :]).surely_falls
+    if best < NO_BETTER * chance or not now < BETTER * chance or not falls:
+        return None
+    return Hit(
+        subject=val.subject,
+        first_step=int(val.steps[0]),
+        fired_step=int(val.steps[-1]),
+        last_step=int(val.steps[-1]),
+        count=len(val),
+        active=True,
+        severity="warning",
+        statistic="validation loss over a constant answer's",
+        unit="1",
+        value=end / chance,
+        limit=NO_BETTER,
+        direction="above",
+        message=(
+            f"`{val.subject}` was never better than an answer that ignores the input ({short(chance)}), and is"
+            f" {short(end)}, while the training loss fell to {short(now)}: labels are learned by heart, and nothing"
+            " else is."
+        ),
+        advice=(
+            "Check that inputs and labels of the training set belong together: look at a few samples.",
+            "Check that validation is prepared, and its labels are numbered, as in training.",
+            "Add data or augmentation.",
+        ),
+        more={"training_loss": now, "constant_answer": chance},
     )
 
 

@@ -17,8 +17,9 @@ binary cross-entropies; a function that `observe` shows class indices for is tak
 than `factor` times the guess and at least two nats more; beyond `warn` times it is a warning where the loss (median
 of three records) is still above the guess after `recovers` steps, beyond `far` times at once. Below: less than 0.4 of
 it. For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square: a warning where the prediction's
-RMS exceeds 10, or the loss is still above twice that mean square after 150 steps, as for targets of a tiny unit. At
-least `samples` samples must stand behind the loss.
+RMS exceeds 10, or the loss is still above twice that mean square after 150 steps, as for targets of a tiny unit. Also
+where targets of a size beyond 20, and 20 times the first outputs', cost three times their variance: a warning where
+that lasts 150 steps, critical where the loss becomes infinite. At least `samples` samples must stand behind the loss.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
@@ -49,6 +50,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
+    GIVEN,
     Case,
     Closest,
     CouldNotCheck,
@@ -102,7 +104,7 @@ def check(case: Case) -> Outcome:
     if not math.isfinite(first):
         return NotApplicable("the first loss is not finite")
     if criterion.type == "MSELoss":
-        return _squared_error(history, first, step)
+        return _squared_error(case.run, history, first, step)
     guess = guess_costs(criterion)
     if math.isnan(guess):
         return NotApplicable(f"what a guess costs is not known for {criterion.type}")
@@ -159,7 +161,7 @@ def _outputs_explain(history: History, first: float) -> bool:
     return bool(output.size and output[0, 0] > OUTPUTS_EXPLAIN * first)
 
 
-def _squared_error(history: History, first: float, step: int) -> Outcome:
+def _squared_error(run: Run, history: History, first: float, step: int) -> Outcome:
     target = history.table(schema.TARGET, schema.RMS).values
     prediction = history.table(schema.PREDICTION, schema.RMS).values
     if not target.size or not prediction.size or np.isnan(target[0, 0]) or np.isnan(prediction[0, 0]):
@@ -167,7 +169,7 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
     square, output = float(target[0, 0]) ** 2, float(prediction[0, 0])
     limit = SQUARES_ABOVE * square
     if not first > limit:
-        return _far_targets(history, first, step, output) or Passed()
+        return _far_targets(run, history, first, step, output) or Passed()
     curve = losses.criterion_loss(history)
     stays = curve is not None and first > FAR_ABOVE * square and _stays_above(curve, DWARFED * square, SLOW_STEPS)
     dwarfed = output > OUTPUT_RMS or stays
@@ -178,7 +180,7 @@ def _squared_error(history: History, first: float, step: int) -> Outcome:
     return Ill([_hit(first, step, limit, "above", "warning" if dwarfed else "info", message, {"output_rms": output})])
 
 
-def _far_targets(history: History, first: float, step: int, output: float) -> Outcome | None:
+def _far_targets(run: Run, history: History, first: float, step: int, output: float) -> Outcome | None:
     """Ill where targets in units of their own lie far beyond what an untrained network answers."""
     mean, std = (float(history.table(schema.TARGET, name).values[0, 0]) for name in (schema.MEAN, schema.STD))
     size = math.hypot(mean, std)
@@ -187,13 +189,15 @@ def _far_targets(history: History, first: float, step: int, output: float) -> Ou
         return None
     curve = losses.criterion_loss(history)
     slow = curve is not None and _stays_above(curve, variance, SLOW_STEPS)
+    logged = losses.training_loss(run) or curve
+    burst = logged is not None and not np.isfinite(logged.values[-1])
     message = (
         f"The first squared error is {short(first)}, where the mean of the targets would cost {short(variance)}: they "
         f"lie about {short(mean)} with a spread of {short(std)}, and the network's outputs begin at {short(output)}."
     )
-    hit = _hit(
-        first, step, BEYOND_CONSTANT * variance, "above", "warning" if slow else "info", message, {"target_mean": mean}
-    )
+    severity: Severity = "critical" if burst else "warning" if slow else "info"
+    more: dict[str, Any] = {"target_mean": mean} | ({GIVEN: True} if burst else {})
+    hit = _hit(first, step, BEYOND_CONSTANT * variance, "above", severity, message, more)
     return Ill(
         [
             replace(
@@ -284,6 +288,16 @@ def _regression(output: float, of: float = 1.0) -> Run:
     return network.set(schema.LOSS, "", mean=output**2 + of**2).run()
 
 
+def _far(*, burst: bool) -> Run:
+    """Targets of 1500 with a spread of 300 to a network that answers with numbers of about 1."""
+    network = Network(criterion="MSELoss")
+    network.set(schema.TARGET, "", mean=1500.0, std=300.0, rms=1530.0)
+    network.set(schema.PREDICTION, "", mean=0.1, std=0.5, rms=0.5)
+    network.set(schema.LOSS, "", mean=np.where(network.at < 8, 2.3e6, 5e4))
+    network.loss(np.where(np.arange(200) < 8, 2.3e6, math.nan if burst else 5e4))
+    return network.run()
+
+
 def _one_sample() -> Run:
     network = Network().set(schema.LOSS, "", mean=9.0)
     for row in network.layout.rows:
@@ -310,7 +324,7 @@ RULE = Rule(
     healthy="First loss as expected",
     ill="First loss off",
     group="loss",
-    severity="warning",
+    severity="critical",
     scope="watch",
     check=check,
     options=(
@@ -356,6 +370,8 @@ RULE = Rule(
         Example("squared error of huge outputs", lambda: _regression(300.0), ill=True, subject="loss"),
         Example("squared error of an untrained network", lambda: _regression(0.5), ill=False, outcome="Passed"),
         Example("targets of a tiny unit, stays", lambda: _regression(0.5, of=1e-3), ill=True, subject="loss"),
+        Example("targets far away, and the loss bursts", lambda: _far(burst=True), ill=True, subject="loss"),
+        Example("targets far away, and soon reached: information", lambda: _far(burst=False), ill=True, subject="loss"),
         Example("a sum over the batch", lambda: _first(74.0, reduction="sum"), ill=False, outcome="NotApplicable"),
         Example(
             "a criterion of one's own", lambda: _first(40.0, criterion="FocalLoss"), ill=False, outcome="NotApplicable"

@@ -38,12 +38,12 @@ def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
     if rates is not None and len(moving) and moving[0] > 0:
         begun = curve.at_optimizer(run).steps >= rates[0][moving[0]]
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
-    if len(curve) < fewest and not _averaged(run, curve, fewest):
+    if len(curve) < fewest and not averaged(run, curve, fewest):
         return TooLittleData(f"{len(curve)} points of the training loss, {fewest} are needed")
     return curve
 
 
-def _averaged(run: Run, curve: losses.LossCurve, fewest: int) -> bool:
+def averaged(run: Run, curve: losses.LossCurve, fewest: int) -> bool:
     """Whether fewer points tell as much: each stands for many steps of the optimizer, and they scatter little."""
     if len(curve) < FEWEST_AVERAGES:
         return False

@@ -15,9 +15,10 @@ six sigma of the point-to-point noise above, is the limit. It fires where four f
 points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
 in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
 
-A watched cross-entropy, of classes or of probabilities, is never below 0. Where it is in five records, it has no least
-value and runs away downwards: its arguments are swapped, or its targets are no shares between 0 and 1. So does any loss
-that is a hundred times its first size below 0 and fell in each third of the run more than twice as far as before.
+A watched cross-entropy, of classes or of probabilities, is never below 0, nor is a squared error. Where it is in five
+records, it has no least value and runs away downwards: its sign is turned, its arguments are swapped, or its targets
+are no shares. So does any loss that is a hundred times its first size below 0 and fell in each third of the run more
+than twice as far as before.
 
 ## What to try
 1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
@@ -86,7 +87,7 @@ def check(case: Case) -> Outcome:
     for history in case.run.watches.values():
         if (below := below_floor(history, found.subject)) is not None:
             return Ill([below])
-    if (downwards := without_bound(found)) is not None:
+    if (downwards := without_bound(found, _criteria(case.run))) is not None:
         return Ill([downwards])
     curve = found.finite()
     broken = not np.isfinite(found.values[-1]) if len(found) else False
@@ -108,6 +109,10 @@ def check(case: Case) -> Outcome:
     crossing = int(np.flatnonzero(~above)[-1]) + 1
     rate = float(rate_at(case.run, steps[[crossing]])[0]) if crossing < len(steps) else math.nan
     return Ill([_hit(found.subject, steps, values, crossing, tail, low, low_at, limit, broken, rate)])
+
+
+def _criteria(run: Run) -> list[str]:
+    return [history.layout.criterion.type for history in run.watches.values()]
 
 
 def _start(run: Run, values: curves.Values) -> float:
@@ -213,6 +218,7 @@ RULE = Rule(
             first_step=4,
         ),
         Example("a cross-entropy below 0", lambda: _negative("BCEWithLogitsLoss"), ill=True, subject="loss"),
+        Example("a squared error below 0", lambda: _negative("MSELoss"), ill=True, subject="loss"),
         Example("a negative loss of one's own", lambda: _negative("EnergyLoss"), ill=False),
         Example("a negative loss", lambda: _plain(np.where(_STEPS < 300, -100 + 95 * _FALL / 2.3, 20.0)), ill=True),
         Example("regains three quarters", lambda: _plain(_up(250, 0.1 + 0.75 * 2.3)), ill=True, first_step=250),

@@ -15,10 +15,10 @@ no falling trend (Mann-Kendall z above -4), and the noise is small enough that a
 constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
 squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it or not yet
 come near, and would be a tenth below it after three more runs of this length. A loss that rises to more than twice
-its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty of so little
-noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar with fewer, 40 records of the
-criterion. With fewer than 100 points, over fewer than 500 steps, it is for information. Points before the learning
-rate first exceeds 0 are left out.
+its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty that are means
+over many steps, or of so little noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar
+with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, it is for information.
+Points before the learning rate first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -65,6 +65,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.loss.judged_loss import averaged
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
@@ -133,13 +134,13 @@ def check(case: Case) -> Outcome:
     found, recorded = _all_records(case.run, found)
     curve, rates = found.finite(), losses.learning_rate(case.run)
     moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
-    values, steps = curve.values, curve.steps
     if rates is not None and len(moving) and moving[0] > 0:
         begun = curve.at_optimizer(case.run).steps >= rates[0][moving[0]]
-        values, steps = values[begun], steps[begun]
+        curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
+    values, steps = curve.values, curve.steps
     if len(values) < FEWEST_POINTS and not _flat(values):
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
-    begins = int(curve.steps[0])
+    begins = int(found.finite().steps[0])
     if begins > RESUMED * max(1, int(np.median(np.diff(steps)))):
         return NotApplicable(f"the loss begins at step {begins:,}: an earlier training goes on")
     if rates is not None and _warming_up(rates[1]):
@@ -149,7 +150,8 @@ def check(case: Case) -> Outcome:
     if first < PRETRAINED * chance or (math.isnan(chance) and abs(first) < NOTHING_LEFT):
         return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")
     gain = measure(values, case.options["gain"])
-    enough = len(values) >= case.options["points"]
+    points = int(case.options["points"])
+    enough = len(values) >= points or averaged(case.run, curve, points)
     on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance and _arrives(values, chance)
     below = gain.lowest + gain.luck < LEARNED * chance or on_its_way
     at_chance = (enough or recorded) and gain.last >= AT_CHANCE * chance and not below
@@ -299,6 +301,16 @@ _ONES = np.ones(200)
 _FALL = np.exp(-np.arange(200) / 40.0)
 
 
+def _epochs_at_chance() -> Run:
+    """Means over twenty steps each, which scatter by more than a gain of 2 % would show, of a classifier at ln 10."""
+    rng, guess = np.random.default_rng(3), math.log(10)
+    network = Network(steps=400)
+    network.set(schema.LOSS, "", mean=guess * (1 + 0.2 * rng.standard_normal(len(network.at))))
+    epochs, run = guess * (1 + 0.02 * rng.standard_normal(20)), network.run()
+    run.scalars["loss/train"] = Series([(i, 20.0 * i + 19, float(v)) for i, v in enumerate(epochs)])
+    return run
+
+
 def _warm_up_only() -> Run:
     run = _plain(2.3 * _ONES[:60], 0.01)
     run.scalars["lr"] = Series([(i, float(i), 1e-5 * i) for i in range(60)])
@@ -333,6 +345,7 @@ RULE = Rule(
             subject="loss/train",
             first_step=0,
         ),
+        Example("twenty means over an epoch each, at a constant answer", _epochs_at_chance, ill=True),
         Example("rises instead", lambda: _plain(1 + 0.1 * np.arange(200) / 200, 0.02), ill=True, subject="train_loss"),
         Example(
             "rises without bound",

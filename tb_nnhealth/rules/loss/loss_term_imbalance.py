@@ -20,6 +20,10 @@ its name (kl, l2, penalty, balance, entropy …), or is below `least` of the uni
 A penalty that is larger than a term which is not learned is told whatever `factor`: it need not be many times as
 large. At least `points` common points.
 
+Where no tag calls a term a loss, scalars of the total's steps are its terms if the total is their sum, each times a
+constant, to within 1e-5. Information also where a divergence (kl) was three tenths of the first total or more and has
+fallen below 0.01 nats.
+
 ## What to try
 1. Give each term a weight that brings them to the same size at the start; the finding names it.
 2. Normalize the targets that the large term measures (a squared error of pixels from 0 to 255 is 65,000 times too
@@ -61,7 +65,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.loss.loss_terms import Terms, loss_terms
-from tb_nnhealth.rules.wording import round_rate, short
+from tb_nnhealth.rules.wording import percent, round_rate, short
 
 THROUGHOUT = 0.9
 IMPROVED = 0.9
@@ -71,6 +75,9 @@ REGULARIZERS = frozenset(("kl", "kld", "divergence", "reg", "regularization", "r
 REGULARIZERS |= {"balance", "balancing", "aux", "auxiliary", "entropy", "tv", "sparsity", "commit", "commitment"}
 REGULARIZERS |= {"consistency", "smoothness", "orthogonality", "router", "z", "prior"}
 """Words of terms that may stay where they are."""
+DIVERGENCES = frozenset(("kl", "kld", "divergence"))
+NO_NATS, MATTERED = 0.01, 0.3
+"""Divergence below which a code tells nothing, and share of the first loss from which it may have been driven there."""
 TERMS_NEED = 'log each term of the loss: writer.add_scalar("loss/reconstruction", reconstruction, step)'
 
 
@@ -94,6 +101,8 @@ def check(case: Case) -> Outcome:
     penalty = bool(set(tags.parts(terms.tags[largest])) & REGULARIZERS)
     held = penalty & np.array(drowned) & (usual > 1.0)  # a penalty need not be many times as large to forbid learning
     small = np.flatnonzero((usual > case.options["factor"]) | held)
+    if not len(small) and (gone := _divergence_gone(terms)) is not None:
+        return Ill([gone])
     if not len(small):
         at = int(np.argmax(usual))
         return Passed(
@@ -106,6 +115,43 @@ def _nothing_to_compare(run: Run) -> Outcome:
     if losses.training_loss(run) is None:
         return CouldNotCheck(TERMS_NEED)
     return NotApplicable("the log has no two terms of a loss")
+
+
+def _divergence_gone(terms: Terms) -> Hit | None:
+    """The finding on a divergence that mattered at first and is 0: the code that it is taken of tells nothing."""
+    if not terms.known:
+        return None
+    sizes = np.abs(terms.weighted)
+    for i, tag in enumerate(terms.tags):
+        start, end = float(terms.values[0, i]), _levels(terms.values[:, i])[1]
+        share = float(sizes[0, i] / max(sizes[0].sum(), 1e-300))
+        if not (set(tags.parts(tag)) & DIVERGENCES and share > MATTERED and start > NO_NATS and 0 <= end < NO_NATS):
+            continue
+        gone = int(np.argmax(terms.values[:, i] < NO_NATS))
+        return Hit(
+            subject=tag,
+            first_step=int(terms.steps[gone]),
+            fired_step=int(terms.steps[-1]),
+            last_step=int(terms.steps[-1]),
+            count=len(terms.steps) - gone,
+            active=True,
+            severity="info",
+            statistic="divergence of the latent code",
+            unit="nats",
+            value=end,
+            limit=NO_NATS,
+            direction="below",
+            message=(
+                f"`{tag}` was {percent(share)} of the loss at first and has fallen to {short(end)}: the latent code is"
+                " the prior's for every sample, and tells the decoder nothing."
+            ),
+            advice=(
+                "Give the divergence a smaller weight, or raise its weight from 0 over the first epochs.",
+                "Leave some nats free: take the maximum of the divergence and a constant for each dimension.",
+            ),
+            more={"start": start, "share": share},
+        )
+    return None
 
 
 def _levels(values: curves.Values) -> tuple[float, float]:
@@ -179,11 +225,26 @@ def _logged(noise: float = 0.05, **terms: curves.Values) -> Run:
     return Run("plain", scalars=scalars)
 
 
+def _summed(one: str, other: str, of_one: curves.Values, of_other: curves.Values, apart: float = 0.0) -> Run:
+    """Two scalars whose tags are no losses', and their sum, which departs from it by ``apart`` of itself."""
+    noise = np.random.default_rng(1).standard_normal((3, len(_STEPS)))
+    parts = [of_one * (1 + 0.02 * noise[0]), of_other * (1 + 0.02 * noise[1])]
+    whole = sum(parts) * (1 + apart * noise[2])
+    logged = {f"train/{one}": parts[0], f"train/{other}": parts[1], "train/loss": whole}
+    return Run(
+        "summed",
+        scalars={
+            tag: Series([(i, float(i), float(v)) for i, v in enumerate(values)]) for tag, values in logged.items()
+        },
+    )
+
+
 def _fall(start: float, to: float = 0.1) -> curves.Values:
     return np.asarray(start * (to + (1 - to) * np.exp(-_STEPS / 50)))
 
 
 _FLAT = 0.69 + 0 * _STEPS
+_VANISHING = np.asarray(30 * np.exp(-_STEPS / 15))
 
 
 def _weighted() -> Run:
@@ -221,6 +282,9 @@ RULE = Rule(
             ill=False,
             outcome="Passed",
         ),
+        Example("terms told by their sum", lambda: _summed("ce", "l1", _FLAT, _fall(230.0)), True, "train/ce"),
+        Example("no such sum", lambda: _summed("ce", "l1", _FLAT, _fall(230.0), 0.1), False, outcome="NotApplicable"),
+        Example("a latent code that is gone", lambda: _summed("mse", "kl", _fall(20.0), _VANISHING), True, "train/kl"),
         Example("one term", lambda: _logged(box=_fall(2.0)), ill=False, outcome="NotApplicable"),
         Example(
             "a generator and its opponent",

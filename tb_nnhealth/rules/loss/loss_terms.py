@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.evidence import curves, tags
+from tb_nnhealth.schema import is_users_scalar
 
 NOT_A_TERM = frozenset(
     ("loss", "losses", "epoch", "step", "batch", "avg", "average", "mean", "smooth", "ema", "running")
@@ -17,6 +18,9 @@ WHOLE = frozenset(("total", "sum", "full", "overall", "all", "combined", "object
 FEWEST_POINTS = 20
 EXPLAINED = 0.02
 """Share of the total that the terms, each times a constant, may leave unexplained."""
+
+TO_ROUNDING = 1e-5
+MOST_TERMS = 8
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def loss_terms(run: Run) -> Terms | None:
         elif total is None or len(series) > len(total):
             total = series
     if len(found) < 2:
-        return None
+        return _of_an_exact_sum(run, total)
     steps = _common([*found.values()])
     if len(steps) < FEWEST_POINTS:
         return None
@@ -59,6 +63,34 @@ def loss_terms(run: Run) -> Terms | None:
     weights = _weights(values, steps, total)
     weighted = values if weights is None else values * weights
     return Terms(tuple(found), steps, values, weighted, weights is not None)
+
+
+def _of_an_exact_sum(run: Run, total: Series | None) -> Terms | None:
+    """Terms whose tags call them no losses, but of which the total is the sum, each times a constant."""
+    if total is None or len(total) < FEWEST_POINTS:
+        return None
+    found = {
+        tag: series
+        for tag, series in run.scalars.items()
+        if series is not total
+        and is_users_scalar(tag)
+        and (role := tags.role(tag, run.name)).metric in (None, "loss")
+        and role.phase != "val"
+        and len(series) >= FEWEST_POINTS
+        and np.array_equal(series.steps, total.steps)
+    }
+    if not 2 <= len(found) <= MOST_TERMS:
+        return None
+    values = np.stack([series.values for series in found.values()], axis=1).astype(np.float64)
+    keep = np.isfinite(values).all(axis=1) & np.isfinite(total.values)
+    if keep.sum() < FEWEST_POINTS:
+        return None
+    weights = _weights(values[keep], total.steps[keep], total, TO_ROUNDING)
+    if weights is None or (weights > 0).sum() < 2:
+        return None
+    used = np.flatnonzero(weights > 0)
+    values = values[keep][:, used]
+    return Terms(tuple(list(found)[i] for i in used), total.steps[keep], values, values * weights[used], True)
 
 
 def _words(tag: str) -> list[str]:
@@ -79,7 +111,9 @@ def _at(series: Series, steps: NDArray[np.int64]) -> curves.Values:
     return np.where(series.steps[place] == steps, series.values[place], np.nan)
 
 
-def _weights(values: NDArray[np.float64], steps: NDArray[np.int64], total: Series | None) -> curves.Values | None:
+def _weights(
+    values: NDArray[np.float64], steps: NDArray[np.int64], total: Series | None, unexplained: float = EXPLAINED
+) -> curves.Values | None:
     """What each term is multiplied by in ``total``; None where it is not logged, or no such sum."""
     if total is None:
         return None
@@ -91,5 +125,5 @@ def _weights(values: NDArray[np.float64], steps: NDArray[np.int64], total: Serie
     weights, *_ = np.linalg.lstsq(values[seen] / scale, whole[seen], rcond=1e-8)
     weights = weights / scale
     off = np.abs(values[seen] @ weights - whole[seen])
-    explained = float(np.median(off)) <= EXPLAINED * float(np.median(np.abs(whole[seen])))
+    explained = float(np.median(off)) <= unexplained * float(np.median(np.abs(whole[seen])))
     return weights if explained and (weights >= 0).all() else None

@@ -17,7 +17,8 @@ curves may have different step axes (batches, epochs): they are aligned by wall 
 validation loss does not tell, the validation accuracy is asked: it fires where that has fallen by `lost` (share of the
 samples) from its best, by four standard errors of its noise and as a trend, while the training loss fell. Information:
 the validation loss has not come down since the middle of the run and stands above a twentieth of the untrained level,
-`heart` times or more above a training loss that went on falling by half.
+`heart` times or more above a training loss that went on falling by half. A warning also where the validation loss was
+never below 0.98 of what a constant answer costs, while the training loss fell below 0.95 of that.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -39,6 +40,7 @@ information. Some small algorithmic tasks are understood only long after (grokki
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,7 +63,9 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
-from tb_nnhealth.rules.loss.by_heart import by_heart
+from tb_nnhealth.rules.loss.by_heart import by_heart, nothing_holds
+from tb_nnhealth.rules.loss.judged_loss import chance
+from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_POINTS = 6
@@ -110,6 +114,8 @@ def check(case: Case) -> Outcome:
             return Ill([lost])
         if (known := by_heart(val, train, untrained, case.options["heart"])) is not None:
             return Ill([known])
+        if (unlearned := nothing_holds(val, train, chance(case.run))) is not None:
+            return Ill([unlearned])
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
     then, now = _training_at(train, val, gone)
@@ -317,6 +323,11 @@ RULE = Rule(
         Example("accuracy falls by a twentieth", lambda: _forgetting(0.05), ill=False, outcome="Passed"),
         Example("accuracy jumps about", lambda: _forgetting(0.0, 0.08), ill=False, outcome="Passed"),
         Example("learned by heart: information", lambda: _curves(_FITTED, _BY_HEART), ill=True, subject="loss/val"),
+        Example(
+            "nothing but labels by heart", lambda: _unlearned(1.01, 0.88), ill=True, subject="loss/val", first_step=0
+        ),
+        Example("validation has learned a little", lambda: _unlearned(0.95, 0.88), ill=False, outcome="Passed"),
+        Example("nothing is learned at all", lambda: _unlearned(1.01, 0.99), ill=False, outcome="Passed"),
         Example("validation stays flat", lambda: _curves(_FITTED, _TRAIN), ill=False, outcome="Passed"),
         Example("noise only", lambda: _curves(_FITTED, _TRAIN, noise=0.25), ill=False, outcome="Passed"),
         Example("a rise of 4 %", lambda: _curves(_BARELY, _TRAIN, noise=0.002), ill=False, outcome="Passed"),
@@ -341,6 +352,14 @@ RULE = Rule(
     ),
     page=__doc__ or "",
 )
+
+
+def _unlearned(validation: float, training: float) -> Run:
+    """A classifier of ten classes: where its losses go from ln 10, as shares of it."""
+    network, guess, way = Network(classes=10), math.log(10), np.arange(200) / 199
+    network.loss(guess * (1 + (training - 1) * way), noise=0.005)
+    network.loss(guess * (1 + (validation - 1) * way)[::10], tag="loss/val", noise=0.001)
+    return network.run()
 
 
 def _without(tag: str) -> Run:
