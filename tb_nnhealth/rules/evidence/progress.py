@@ -24,6 +24,7 @@ LEARNED = 0.5
 LEAP = 2.0
 STUCK = 0.97
 ENOUGH = 30
+FEWEST_MEANS, STEPS_OF_MEANS = 8, 100
 VERY_SURE = 6.0
 """First loss over a constant answer's cost from which large answers have done harm, however soon it was repaired."""
 BEGINS_AT_A_GUESS = (0.7, 2.0)
@@ -41,7 +42,7 @@ class Progress:
     """``start`` and ``now``: medians of the first and the last points (see ``_start``); ``points``: how many there are.
 
     ``naive``: what the best constant answer would cost, NaN where unknown; ``finite``: share of the last points
-    that are finite.
+    that are finite. ``taken``: steps of the optimizer from the first point to the last.
     """
 
     start: float
@@ -49,6 +50,12 @@ class Progress:
     points: int
     naive: float
     finite: float
+    taken: int = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are points enough, or few that are means over many steps, as those of epochs are."""
+        return self.points >= ENOUGH or (self.points >= FEWEST_MEANS and self.taken >= STEPS_OF_MEANS)
 
     @property
     def learned(self) -> bool:
@@ -58,7 +65,7 @@ class Progress:
     def fell_below(self, share: float) -> bool:
         """The loss now is less than ``share`` of where it began, and of what a constant answer costs."""
         floor = self.start if math.isnan(self.naive) else min(self.start, self.naive)
-        return self.finite > 0.9 and floor > 0 and self.points >= ENOUGH and self.now < share * floor
+        return self.finite > 0.9 and floor > 0 and self.enough and self.now < share * floor
 
     @property
     def stuck(self) -> bool:
@@ -93,6 +100,7 @@ def progress(run: Run, history: History) -> Progress | None:
         points=len(values),
         naive=naive_of(run, history),
         finite=float(finite[-_closing(curve.steps) :].mean()),
+        taken=int(np.ptp(curve.at_optimizer(run).steps)),
     )
 
 
