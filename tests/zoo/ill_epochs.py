@@ -18,7 +18,7 @@ TOO_LOW = ("learning-rate-too-low", "update-ratio-too-low")
 HEAVY = ("learning-rate-too-high", "update-ratio-too-high", "loss-oscillating", "loss-diverging")
 
 
-@ill("momentum-too-high-in-epochs", *HEAVY,
+@ill("momentum-too-high", *HEAVY,
      source="Goh, Why Momentum Really Works (2017): effective rate lr / (1 - momentum)")  # fmt: skip
 def nesterov_of_0_998_told_by_epochs(writer: SummaryWriter, fault: bool = True) -> None:
     model = mlp(10, 48, 48, 1, activation=nn.Tanh)
@@ -26,13 +26,17 @@ def nesterov_of_0_998_told_by_epochs(writer: SummaryWriter, fault: bool = True) 
     epochs(writer, model, optimizer, friedman(), 16)
 
 
-@ill("epsilon-of-one", *TOO_LOW, source="Kingma and Ba (ICLR 2015): epsilon 1e-8; forum: eps=1 copied from Inception")
+@ill(
+    "learning-rate-too-low",
+    *TOO_LOW,
+    source="Kingma and Ba (ICLR 2015): epsilon 1e-8; forum: eps=1 copied from Inception",
+)
 def epsilon_above_every_gradient(writer: SummaryWriter, fault: bool = True) -> None:
     model = mlp(64, 48, 48, 10)
     epochs(writer, model, RMSprop(model.parameters(), lr=1e-3, eps=1.0 if fault else 1e-8), pixels(), 8)
 
 
-@ill("decay-per-batch-in-epochs", "early-lr-decay", *TOO_LOW, source="Forum: scheduler.step() inside the batch loop")
+@ill("scheduler-steps-per-batch", "early-lr-decay", *TOO_LOW, source="Forum: scheduler.step() inside the batch loop")
 def decay_of_each_batch_told_by_epochs(writer: SummaryWriter, fault: bool = True) -> None:
     model = mlp(64, 64, 10)
     optimizer = SGD(model.parameters(), lr=0.05, momentum=0.5)
@@ -41,7 +45,7 @@ def decay_of_each_batch_told_by_epochs(writer: SummaryWriter, fault: bool = True
     epochs(writer, model, optimizer, pixels(), 10, **after)
 
 
-@ill("plateau-in-the-wrong-mode", "early-lr-decay", *TOO_LOW,
+@ill("scheduler-steps-per-batch", "early-lr-decay", *TOO_LOW,
      source="PyTorch, ReduceLROnPlateau: mode is one of min, max; forum: mode='max' for a loss")  # fmt: skip
 def plateau_that_waits_for_the_loss_to_rise(writer: SummaryWriter, fault: bool = True) -> None:
     model = mlp(64, 64, 64, 10)
@@ -50,16 +54,14 @@ def plateau_that_waits_for_the_loss_to_rise(writer: SummaryWriter, fault: bool =
     epochs(writer, model, optimizer, pixels(), 16, after_epoch=schedule.step)
 
 
-@ill("rate-of-a-fine-tuning-in-epochs", *TOO_LOW, source="DeepCrime (ISSTA 2021), HLR: change learning rate")
+@ill("learning-rate-too-low", *TOO_LOW, source="DeepCrime (ISSTA 2021), HLR: change learning rate")
 def adamw_at_a_hundredth_told_by_epochs(writer: SummaryWriter, fault: bool = True) -> None:
     model = Sequence(nn.GRU, 2)
     optimizer = AdamW(model.parameters(), lr=3e-5 if fault else 5e-3)
     epochs(writer, model, optimizer, steps_of_a_walk(12), 10)
 
 
-@ill(
-    "penalty-crushes-the-weights", "over-regularized", source="DeepCrime (ISSTA 2021), RAW: weights regularisation, l1"
-)
+@ill("l1-penalty-too-strong", "over-regularized", source="DeepCrime (ISSTA 2021), RAW: weights regularisation, l1")
 def lasso_on_digits(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = pixels(), mlp(64, 48, 48, 10)
     optimizer, batches = torch.optim.Adam(model.parameters(), lr=1e-3), data.shuffled(32)
