@@ -7,7 +7,7 @@ from typing import Any
 
 from tb_nnhealth import schema
 from tb_nnhealth.derive import BY_ID as STATISTICS
-from tb_nnhealth.findings import Finding, json_number
+from tb_nnhealth.findings import Evidence, Finding, json_number
 from tb_nnhealth.history import Run
 from tb_nnhealth.report.layers import layer_names, layers_of
 from tb_nnhealth.report.pace import pace
@@ -101,7 +101,7 @@ def _finding(finding: Finding, run: Run) -> dict[str, Any]:
         "why": why_it_matters(rule.page),
         "references": references(rule.page),
         "rule_page": rule.page,
-        "snippet": _snippet(rule, finding.evidence.limit),
+        "snippet": _snippet(rule, finding.evidence),
         "statistic_id": _statistic(finding, rule),
         "layer": own[0] if own else None,
         "layers": layers,
@@ -115,9 +115,9 @@ def _statistic(finding: Finding, rule: Rule) -> str | None:
     return judged if judged in STATISTICS else rule.statistic or None
 
 
-def _snippet(rule: Rule, limit: float | None) -> str:
+def _snippet(rule: Rule, evidence: Evidence) -> str:
     """The line that tunes the rule, two options at their defaults, to be edited: first the one that was the limit."""
-    first = sorted(rule.options, key=lambda option: option.default != limit)
+    first = sorted(rule.options, key=lambda option: (option.default != evidence.limit, option.unit != evidence.unit))
     options = ", ".join(f'"{option.name}": {option.default:g}' for option in first[:2])
     value = f"{{{options}}}" if options else "False"
     return f'writer.watch(model, optimizer, rules={{"{rule.id}": {value}}})' + ("  # or False" if options else "")

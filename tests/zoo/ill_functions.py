@@ -29,7 +29,7 @@ def explained(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], Values]:
     return lambda: {"val/r2": 1 - (F.mse_loss(model(x), y) / y.var()).item()}
 
 
-@ill("broadcast-in-a-loss-by-hand", "target-broadcast", source=PAIRS)
+@ill("target-broadcast", "target-broadcast", source=PAIRS)
 def absolute_errors_of_every_pair(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = prices(), mlp(7, 48, 1, activation=nn.GELU)
     optimizer, batches = AdamW(model.parameters(), lr=2e-3), prices().shuffled(48)
@@ -43,7 +43,7 @@ def absolute_errors_of_every_pair(writer: SummaryWriter, fault: bool = True) -> 
     descend(writer, optimizer, loss_of, 300, tag="epoch_loss", every=20, examine=examine)
 
 
-@ill("broadcast-in-a-loss-by-hand", "target-broadcast", source=PAIRS)
+@ill("target-broadcast", "target-broadcast", source=PAIRS)
 def squares_of_every_pair_once_an_epoch(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = diabetes(), mlp(10, 24, 1, activation=nn.Tanh)
     optimizer, batches = SGD(model.parameters(), lr=0.03, momentum=0.9), diabetes().shuffled(32)
@@ -78,7 +78,7 @@ def waves(length: int = 20, count: int = 650) -> tuple[Tensor, Tensor, Tensor]:
     return series[places][..., None], series[length:, None], time[places][..., None]
 
 
-@ill("broadcast-in-a-loss-by-hand", "target-broadcast", source=PAIRS)
+@ill("target-broadcast", "target-broadcast", source=PAIRS)
 def next_value_against_all_next_values(writer: SummaryWriter, fault: bool = True) -> None:
     x, y, _ = waves()
     model = Forecast(1)

@@ -58,7 +58,7 @@ class LogCosh(nn.Module):
         return (error + F.softplus(-2 * error) - 0.6931).mean()
 
 
-@ill("broadcast-in-a-loss-by-hand", "target-broadcast",
+@ill("target-broadcast", "target-broadcast",
      source="Forum: (n, 1) minus (n,) is (n, n), and a loss by hand gives no warning")  # fmt: skip
 def log_cosh_of_every_pair(writer: SummaryWriter, fault: bool = True) -> None:
     """train/loss 0.398 (0.0528), val/loss 0.374 (0.0483), val/score 0.0587 (0.896)."""

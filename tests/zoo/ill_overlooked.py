@@ -13,7 +13,7 @@ from tests.zoo.faulty.problems import images, pixels, tumours
 from tests.zoo.registry import ill
 
 
-@ill("constant-weights-beside-random-biases", "symmetric-units",
+@ill("constant-initialization", "symmetric-units",
      source="Forum: weights set to zero, biases left as they are, and the loss creeps")  # fmt: skip
 def zero_weights_with_default_biases(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = pixels(), mlp(64, 64, 32, 10)

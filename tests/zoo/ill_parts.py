@@ -39,7 +39,7 @@ def normalized_layers_without_an_activation(writer: SummaryWriter, fault: bool =
     learn(writer, model, Adam(model.parameters(), lr=4e-3), roll(), steps=400, batch=64, names=CAPITAL)
 
 
-@ill("encoder-never-in-train-mode", "wrong-mode", subject="0.*",
+@ill("evaluation-mode-left-on", "wrong-mode", subject="0.*",
      source="37 Reasons, 32; forum: eval() on the encoder, which was to be trained from scratch")  # fmt: skip
 def encoder_put_back_into_evaluation(writer: SummaryWriter, fault: bool = True) -> None:
     data = pixels()

@@ -34,7 +34,7 @@ class Branches(nn.Module):
         return self.head(torch.cat([left, right], 1).relu())  # type: ignore[no-any-return]
 
 
-@ill("branches-hidden-in-a-dict", "optimizer-misses-parameters", subject="branches*", source=HIDDEN)
+@ill("layers-never-registered", "optimizer-misses-parameters", subject="branches*", source=HIDDEN)
 def branches_of_a_dict(writer: SummaryWriter, fault: bool = True) -> None:
     model = Branches(plain=fault)
     train(writer, model, SGD(model.parameters(), lr=0.1, momentum=0.9), tumours(), steps=250)
@@ -56,7 +56,7 @@ class Blocks(nn.Module):
         return self.head(h.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-@ill("layers-in-a-plain-list", "optimizer-misses-parameters", subject="blocks*", source=HIDDEN)
+@ill("layers-never-registered", "optimizer-misses-parameters", subject="blocks*", source=HIDDEN)
 def residual_blocks_of_a_list(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = images(), Blocks(plain=fault)
     optimizer, batches = AdamW(model.parameters(), lr=3e-3), data.shuffled(64)
@@ -84,7 +84,7 @@ class Between(nn.Module):
         return self.out(between(self.into(x).relu()).relu())  # type: ignore[no-any-return]
 
 
-@ill("layer-drawn-anew-in-every-call", "optimizer-misses-parameters", source=ANEW)
+@ill("layers-never-registered", "optimizer-misses-parameters", source=ANEW)
 def layer_between_made_anew(writer: SummaryWriter, fault: bool = True) -> None:
     model = Between(anew=fault)
     train(writer, model, Adam(model.parameters(), lr=2e-3), pixels(), steps=250)
@@ -104,7 +104,7 @@ class Shifted(nn.Module):
         return self.layers(self.scale * x + self.shift)  # type: ignore[no-any-return]
 
 
-@ill("leaf-tensors-never-registered", "optimizer-misses-parameters", subject="s*", source=PLAIN)
+@ill("layers-never-registered", "optimizer-misses-parameters", subject="s*", source=PLAIN)
 def shifts_that_are_no_parameters(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = pixels(), Shifted(plain=fault)
     optimizer, batches = Adam(model.parameters(), lr=2e-3), data.shuffled(48)

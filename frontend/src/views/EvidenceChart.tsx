@@ -131,7 +131,7 @@ function Onset({
       <span class="evidence-badge" style={{ left: at, top: top + 1 }}>
         <Badge severity={finding.severity} number={badge} size={16} />
       </span>
-      <p class="evidence-words" style={{ top, ...side }}>
+      <p class="evidence-words" style={{ ...(busy ? { bottom: AXIS + 4 } : { top }), ...side }}>
         <strong class="evidence-crossing">{crossing(data, finding)}</strong>
         <span class="evidence-worst">{worst(data, finding)}</span>
       </p>

@@ -104,7 +104,7 @@ function Onsets({ runs }: { runs: RunsResponse }) {
   const most = Math.max(1, ...totals);
   const ill = totals.reduce((a, b) => a + b, 0);
   return (
-    <div class="onsets">
+    <div class="first-steps">
       <h2 class="small">
         Since when <span>runs by step of their first finding</span>
       </h2>
