@@ -33,6 +33,11 @@ NO_SERIES: Mapping[str, str] = {
     "records of a result that is not used": "A result that is not used has no gradient, at any step.",
     "kurtosis": _OF_HISTOGRAMS,
     "share_below_smallest_normal": _OF_HISTOGRAMS,
+    "records of a parameter that is not registered": "What is no parameter of the model is not recorded: it was found "
+    "in the graph of the outputs.",
+    "loss that one linear map leaves, over the untrained level": "It follows from the graph of the outputs; the charts "
+    "of scalars show the loss.",
+    "modules ever in train mode": "It follows from the modes of all records together.",
     "distinct errors": "It is about what the capture said of itself; the foot of the page has its words.",
     "dropped records": "It is about what the capture said of itself; the foot of the page has its numbers.",
 }

@@ -46,7 +46,7 @@ def linear_network(run: Run, history: History | None, curve: LossCurve) -> Hit |
         count=len(told),
         active=True,
         severity="warning" if end > BAD * floor else "info",
-        statistic="training loss over the untrained level",
+        statistic="loss that one linear map leaves, over the untrained level",
         unit="1",
         value=end / floor,
         limit=POOR,

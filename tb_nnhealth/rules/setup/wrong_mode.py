@@ -152,7 +152,7 @@ def _new_norms_in_evaluation_mode(history: History) -> list[Hit]:
             count=int(told[modes.subjects.index(off[0])]),
             active=True,
             severity="warning",
-            statistic="modules in train mode",
+            statistic="modules ever in train mode",
             unit="share of modules",
             value=1 - len(off) / len(modes.subjects),
             limit=1.0,
