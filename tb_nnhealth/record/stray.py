@@ -81,6 +81,9 @@ class Stray:
         self._given, self._ends = None, []
         if self._done or given is None or not ends:
             return
+        if self._spread():
+            self._done = True
+            return
         now = [leaf for leaf in _leaves(ends, *given) if self._foreign(leaf)]
         if self._first is None:
             self._first = [_Found(leaf) for leaf in now]
@@ -88,6 +91,11 @@ class Stray:
             return
         self._done = True
         self._compare(now)
+
+    def _spread(self) -> bool:
+        """Whether parameters are spread over ranks: the pass learns with whole copies, made for it and freed."""
+        model = self._model()
+        return model is not None and any(map(is_distributed, model.parameters()))
 
     def _foreign(self, leaf: Any) -> bool:
         return (

@@ -175,7 +175,7 @@ def test_what_no_layer_has_is_shown_with_the_findings_limit(rule_id: str, title:
 def test_forwards_in_train_mode_stand_beside_those_in_evaluation_mode() -> None:
     run, told = next(
         (run, told)
-        for run, told in (told_by("wrong-mode", i) for i in range(4))
+        for run, told in (told_by("wrong-mode", i) for i in range(6))
         if told["evidence"]["statistic"].startswith("forwards")
     )
     found = evidence(run, told)
