@@ -48,6 +48,8 @@ def evidence(
     run: Run, finding: Mapping[str, Any], *, limit: int = 400, made: LayerTables | None = None
 ) -> dict[str, Any] | None:
     """The chart of one finding of the report, or None where it speaks of nothing that has a series."""
+    if finding["evidence"]["statistic"] in NO_SERIES:
+        return None
     curve = of_record(run, finding) or of_layers(run, finding, made=made) or of_scalar(run, finding)
     return None if curve is None else _reduced(curve, finding["evidence"]["direction"], limit)
 
