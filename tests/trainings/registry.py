@@ -26,7 +26,7 @@ class Pair:
     """Whether the fault shows in how long things take: proved by ``make proof`` on a quiet machine alone."""
 
 
-PAIRS: list[Pair] = []
+PAIRS: dict[str, Pair] = {}
 HEALTHY: dict[str, Train] = {}
 
 
@@ -34,7 +34,8 @@ def pair(
     rule: str, *, subject: str = "*", onset: tuple[int, int] = (0, 20), first: bool = True, timed: bool = False
 ) -> Callable[[Callable[[SummaryWriter, bool], None]], Callable[[SummaryWriter, bool], None]]:
     def register(train: Callable[[SummaryWriter, bool], None]) -> Callable[[SummaryWriter, bool], None]:
-        PAIRS.append(Pair(rule, train, subject, onset, first, timed))
+        assert train.__name__ not in PAIRS
+        PAIRS[train.__name__] = Pair(rule, train, subject, onset, first, timed)
         return train
 
     return register

@@ -16,11 +16,11 @@ from tests.trainings.proof import Job, diagnosis, jobs, run, telling
 from tests.trainings.registry import PAIRS
 
 WITHOUT_TRAINING = {"shim-error"}
-TIMED = {pair.rule for pair in PAIRS if pair.timed}
+TIMED = {name for name, pair in PAIRS.items() if pair.timed}
 
 
 def test_every_rule_has_its_training():
-    assert {pair.rule for pair in PAIRS} == {rule.id for rule in RULES} - WITHOUT_TRAINING
+    assert {pair.rule for pair in PAIRS.values()} == {rule.id for rule in RULES} - WITHOUT_TRAINING
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,7 @@ def test_every_rule_has_its_training():
 def test_diagnosis(job: Job, tmp_path: Path):
     live = run(job, tmp_path)
     if job.kind == "ill":
-        pair = next(pair for pair in PAIRS if pair.rule == job.name)
-        assert diagnosis(pair, live) is None
+        assert diagnosis(PAIRS[job.name], live) is None
     else:
         assert [(finding.rule, finding.subject, finding.message) for finding in telling(live)] == []
     source = FileSource([tmp_path / job.kind])
