@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 OPENING = 10
@@ -71,6 +71,8 @@ class Cadence:
         self._costs: deque[float] = deque(maxlen=9)
         self._walls: deque[float] = deque(maxlen=9)
         self._histogram_costs: deque[float] = deque(maxlen=5)
+        self._usual = self._usual_counted = math.inf
+        """Seconds that our hooks use in a measured step without histograms, and in one with them; inf while unknown."""
         self._records = 0
         self._measuring = self._average = math.inf
         """Seconds that a record takes with its share of the histograms; and with its share of the background work."""
@@ -135,16 +137,17 @@ class Cadence:
 
     def _without_spike(self, measured: bool, counted: bool) -> float:
         """What our hooks used in the current step, as far as it can be ours."""
-        costs = self._histogram_costs if measured and counted else self._costs
-        usual = median(costs) if len(costs) >= _SPIKE_KNOWN else math.inf
+        usual = self._usual_counted if measured and counted else self._usual
         return usual if self._spent > _SPIKE * usual else self._spent
 
     def _measured(self, wall: float | None, counted: bool) -> None:
         if self._records:  # the first record reads the model's structure as well, which happens once
             if counted:
                 self._histogram_costs.append(self._spent)
+                self._usual_counted = _usual(self._histogram_costs)
             else:
                 self._costs.append(self._spent)
+                self._usual = _usual(self._costs)
                 if wall is not None:
                     self._walls.append(wall)
         if self.close:
@@ -225,6 +228,10 @@ class Cadence:
         elif self.overhead > self._budget and self.every > 1:
             told += f"; for now that is about a quarter as often, because the run has cost {self.overhead:.1%} so far"
         return f"{told}; histograms come with one record in {self.histogram_every}."
+
+
+def _usual(costs: Sequence[float]) -> float:
+    return median(costs) if len(costs) >= _SPIKE_KNOWN else math.inf
 
 
 def _median(values: Iterable[float], otherwise: float) -> float:

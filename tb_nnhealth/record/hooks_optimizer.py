@@ -43,7 +43,7 @@ class StepHook:
     def _tell(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if _inside_a_step(optimizer):
             return
-        closure = kwargs.get("closure") is not None or any(callable(arg) for arg in args[1:2])
+        closure = kwargs.get("closure") is not None or (len(args) > 1 and callable(args[1]))
         with quiet():
             self._act(self._index, optimizer, closure)
 
@@ -56,7 +56,11 @@ def _inside_a_step(optimizer: Any) -> bool:
 
     Read from the call stack, since a step that raised never tells of its end.
     """
-    if sum(hasattr(vars(kind).get("step"), "hooked") for kind in type(optimizer).__mro__) < 2:
+    hooked = 0
+    for kind in type(optimizer).__mro__:
+        if hasattr(kind.__dict__.get("step"), "hooked"):
+            hooked += 1
+    if hooked < 2:
         return False
     frame, running = sys._getframe(1), 0
     while frame is not None and running < 2:

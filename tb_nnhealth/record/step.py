@@ -254,10 +254,11 @@ class Capture:
     def _begin(self) -> None:
         self._stepped.clear()
         self._forward_seen = False
-        self._measuring = self._cadence.measured and self._stream.active
+        opened, self._measuring = self._measuring, self._cadence.measured and self._stream.active
         if not self._measuring:
-            self._activations.close()
-            self._parameters.close()
+            if opened:
+                self._activations.close()
+                self._parameters.close()
             return
         counted = self._cadence.counted
         self._close = self._cadence.close or self._ranks is not None
