@@ -15,11 +15,17 @@ USER, PASSWORD = "me", "hidden"
 
 
 class _Login(paramiko.ServerInterface):
+    def __init__(self, key: paramiko.PKey) -> None:
+        self._key = key
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL if (username, key) == (USER, self._key) else paramiko.AUTH_FAILED
+
     def check_auth_password(self, username: str, password: str) -> int:
         return paramiko.AUTH_SUCCESSFUL if (username, password) == (USER, PASSWORD) else paramiko.AUTH_FAILED
 
     def get_allowed_auths(self, username: str) -> str:
-        return "password"
+        return "publickey,password"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return paramiko.OPEN_SUCCEEDED if kind == "session" else paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
@@ -52,8 +58,8 @@ class _Files(paramiko.SFTPServerInterface):
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """``host:port``."""
+def serving(users_key: paramiko.PKey) -> Iterator[str]:
+    """``host:port`` of a server that lets in who has ``users_key`` or the password."""
     key = paramiko.ECDSAKey.generate()
     listening = socket.create_server(("127.0.0.1", 0))
     transports: list[paramiko.Transport] = []
@@ -68,7 +74,7 @@ def serving() -> Iterator[str]:
             transport.add_server_key(key)
             transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files)
             transports.append(transport)
-            transport.start_server(event=threading.Event(), server=_Login())
+            transport.start_server(event=threading.Event(), server=_Login(users_key))
 
     threading.Thread(target=accept, daemon=True).start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from events.logs import Log
@@ -16,12 +17,18 @@ from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.files import FileSource
 
 pytest.importorskip("paramiko")
+import paramiko
 from fleet import ssh
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    with ssh.serving() as host:
+def key() -> Any:
+    return paramiko.ECDSAKey.generate()
+
+
+@pytest.fixture(scope="module")
+def host(key: Any) -> Iterator[str]:
+    with ssh.serving(key) as host:
         yield host
 
 
@@ -42,6 +49,19 @@ def test_the_same_runs_as_here_read_on_where_they_grow(tmp_path: Path, host: str
         stamps = [stamp.size for stamp in there.directories["a/b"].stamps()]
         assert stamps == [log.path.stat().st_size]
         log.scalar("t", step, 1.0)
+
+
+def test_the_users_key_opens_as_it_does_for_ssh(
+    tmp_path: Path, host: str, key: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Log(tmp_path / "logs" / "a").scalar("t", 7, 1.0)
+    (tmp_path / ".ssh").mkdir()
+    key.write_private_key_file(str(tmp_path / ".ssh" / "id_ecdsa"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    source = FileSource([f"ssh://{ssh.USER}@{host}{tmp_path}/logs"])
+    source.refresh()
+    assert source.run("a").last_step == 7
 
 
 def error_of(url: str) -> str:
