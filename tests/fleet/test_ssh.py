@@ -18,6 +18,7 @@ from tb_nnhealth.source.files import FileSource
 
 pytest.importorskip("paramiko")
 import paramiko
+
 from fleet import ssh
 
 
