@@ -7,9 +7,14 @@ finest level that was kept whole stands in, with the minimum, mean and maximum o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.events.decode import FiltersSeen, Histograms, LayoutSeen, Record, Value
+from tb_nnhealth.events.run_values import HistogramRecords, Records
 from tb_nnhealth.history import Floats, History
 from tb_nnhealth.source.build import WatchBuilder
 
@@ -40,19 +45,33 @@ def build_watch(name: str, read: ReadTag, whole: Callable[[], History | None]) -
         records += [record for record in newest if not records or record.step > records[-1].step]
     histograms = [value for value in read(schema.histograms_tag(name)) if isinstance(value, Histograms)]
     written: list[LayoutSeen | Record | Histograms] = [*layouts, *records, *histograms]
-    for value in sorted(written, key=lambda value: (value.step, _ORDER[type(value)])):
-        if isinstance(value, LayoutSeen):
-            builder.layout(value)
-        elif isinstance(value, Record):
-            builder.record(value.step, value.wall, value.values)
+    written.sort(key=lambda value: (value.step, _ORDER[type(value)]))
+    for is_layout, some in groupby(written, key=lambda value: isinstance(value, LayoutSeen)):
+        if is_layout:
+            for value in some:
+                builder.layout(value)  # type: ignore[arg-type]
         else:
-            builder.histograms(value.step, value.wall, value.counts)
+            _add(builder, name, list(some))
     for seen in read(schema.filters_tag(name)):
         if isinstance(seen, FiltersSeen):
             builder.filters(seen)
     if builder.history is not None:
         builder.history.resolution = schema.LEVEL_FACTOR**level
     return builder
+
+
+def _add(builder: WatchBuilder, name: str, values: Sequence[Any]) -> None:
+    """Records and histograms of one layout, many at a time: the two are kept apart, so each may go before the other."""
+    for (kind, _), some in groupby(
+        sorted(values, key=lambda value: _ORDER[type(value)]), key=lambda value: (type(value), value[-1].shape)
+    ):
+        same = list(some)
+        steps, walls = np.array([v.step for v in same], np.int64), np.array([v.wall for v in same], np.float64)
+        tables = np.stack([value[-1] for value in same])
+        if kind is Record:
+            builder.records(Records(name, steps, walls, tables))
+        else:
+            builder.histogram_records(HistogramRecords(name, steps, walls, tables))
 
 
 def _records(read: ReadTag, name: str, level: int) -> list[Record]:
