@@ -23,6 +23,8 @@ REFRESH_SECONDS = 1.0
 BYTES_KEPT = 256 << 20
 """Of runs that stay in memory, besides the one opened last: hundreds of short ones, or two or three of the largest."""
 
+ASIDE_STEP = 0.02
+
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +65,10 @@ class Experiment:
         """Whether the last look for new data had to be put off, because another request was reading."""
         self.answering = 0
         """Requests about single runs that are being answered."""
+        self._seen: dict[str, object] = {}
+        self.steady = False
+        """Whether the last two looks for new data found the same."""
+        self._aside_until = -float("inf")
 
     def names(self) -> list[str]:
         """Runs in the source's order, after a look for new data where the last one was a while ago.
@@ -87,8 +93,10 @@ class Experiment:
         known = self._judged
         self._judged = {n: known.get(n) or Judged(n, self._source.glimpse(n)) for n in self._source.runs()}
         self._listed += known.keys() != self._judged.keys()
+        seen = {name: self._source.grown_to(name) for name in self._judged}
+        self.steady, self._seen = seen == self._seen, seen
         for name, judged in self._judged.items():
-            judged.grown = self._source.grown_to(name) != judged.grown_to
+            judged.grown = seen[name] != judged.grown_to
         self._problems = list(self._source.problems)
         self._refresh += 1
         self._refreshed_at = time.monotonic()
@@ -156,6 +164,13 @@ class Experiment:
         """Another text whenever a row may have changed."""
         return f"{self._listed}-{sum(judged.version for judged in list(self._judged.values()))}"
 
+    def stand_aside(self, seconds: float) -> None:
+        """Has the judging pause for ``seconds``, but of runs that are asked for; 0 ends such a pause."""
+        self._aside_until = time.monotonic() + seconds
+
+    def _aside(self) -> bool:
+        return time.monotonic() < self._aside_until
+
     def judge(self, seconds: float, rest: float = 0.0) -> bool:
         """Judges for about ``seconds`` the runs that were not looked at since the source was; whether any are left.
 
@@ -174,6 +189,8 @@ class Experiment:
         )
         deadline = time.monotonic() + seconds
         for place, judged in enumerate(due):
+            while rest and self._aside():
+                time.sleep(ASIDE_STEP)
             left = deadline - time.monotonic()
             if left <= 0 and place > 0:
                 return True
@@ -192,7 +209,7 @@ class Experiment:
 
     def _hurried(self, judged: Judged) -> Callable[[], bool | None]:
         """Tells whether a request waits for this run (True), others are answered (False), or none is."""
-        return lambda: bool(judged.asked_for) if self.answering else None
+        return lambda: bool(judged.asked_for) if self.answering or self._aside() else None
 
     def scalar_tags(self) -> int:
         """Different scalar tags of all runs read so far."""

@@ -31,4 +31,6 @@ class Loader(base_plugin.TBLoader):  # type: ignore[misc]
     def load(self, context: base_plugin.TBContext) -> base_plugin.TBPlugin:
         from tb_nnhealth.plugin.plugin import HealthPlugin
 
-        return HealthPlugin(context)
+        plugin = HealthPlugin(context)
+        plugin.look_ahead()  # who starts TensorBoard will look soon
+        return plugin

@@ -39,6 +39,8 @@ from tb_nnhealth.source.provider import SCALAR_SAMPLES, ProviderSource
 COLUMNS, COLUMNS_MOST = 400, 1000
 POINTS, POINTS_MOST = 400, 2000
 EXPERIMENTS_MOST = 8
+ENOUGH = 8
+"""Verdicts with which the page can begin; while there are fewer, whoever looks at the list waits for them."""
 COARSE = ("values",)
 """Arrays of the heatmap that are rounded in bytes: no eye tells colours apart so finely."""
 
@@ -89,14 +91,20 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return False  # asked only where data_plugin_names() matched nothing
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
-        self._look_ahead()
+        self.look_ahead(page_opens=True)
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="NN Health")
 
-    def _look_ahead(self) -> None:
-        """A page with our tab is being opened: the newest runs of a local log are judged before it is clicked."""
+    def look_ahead(self, *, page_opens: bool = False) -> None:
+        """Has the newest runs of a local log judged before the tab is clicked.
+
+        ``page_opens``: a page with our tab is being opened, or the tab itself, which needs the processor first.
+        """
         with contextlib.suppress(Exception):  # what is raised here would take every tab away
             if self._provider is not None and self._logdir:
-                self._watched("").background.look_ahead()
+                background = self._watched("").background
+                if page_opens:
+                    background.stand_aside()
+                background.look_ahead()
 
     def _runs(self, request: Any) -> dict[str, Any]:
         watched = self._watched(plugin_util.experiment_id(request.environ))
@@ -106,12 +114,15 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         # Before the rows are taken: what is judged meanwhile makes another state, and is asked for again.
         awaited, version = experiment.awaited(), experiment.version()
         rows = experiment.rows()
+        pending = sum(row["verdict"] == "pending" for row in rows)
+        if pending and len(rows) - pending < ENOUGH:
+            experiment.stand_aside(0)
         unchanged_since(request, f"{self._life}-{version}-{awaited}")
         return {
             "logdir": os.path.basename(self._logdir.rstrip("/\\")),
             "runs": rows,
             "scalar_tags": experiment.scalar_tags(),
-            "pending": sum(row["verdict"] == "pending" for row in rows),
+            "pending": pending,
             "judging": awaited,
         }
 

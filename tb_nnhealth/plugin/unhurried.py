@@ -16,11 +16,15 @@ REST_AHEAD = 1.0
 """The same before anybody has opened the tab: half of one core."""
 SECONDS_AHEAD = 10.0
 """Time that is spent on runs which nobody has asked to see yet."""
+SECONDS_ASIDE = 1.5
+"""While a page of TensorBoard's is being opened nothing is judged for so long that nobody waits for."""
 PAUSE_MOST = 0.25
 """Seconds of one pause; also how long a rule waits while requests are answered."""
 SLICE = 2.0
 TRIES_AHEAD = 20
 """Times that a log without runs is looked at, a second apart, while TensorBoard is still reading it."""
+TRIES_STEADY = 3
+"""Times that a log which grows is looked at: it may be read for the first time, or be that of a training under way."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +68,16 @@ class Unhurried(Sequence[Rule]):
 class Judges(Protocol):
     """An ``Experiment``, as far as its runs are judged."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether the log was the same when it was looked at twice."""
+        ...
+
     def names(self) -> list[str]: ...
+
+    def stand_aside(self, seconds: float) -> None:
+        """Judges nothing for a while but what is asked for."""
+        ...
 
     def judge(self, seconds: float, rest: float = 0.0) -> bool:
         """Judges for a while; whether anything was left."""
@@ -91,6 +104,10 @@ class Background:
         if not self._asked:
             self._begin()
 
+    def stand_aside(self) -> None:
+        """Leaves the processor to a page that is being opened."""
+        self._experiment.stand_aside(SECONDS_ASIDE)
+
     def _begin(self) -> None:
         with self._lock:
             self._wanted = True
@@ -116,7 +133,9 @@ class Background:
 
     def _judge_ahead(self) -> None:
         tries = 0
-        while not self._asked and not self._experiment.names() and tries < TRIES_AHEAD:
+        while not self._asked and tries < TRIES_AHEAD:
+            if self._experiment.names() and (self._experiment.steady or tries >= TRIES_STEADY):
+                break
             tries += 1
             time.sleep(1)
         until = time.monotonic() + SECONDS_AHEAD

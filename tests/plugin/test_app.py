@@ -97,6 +97,13 @@ def test_the_runs_are_listed_before_any_is_judged(logdir: Path, monkeypatch: pyt
     assert (found["pending"], found["judging"]) == (3, 3)
 
 
+def test_runs_are_judged_when_tensorboard_has_been_started(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[unhurried.Background] = []
+    monkeypatch.setattr(unhurried.Background, "_begin", lambda background: begun.append(background))
+    serve(logdir)
+    assert len(begun) == 1
+
+
 def test_the_runs_stand_in_tensorboards_order(client: Client) -> None:
     found = judged(client)
     assert [row["run"] for row in found["runs"]] == ["ill", "odd <b>run</b> ü", "plain"]

@@ -331,3 +331,28 @@ def test_an_answer_about_another_option_is_kept_until_the_log_grows(at_once: Non
     judged_rows(experiment)
     ask()
     assert len(answers) == 2
+
+
+def test_while_it_stands_aside_only_what_is_asked_for_is_judged() -> None:
+    experiment = Experiment(Runs(a=healthy, b=healthy))
+    experiment.names()
+    experiment.stand_aside(60)
+    thread = threading.Thread(target=experiment.judge, args=(0.0, 0.5), daemon=True)
+    thread.start()
+    with experiment.open("b") as opened:
+        assert opened.report["run"] == "b"
+    assert [row["verdict"] for row in experiment.rows()] == ["pending", "healthy"]
+    experiment.stand_aside(0)
+    thread.join(30)
+    assert experiment.rows()[0]["verdict"] == "healthy"
+
+
+def test_a_log_is_steady_when_two_looks_found_the_same(at_once: None) -> None:
+    runs = Runs(a=healthy)
+    experiment = Experiment(runs)
+    steady = []
+    for growth in (0, 0, 1, 1):
+        runs.growth["a"] = growth
+        experiment.names()
+        steady.append(experiment.steady)
+    assert steady == [False, True, False, True]

@@ -42,14 +42,23 @@ def test_how_long_a_rule_and_its_pause_take(
 
 
 class Experiment:
-    """Runs that are judged one a time."""
+    """Runs that are judged one a time, of a log that is read in full after some looks at it."""
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, growing: int = 0) -> None:
         self.left, self.rests = left, list[float]()
+        self.growing, self.aside = growing, 0.0
         self.over, self.released = threading.Event(), threading.Event()
 
+    @property
+    def steady(self) -> bool:
+        return self.growing <= 0
+
     def names(self) -> list[str]:
+        self.growing -= 1
         return ["a"]
+
+    def stand_aside(self, seconds: float) -> None:
+        self.aside = seconds
 
     def judge(self, seconds: float, rest: float = 0.0) -> bool:
         self.rests.append(rest)
@@ -86,6 +95,22 @@ def test_ahead_of_the_tab_it_takes_its_time_and_stops(monkeypatch: pytest.Monkey
     background.look_ahead()
     assert experiment.over.wait(30)
     assert experiment.rests == [unhurried.REST_AHEAD] * 10
+
+
+@pytest.mark.parametrize(("growing", "looks"), [(1, 1), (3, 3), (99, unhurried.TRIES_STEADY + 1)])
+def test_a_log_that_is_being_read_is_left_alone_for_a_while(
+    growing: int, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(monkeypatch)
+    experiment = Experiment(1, growing)
+    Background(experiment)._judge_ahead()
+    assert (growing - experiment.growing, experiment.left) == (looks, 0)
+
+
+def test_a_page_that_is_opened_goes_first() -> None:
+    experiment = Experiment(1)
+    Background(experiment).stand_aside()
+    assert experiment.aside == unhurried.SECONDS_ASIDE
 
 
 def test_a_fault_in_the_background_ends_the_thread_and_not_the_next_one() -> None:
