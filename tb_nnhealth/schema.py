@@ -60,13 +60,15 @@ RANK_BATCH: Final = "rank_batch"  # 1 where the rank's inputs equal rank 0's
 RANK_LOSS: Final = "rank_loss"  # loss of the rank
 ATTENTION: Final = "attention"  # per head: mean entropy of the weights over log(keys) in MEAN, largest logit in MAX
 COMPARED: Final = "compared"  # elements of the "output" and of the "difference" that a loss function takes of it
+TOKENS: Final = "tokens"  # shares of the tokens asked for: "same" as given there, given "next", the most "common" one
+OUTPUT: Final = "output"  # what the model returns in training, where no criterion is known: "" the first, then by place
 COMPARED_SUBJECTS: Final = ("output", "difference")
 RANK_SECONDS: Final = "rank_seconds"  # from the end of a step to the next backward pass: the rank's own time
 KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
-    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY, COMPARED,
+    RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY, COMPARED, TOKENS, OUTPUT,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

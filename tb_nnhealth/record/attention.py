@@ -73,6 +73,7 @@ class Attention:
             ]
             record.share_many(rows, schema.MEAN, _numbers(heads.entropy))
             record.share_many(rows, schema.MAX, _numbers(heads.largest))
+            record.share_many(rows, schema.ZERO_SHARE, _numbers(heads.blind))
         if self.reading and self._readings < LEARNED_FROM:
             self._readings += 1
         self._let_go()

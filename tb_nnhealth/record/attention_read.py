@@ -28,10 +28,12 @@ _VANISHES = {torch.float16: 14.0, torch.float32: 80.0, torch.bfloat16: 80.0, tor
 
 class Heads(NamedTuple):
     """float32 tensors (heads,) where the attention was computed: mean entropy of the weights over the logarithm of the
-    keys open to the query, and the largest logit, the scaled product of a query and a key; NaN where unknown."""
+    keys open to the query; the largest logit, the scaled product of a query and a key; and of the keys after the query,
+    where there are as many of both, the share without weight, 1 under a causal mask. NaN where unknown."""
 
     entropy: Any
     largest: Any
+    blind: Any
     keys: int
 
 
@@ -75,7 +77,8 @@ def read_fused(found: Fused) -> Heads | None:
         sums = plain(found.log_sums)
         if sums is not None and sums.shape == queries.shape[:3]:
             largest = torch.maximum(largest, sums.amax((0, 2)) - math.log(many))
-    return Heads(_share(entropy, None if closed is None else (~closed).sum(-1), many), largest, many)
+    blind = _blind(weights == 0, length, some)
+    return Heads(_share(entropy, None if closed is None else (~closed).sum(-1), many), largest, blind, many)
 
 
 def read_written_out(found: WrittenOut, heads: int) -> Heads | None:
@@ -91,11 +94,13 @@ def read_written_out(found: WrittenOut, heads: int) -> Heads | None:
     some = _some(batch, length)
     rows = weights[some.samples, :, some.queries]
     zero = rows == 0
+    blind = _blind(zero, length, some)
     left, right = (None if part is None else plain(part) for part in (found.left, found.right))
     if left is None or right is None or left.dim() != 3 or len(left) != batch * heads or len(right) != batch * heads:
         return Heads(
             _share(_entropy(widened(rows)), (~zero).sum(-1), many),
             rows.new_full((heads,), math.nan, dtype=torch.float32),
+            blind,
             many,
         )
     left = left.unflatten(0, (batch, heads))[some.samples, :, some.queries]
@@ -106,7 +111,7 @@ def read_written_out(found: WrittenOut, heads: int) -> Heads | None:
     top = logits.gather(-1, rows.argmax(-1, keepdim=True))
     closed = zero & (logits > top - _VANISHES.get(rows.dtype, 80.0))
     largest = logits.masked_fill(closed, _NOWHERE).amax((0, 2, 3))
-    return Heads(_share(_entropy(widened(rows)), (~closed).sum(-1), many), largest, many)
+    return Heads(_share(_entropy(widened(rows)), (~closed).sum(-1), many), largest, blind, many)
 
 
 class _Some(NamedTuple):
@@ -118,6 +123,16 @@ def _some(batch: int, length: int) -> _Some:
     """Evenly spaced samples and queries; the last query is among them."""
     apart, step = max(1, batch // SAMPLES), max(1, length // QUERIES)
     return _Some(slice(0, apart * SAMPLES, apart), slice((length - 1) % step, None, step))
+
+
+def _blind(zero: Any, length: int, some: _Some) -> Any:
+    """Of weights that are ``zero`` (samples, heads, queries, keys): their share among the keys after the query."""
+    many = zero.shape[-1]
+    if length != many:
+        return torch.full((zero.shape[1],), math.nan, device=zero.device)
+    position = torch.arange(length, device=zero.device)[some.queries]
+    later = torch.arange(many, device=zero.device) > position[:, None]
+    return (zero & later).sum((0, 2, 3)) / (later.sum() * len(zero))
 
 
 def _entropy(weights: Any) -> Any:

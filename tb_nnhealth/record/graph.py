@@ -89,7 +89,9 @@ class Graph(Generic[Key]):
             beyond = self._beyond(node, consuming)
             kinds = [(self._kind(n), self._recorded.get(n)) for n in beyond]
             if kinds:
-                found[key] = replace(_judge(kinds, modules), linear=all(map(_maps_linearly, beyond)))
+                found[key] = replace(
+                    _judge(kinds, modules), linear=all(_maps_linearly(n, owned=n in self._recorded) for n in beyond)
+                )
         return found
 
     def _beyond(self, node: Any, consuming: Mapping[Any, list[Any]]) -> list[Any]:
@@ -111,18 +113,25 @@ class Graph(Generic[Key]):
         return node.name().split("Backward")[0]  # type: ignore[no-any-return]
 
 
-def _maps_linearly(node: Any) -> bool:
-    """Whether ``node`` is the product of one operand with a weight, or its convolution."""
+def _maps_linearly(node: Any, *, owned: bool) -> bool:
+    """Whether ``node`` is the product of one operand with a weight, or its convolution.
+
+    A matrix that requires no gradient is the weight of a frozen layer where a module owns the product; elsewhere it may
+    be any, as the adjacency of a graph, whose product a function may follow.
+    """
     if not node.name().startswith(_LINEAR):
         return False
-    return sum(not _is_weight(source) for source, _ in node.next_functions) == 1
+    operands = [_root(source) for source, _ in node.next_functions]
+    trained = sum(operand is not None and operand.name().endswith("AccumulateGrad") for operand in operands)
+    fixed = sum(operand is None for operand in operands)
+    return len(operands) - trained - fixed == 1 and (owned or trained > 0 or not node.name().startswith("Mm"))
 
 
-def _is_weight(node: Any) -> bool:
-    """A leaf of the graph, transposed or as it is; None is a weight that requires no gradient."""
+def _root(node: Any) -> Any:
+    """What a transposition was made of."""
     while node is not None and node.name() in ("TBackward0", "TransposeBackward0"):
         node = node.next_functions[0][0]
-    return node is None or node.name().endswith("AccumulateGrad")
+    return node
 
 
 def _consuming(ends: Iterable[Any]) -> dict[Any, list[Any]]:

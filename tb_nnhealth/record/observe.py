@@ -16,12 +16,15 @@ from tb_nnhealth.record.observe_facts import SUBJECTS, Facts, Told
 from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX
 from tb_nnhealth.record.observe_predictions import class_dimension, probability_share
 from tb_nnhealth.record.observe_probe import Probe
+from tb_nnhealth.record.observe_tokens import Tokens
 from tb_nnhealth.record.reduce import LOW
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, named_tensors, tensors_in
 from tb_nnhealth.record.reduce_readable import widened
 from tb_nnhealth.record.reduce_table import Record
 
 Key = tuple[str, str]
+OUTPUTS = 4
+"""Tensors of what a model returns that are read, where no criterion is known."""
 
 
 class Part:
@@ -47,6 +50,7 @@ class Batch:
         self._facts = Facts(catalog, fail)
         self._probe = Probe()
         self._evaluation = EvaluationInput()
+        self._tokens = Tokens(catalog)
         self._class_index = self._criterion_given = False
         self._read_back = False
         """The criterion is a stand-in for a loss that was read back from its gradient."""
@@ -59,6 +63,7 @@ class Batch:
         self._seen = {True: Part(), False: Part()}
         self._observed = Part()
         self._compared: Compared | None = None
+        self._tokens.open()
         self.awaits_inputs = True
         """Neither the model nor one of its modules has been called in this step."""
 
@@ -66,6 +71,7 @@ class Batch:
         """Notes a criterion's type, reduction and, where the type says it, its number of classes."""
         self._criterion_given, self._class_index = True, isinstance(criterion, CLASS_INDEX)
         self._facts.describe(criterion)
+        self._tokens.describe(criterion)
         self._catalog.criterion = messages.Criterion(
             type=type(criterion).__name__,
             classes=2 if isinstance(criterion, BINARY) else 0,
@@ -105,6 +111,8 @@ class Batch:
 
     def model_returned(self, output: Any, *, training: bool) -> None:
         """Takes the loss that a model itself computes and returns as ``loss``."""
+        if not self._criterion_given and not self._outputs_observed:
+            self._take_outputs(self._seen[training], output)
         if self._criterion_given or isinstance(output, torch.Tensor):
             return
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
@@ -119,6 +127,8 @@ class Batch:
         self._take_nested(seen, schema.TARGET, target)
         self._take_nested(seen, schema.LOSS, output)
         self._compare(seen, prediction, target, observed=False)
+        for tensor in tensors_in(target)[:1] if training else ():
+            self._tokens.asked(tensor)
 
     def loss_read_back(
         self, criterion: Any, prediction: torch.Tensor, target: torch.Tensor, loss: torch.Tensor, *, training: bool
@@ -184,11 +194,15 @@ class Batch:
                 row = self._catalog.row(schema.COMPARED, subject, shape)
                 record.share(row, schema.MEAN, float(math.prod(shape)))
         self._evaluation.write(record, self._catalog)
+        self._tokens.write(record)
         self._probe.write(record, self._catalog)
 
     def _take_inputs(self, into: Part, inputs: Any) -> None:
         """One row for each tensor: "" for the first, the others by their place or name."""
-        for i, (path, tensor) in enumerate(named_tensors(inputs)):
+        named = list(named_tensors(inputs))
+        if into is self._seen[True]:
+            self._tokens.given([tensor for _, tensor in named])
+        for i, (path, tensor) in enumerate(named):
             self._take(into, schema.INPUT, path if i else "", tensor)
             if i:
                 continue
@@ -196,6 +210,13 @@ class Batch:
                 self._catalog.batch_size, self._catalog.changed = int(tensor.shape[0]), True
             if not _packed(inputs):
                 self._tell(into, schema.INPUT, tensor)
+
+    def _take_outputs(self, into: Part, output: Any) -> None:
+        for i, (path, tensor) in enumerate(named_tensors(output)):
+            if i < OUTPUTS and tensor.is_floating_point() and tensor.dim() == 2:
+                self._take(into, schema.OUTPUT, path if i else "", tensor)
+                if self._close:
+                    self._facts.spread_of(into.told.setdefault(schema.OUTPUT, Told()), path if i else "", tensor)
 
     def _take_nested(self, into: Part, kind: str, thing: Any) -> None:
         for i, tensor in enumerate(tensors_in(thing)):

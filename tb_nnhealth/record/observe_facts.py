@@ -28,6 +28,8 @@ class Told:
 
     def __init__(self) -> None:
         self.spreads: list[tuple[Any, float]] = []
+        self.output_spreads: list[tuple[str, Any, float]] = []
+        """Of what the model returned, by its place."""
         self.log_probabilities: list[tuple[Any, float]] = []
         self.labels: Any = None
         self.fingerprint: Fingerprint | None = None
@@ -80,6 +82,15 @@ class Facts:
             if share is not None:
                 told.log_probabilities.append((share, float(tensor.shape[0])))
 
+    def spread_of(self, told: Told, place: str, output: torch.Tensor) -> None:
+        """Takes in one of the tensors that the model returned."""
+        where = self._try("part of the output", address_of_block, output)
+        value = self._try("spread of the output", spread_there, where) if where else None
+        if value is None and (block := self._try("part of the output", block_of, output)) is not None:
+            value = self._try("spread of the output", spread, block)
+        if value is not None:
+            told.output_spreads.append((place, value, float(output.shape[0])))
+
     def tell_labels(self, told: Told, target: Any, prediction: Any, inputs: int, *, observed: bool) -> None:
         """Counts the classes in ``target``, the first of a call, with the ``prediction`` that it was compared with."""
         counts = self._try("labels", lambda: self._labels.count(target, prediction, inputs, observed=observed))
@@ -90,6 +101,10 @@ class Facts:
 
     def write(self, record: Record, kind: str, told: Told, step: int) -> None:
         """Adds the rows of the facts of one kind."""
+        for place, value, weight in told.output_spreads:
+            record.share(self._catalog.row(schema.SPREAD, f"output {place}".strip()), schema.MEAN, value, weight)
+        if kind not in SUBJECTS:
+            return
         subject = SUBJECTS[kind]
         for value, weight in told.spreads:
             record.share(self._catalog.row(schema.SPREAD, subject), schema.MEAN, value, weight)

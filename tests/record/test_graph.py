@@ -75,6 +75,7 @@ def test_normalization_behind_a_layer_is_told(function: Callable[[torch.Tensor],
         (lambda x: nn.Linear(4, 2)(x) + x.sin().sum(), False),
         (lambda x: x @ nn.Linear(4, 4)(torch.randn(3, 4)).t(), False),
         (lambda x: x @ x.t(), False),
+        (lambda x: (torch.ones(3, 3) @ x).relu(), False),
     ],
 )
 def test_product_with_a_weight_is_told_from_other_products(

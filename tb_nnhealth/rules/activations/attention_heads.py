@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_nnhealth import schema
@@ -23,6 +25,8 @@ RISING = 3.0
 """Times its own start, or the limit's tenth, that a logit must have grown."""
 FALLEN = 0.2
 """Share of its own start to which a module's entropy must have fallen."""
+SHARP, LARGE = 0.25, 40.0
+"""Entropy, as a share of the logarithm of the keys, and logit, of attention that is of one key before any training."""
 KEYS = 8
 """Fewest keys over which entropy says anything."""
 GOES_ON = 0.8
@@ -33,6 +37,11 @@ CALM_LOGITS = (
     "Normalize queries and keys (QK-norm: LayerNorm or RMSNorm on each head before the product).",
     "Scale the product by 1/sqrt of the head's width, as F.scaled_dot_product_attention does.",
     "Clip the gradients' norm: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
+)
+SCALED = (
+    "Scale the product by 1/sqrt of the head's width, as F.scaled_dot_product_attention does.",
+    "Initialize the projections to queries and keys by their fan: Xavier, or a standard deviation of 0.02.",
+    "Normalize what goes into the attention (LayerNorm), or queries and keys (QK-norm).",
 )
 SPREAD_HEADS = (
     "Lower the learning rate, or warm it up longer: the heads collapsed during training.",
@@ -124,6 +133,39 @@ def collapsed_entropy(case: Case, seen: Progress | None) -> list[Hit]:
                     rank=-1000.0 - place,
                 )
             )
+    return hits
+
+
+@np.errstate(all="ignore")
+def sharp_from_the_start(case: Case, seen: Progress | None) -> list[Hit]:
+    """A hit for each module whose heads saw one key each before they had learned anything.
+
+    Not where the network had been trained before: then heads may be sharp.
+    """
+    assert case.history is not None
+    if seen is not None and seen.fine_tuning:
+        return []
+    history, hits = case.history, []
+    largest = attention_heads(history, schema.MAX)
+    for place, (name, heads) in enumerate(attention_heads(history, schema.MEAN).items()):
+        entropy = _medians(heads.values)[:OPENING]
+        logits = np.fmax.reduce(largest[name].values, axis=1)[:OPENING]
+        if len(heads.values) < WINDOW or not (np.median(entropy) < SHARP and np.median(logits) > LARGE):
+            continue
+        steps = heads.steps
+        severity = _severity(seen) if seen is not None and not math.isnan(seen.naive) else "info"
+        hits.append(
+            Hit(
+                subject=name, first_step=int(steps[0]), fired_step=int(steps[WINDOW - 1]), last_step=int(steps[-1]),
+                count=len(steps), active=True, severity=severity, statistic="attention_entropy",
+                unit="share of log keys, median of heads", value=float(np.median(entropy)), limit=SHARP,
+                direction="below", healthy=ATTENTION_ENTROPY_HEALTHY, advice=SCALED,
+                message=f"The attention of `{name}` sees single keys from the start: its scores reach "
+                f"{short(float(np.median(logits)))} before anything was learned, and softmax passes no gradient to the "
+                "other keys.",
+                rank=-1000.0 - place,
+            )
+        )  # fmt: skip
     return hits
 
 

@@ -22,6 +22,11 @@ first. It does not fire where the
 answers come apart, or where the loss still falls and more than a quarter of what it gained was gained in the second
 half of that time: the cost of a constant is soon learned, a network that is merely slow goes on.
 
+Where no criterion is known, what the model returns is looked at, tensors of shape (samples, numbers) alone: embeddings
+of 8 numbers or more that have become one (spread over their size from above 0.3 to below 0.1, their mean less than 0.7
+of it: a warning), and, for information, a result whose spread has come below 0.05 of what it was at first; further
+results also below a quarter where their size is below 0.05, as the codes of a VAE whose posterior has collapsed.
+
 Critical where the loss stands where it began, and where the answers were the same to the last digit from the first
 record on: what then lies before the output gets no gradient. Else a warning, as the constant itself was learned.
 
@@ -51,6 +56,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.rules.activations.collapsed_outputs import collapsed_outputs
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -109,6 +115,8 @@ def check(case: Case) -> Outcome:
     if why := moving_target(case.run):
         return NotApplicable(why)
     spread = aligned(history.table(schema.SPREAD, schema.MEAN), ("prediction", "input", "target"))
+    if not np.isfinite(spread[:, 0]).any() and history.rows(schema.OUTPUT):
+        return _returned(case)
     if not np.isfinite(spread[:, 0]).any():
         return CouldNotCheck(NEEDS) if not history.rows(schema.SPREAD) else NotApplicable("single samples in a batch")
     records = int(case.options["records"])
@@ -139,6 +147,16 @@ def check(case: Case) -> Outcome:
         return Passed(closest(near, limit, "below", ("",), history.steps[-records:], "spread of the predictions"))
     assert seen is not None
     return Ill([_hit(found[0], differ, limit, unit, seen, cost)])
+
+
+def _returned(case: Case) -> Outcome:
+    """Of what the model returns, where it is not known what that is compared with."""
+    assert case.history is not None
+    records = int(case.options["records"])
+    if len(case.history) < records:
+        return TooLittleData(f"{len(case.history)} records so far, {records} needed")
+    hits = collapsed_outputs(case.history, records, ADVICE)
+    return Ill(hits) if hits else Passed()
 
 
 def answers_differ(history: History, spread: Floats) -> tuple[Curve, str]:
@@ -289,7 +307,21 @@ def _embeddings(spread: float | Curve) -> Run:
     return network.set(schema.PREDICTION, "", rms=1.0).run()
 
 
+def _returns(*spread: float | Curve) -> Run:
+    """Results of the model, 32 numbers of size 1 each, where no criterion is known."""
+    network = Network(criterion="").add_row(schema.SPREAD, "input", mean=1.0)
+    for i, each in enumerate(spread):
+        place = str(i) if i else ""
+        network.add_row(schema.SPREAD, f"output {place}".strip(), mean=each)
+        network.add_row(schema.OUTPUT, place, (64, 32), mean=0.1, rms=np.fmax(each, 0.03 if i else 1.0))
+    return network.run()
+
+
 EXAMPLES = (
+    Example("What the model returns becomes one", lambda: _returns(0.8 * np.exp(-_T / 20) + 0.01), True, ""),
+    Example("A code that fades", lambda: _returns(0.8, 0.06 * np.exp(-_T / 50)), True, ""),
+    Example("A code that is used", lambda: _returns(0.8, 0.06 + 0.9 * _T / 200), False, outcome="Passed"),
+    Example("A result that shrinks to a tenth", lambda: _returns(1 - 0.9 * _T / 200), False, outcome="Passed"),
     Example("The same logits for every sample", lambda: _answers(1e-4).run(), True, "", 0),
     Example("From step 100 on", lambda: _answers(np.where(_T < 100, 1.0, 1e-3)).run(), True, "", 100),
     Example("The mean of the targets, learned", lambda: _regression(0.01, 7.84), True, "", 0),

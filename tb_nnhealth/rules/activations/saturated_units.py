@@ -23,6 +23,9 @@ Attention: the median over a module's heads of the entropy of their weights, ove
 may see, is below `entropy` and a fifth of the module's own start in eight of ten readings, over at least 8 keys, while
 the loss stands above 0.8 of its start or of a constant answer's.
 
+Attention whose heads see single keys in the first three readings (median entropy below a quarter of the logarithm of
+the keys, scores beyond 40), where the network was not trained before, has scores that are not scaled.
+
 ## What to try
 1. Smaller initial weights: Xavier for tanh and sigmoid, gain 5/3 for tanh.
 2. Normalize the inputs, and before the nonlinearity (BatchNorm, LayerNorm).
@@ -49,7 +52,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.activations.attention_heads import attending, collapsed_entropy
+from tb_nnhealth.rules.activations.attention_heads import attending, collapsed_entropy, sharp_from_the_start
 from tb_nnhealth.rules.activations.out_of_reach import out_of_reach
 from tb_nnhealth.rules.base import (
     Case,
@@ -89,7 +92,7 @@ def check(case: Case) -> Outcome:
     come = progress(case.run, history) if len(history) else None
     if (bounded := out_of_reach(history, come)) is not None:
         return Ill([bounded])
-    if attention := collapsed_entropy(case, come):
+    if attention := sharp_from_the_start(case, come) or collapsed_entropy(case, come):
         return Ill(attention)
     table = history.table(schema.ACTIVATION, schema.SATURATED_SHARE)
     hidden = _hidden(history, table.subjects)
@@ -204,6 +207,19 @@ RULE = Rule(
         Example("a healthy tanh network", lambda: _saturated(0.2, flat=False), ill=False, outcome="Passed"),
         Example(
             "the answer is sure", lambda: _saturated(0.95, layer="layers.5", flat=False), ill=False, outcome="Passed"
+        ),
+        Example(
+            "scores not scaled, from the start",
+            lambda: attending(logit=200.0, entropy=0.1, before=(200.0, 0.1)).run(),
+            True,
+            "attention",
+            0,
+        ),
+        Example(
+            "sharp heads of a network that was trained before",
+            lambda: attending(logit=90.0, entropy=0.1, before=(90.0, 0.1), loss=0.3).run(),
+            False,
+            outcome="NotApplicable",
         ),
         Example("attention collapsed onto one key", lambda: attending(entropy=0.01).run(), True, "attention", 60),
         Example("just below the limit", lambda: attending(entropy=0.045).run(), True, "attention", 60),

@@ -20,7 +20,8 @@ A sample that is answered wrongly costs ln 2 nats or more. Where the share of wr
 is twice the validation loss or more, most samples hardly count in the loss: it weighs classes apart (a warning).
 
 Where a sample has many answers (the pixels of a mask, the tags of words), it is for information: more than `majority`
-of them are 0, as padding and background are.
+of them are 0, as padding and background are; or more than half of the tokens asked for are one and the same, and as
+many of those given.
 
 ## What to try
 1. Weigh the classes in the loss: `CrossEntropyLoss(weight=…)`, `BCEWithLogitsLoss(pos_weight=…)`; the finding names
@@ -222,6 +223,16 @@ def _masks(share: float) -> Run:
     return network.set(schema.TARGET, "", mean=share, rms=share**0.5, std=(share - share**2) ** 0.5, max=1.0).run()
 
 
+def _padded(asked: float, given: float) -> Run:
+    """Sequences of 20 tokens, with the shares of the most common one."""
+    network = Network(classes=30)
+    for row in network.layout.rows:
+        if row.kind in (schema.INPUT, schema.TARGET):
+            row.dtype, row.shape[:] = "int64", (32, 20)
+    network.add_row(schema.TOKENS, "common", mean=asked).add_row(schema.TOKENS, "common_given", mean=given)
+    return network.run()
+
+
 RULE = Rule(
     id="class-imbalance",
     healthy="Classes balanced enough",
@@ -236,6 +247,9 @@ RULE = Rule(
         Option("majority", 0.9, "share of samples", "share of a class that may be a warning", "judgement"),
     ),
     examples=(
+        Example("padding in the loss: information", lambda: _padded(0.8, 0.75), ill=True, subject="target"),
+        Example("answers mostly of one token", lambda: _padded(0.8, 0.2), ill=False, outcome="NotApplicable"),
+        Example("spaces of a text", lambda: _padded(0.3, 0.3), ill=False, outcome="NotApplicable"),
         Example("19 in 20, not learned", lambda: _shared([0.95, 0.05], learned=False), ill=True, subject="target"),
         Example(
             "one class 60 times rarer, not learned",

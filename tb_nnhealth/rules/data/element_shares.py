@@ -17,6 +17,10 @@ from tb_nnhealth.rules.wording import percent
 RECORDS = 10
 BINARY = ("BCEWithLogitsLoss", "BCELoss")
 LATE = 20
+PADDED, ALIKE, FEWEST_OF_TOKENS = 0.5, 0.2, 5
+"""Share of one token from which it may be padding, how far its shares among targets and inputs may differ, and the
+fewest records that tell.
+"""
 
 
 def of_elements(case: Case, limit: float) -> Ill | None:
@@ -26,6 +30,8 @@ def of_elements(case: Case, limit: float) -> Ill | None:
         return None
     if not _many(history):
         return None
+    if (padded := _padding(history)) is not None:
+        return padded
     share, what = _of_no(history) if history.layout.criterion.type in BINARY else _of_class(history)
     seen = np.flatnonzero(np.isfinite(share))
     if len(seen) < RECORDS or not limit < (most := float(np.median(share[seen]))) < 1:
@@ -54,6 +60,42 @@ def of_elements(case: Case, limit: float) -> Ill | None:
                     "Where it is padding, leave it out of the loss: ignore_index=, or a mask.",
                     "Weigh the rare answers: pos_weight=, weight=, a focal or Dice loss.",
                     "Judge by recall, or by the overlap of what is rare.",
+                ),
+            )
+        ]
+    )
+
+
+def _padding(history: History) -> Ill | None:
+    """For information: most tokens asked for are one and the same, which fills as much of the inputs."""
+    asked, given = (number(history, schema.TOKENS, subject) for subject in ("common", "common_given"))
+    seen = np.flatnonzero(np.isfinite(asked))
+    if len(seen) < FEWEST_OF_TOKENS:
+        return None
+    most, too = float(np.median(asked[seen])), float(np.median(given[seen]))
+    if not PADDED < most < 1 or abs(most - too) > ALIKE:
+        return None
+    steps = history.steps[seen]
+    return Ill(
+        [
+            Hit(
+                subject="target",
+                first_step=int(steps[0]),
+                fired_step=int(steps[FEWEST_OF_TOKENS - 1]),
+                last_step=int(history.steps[-1]),
+                count=len(steps),
+                active=True,
+                severity="info",
+                statistic="share of the most frequent answer",
+                unit="share of elements",
+                value=most,
+                limit=PADDED,
+                direction="above",
+                message=f"{percent(most)} of the tokens asked for are one and the same, as of those given: where it is "
+                "padding, the loss is mostly of that.",
+                advice=(
+                    "Leave padding out of the loss: CrossEntropyLoss(ignore_index=…) with the padding's number.",
+                    "Or put -100 in the place of the targets that are padding.",
                 ),
             )
         ]

@@ -24,6 +24,9 @@ def dropped(history: History) -> dict[str, float]:
     """
     called = [module for module in history.layout.modules if module.called]
     pairs = [(before, m) for before, m in pairwise(called) if "Dropout" in m.type]
+    shapes = {row.subject: tuple(row.shape) for row in history.layout.rows if row.kind == schema.ACTIVATION}
+    # a dropout on what lies between modules, such as the weights of attention, has other zeros before it
+    pairs = [(before, m) for before, m in pairs if shapes.get(before.name) == shapes.get(m.name)]
     if not pairs or not len(history):
         return {}
     table = history.table(schema.ACTIVATION, schema.ZERO_SHARE)

@@ -21,6 +21,11 @@ RMS exceeds 10, or the loss is still above twice that mean square after 150 step
 where targets of a size beyond 20, and 20 times the first outputs', cost three times their variance: a warning where
 that lasts 150 steps, critical where the loss becomes infinite. At least `samples` samples must stand behind the loss.
 
+A model of sequences may be given its answers: the class indices asked for are the next ones of its own input, and its
+attention gives weight to later positions, or a recurrent layer reads both ways (critical where the loss is below 0.3
+times the guess); or they are those at the same place, where all its attention is causal. Without such layers it is for
+information, where the loss is below 0.05 times the guess.
+
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
 2. Scale down the last layer (standard deviation 0.01, bias 0; for rare classes, bias = log of their odds).
@@ -66,6 +71,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.targets import targets_of
+from tb_nnhealth.rules.loss.answer_given import answer_given
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -92,6 +98,8 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None or not (history.layout.criterion.type or history.layout.criterion.classes > 1):
         return CouldNotCheck(CRITERION_LINE)
+    if given := answer_given(history):
+        return Ill(given)
     criterion = history.layout.criterion
     if criterion.reduction not in ("", "mean"):
         return NotApplicable(f"the criterion's reduction is {criterion.reduction!r}: its level depends on the batch")
@@ -319,6 +327,18 @@ def _unwatched() -> Run:
     return network.run()
 
 
+def _next_token(*, now: float, blind: float = math.nan, following: float = 1.0, same: float = 0.0) -> Run:
+    """A model of sequences of 24 tokens of 20 kinds, with one head of attention; ``now``: its loss in the end."""
+    network = Network(classes=20)
+    for row in network.layout.rows:
+        if row.kind in (schema.INPUT, schema.TARGET):
+            row.dtype, row.shape[:] = "int64", (32, 24)
+    network.add_row(schema.TOKENS, "next", mean=following).add_row(schema.TOKENS, "same", mean=same)
+    if not math.isnan(blind):
+        network.add_row(schema.ATTENTION, "attention:0", (24,), mean=0.9, max=1.0, zero_share=blind)
+    return network.set(schema.LOSS, "", mean=now + (math.log(20) - now) * np.exp(-network.at / 30)).run()
+
+
 RULE = Rule(
     id="initial-loss-off",
     healthy="First loss as expected",
@@ -359,6 +379,16 @@ RULE = Rule(
         Option("samples", 8, "samples", "least samples behind the first loss", "judgement"),
     ),
     examples=(
+        Example("next tokens without a mask", lambda: _next_token(now=0.2, blind=0.0), ill=True, subject="loss"),
+        Example("the tokens themselves", lambda: _next_token(now=0.1, blind=1.0, following=0.1, same=1.0), ill=True),
+        Example("next tokens, sure of all: information", lambda: _next_token(now=0.01), ill=True, subject="loss"),
+        Example("next tokens under a mask", lambda: _next_token(now=1.2, blind=1.0), ill=False, outcome="Passed"),
+        Example(
+            "tags of a text read as a whole",
+            lambda: _next_token(now=0.2, blind=0.0, following=0.1),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("outputs far too large", lambda: _first(40.0), ill=True, subject="loss", first_step=0),
         Example("two classes", lambda: _first(9.0, criterion="BCEWithLogitsLoss", classes=2), ill=True, subject="loss"),
         Example("a trained network: information", lambda: _first(0.1), ill=True, subject="loss", first_step=0),

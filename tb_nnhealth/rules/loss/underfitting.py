@@ -17,7 +17,7 @@ another run of this length. The validation loss, where it is logged, is not abov
 fifth and three sigma of its noise, nor below 0.7 of it: training is then made harder than the task. At least `points`
 points. A warning for a cross-entropy over three classes or more; information for two classes, regression and losses
 whose constant answer is not known, where noise in the targets may leave no more to be learned, and for more than
-`classes` classes, as in language models.
+`classes` classes, or an answer for each of the tokens given, as in language models.
 
 A last layer of fewer inputs than a binary number for each class needs digits is enough to tell from a level above
 `narrow`; information where the loss still falls.
@@ -49,6 +49,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
@@ -95,7 +96,8 @@ def check(case: Case) -> Outcome:
         return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
     # A loss that still falls, however slowly, may be all right in a training that is cut short.
     few = len(curve) < case.options["points"]  # one in many steps: where it rests is told, and not for a warning
-    known = end.known and end.rests and not few and _classes(case.run) in range(3, int(case.options["classes"]) + 1)
+    told = end.known and end.rests and not few  # what comes next in a sequence has an entropy of its own
+    known = told and _classes(case.run) in range(3, int(case.options["classes"]) + 1) and not _of_sequences(case.run)
     return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
 
 
@@ -156,6 +158,11 @@ def _classes(run: Run) -> int:
     """Classes of the one watched cross-entropy, 0 where there is none."""
     criteria = [history.layout.criterion for history in run.watches.values() if history.layout.criterion.type]
     return int(criteria[0].classes) if len(criteria) == 1 and criteria[0].type in CROSS_ENTROPIES else 0
+
+
+def _of_sequences(run: Run) -> bool:
+    """Whether a sample has an answer at each of its places, as the tokens of a text."""
+    return any(history.rows(schema.TOKENS) for history in run.watches.values())
 
 
 def _hit(
@@ -242,6 +249,11 @@ def _linear(end: float, *, narrow: int = 0, but: int = -1) -> Run:
     return network.loss(_curve(end)).run()
 
 
+def _tokens() -> Run:
+    network = Network(classes=60).loss(_curve(1.7) * math.log(60) / math.log(10))
+    return network.add_row(schema.TOKENS, "next", mean=1.0).run()
+
+
 RULE = Rule(
     id="underfitting",
     healthy="Training loss well below chance",
@@ -262,6 +274,7 @@ RULE = Rule(
         Example("just below the limit", lambda: _watched(1.3), ill=False, outcome="Passed"),
         Example("two classes: information", lambda: _watched(0.6, classes=2), ill=True),
         Example("scalars alone: information", lambda: _plain(_curve(1.7)), ill=True, subject="loss/train"),
+        Example("an answer for each token: information", _tokens, ill=True),
         Example("a vocabulary: information", lambda: _watched(6.0, classes=10000), ill=True),
         Example("two numbers for ten classes", lambda: _bottled(2, 0.9), ill=True, subject="loss/train"),
         Example("four numbers for ten classes", lambda: _bottled(4, 0.9), ill=False, outcome="Passed"),

@@ -1,0 +1,96 @@
+"""How the tokens asked for lie in the tokens given: the same, the ones that come next, and mostly one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.reduce_readable import plain
+from tb_nnhealth.record.reduce_table import Record
+
+RECORDS = 24
+"""First measured steps that are looked at: how a program pairs tokens does not change."""
+_INPUTS = 3
+_MOST = 1 << 18
+"""Tokens of a batch beyond which it is let be."""
+_IGNORED = -100
+_MOST_TOKENS = 1 << 18
+
+
+class Tokens:
+    """Compares the class indices that a criterion is given with the model's inputs of integers of as many elements."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._ignored = _IGNORED
+        self._records = 0
+        self._inputs: list[Any] = []
+        self._found: dict[str, Any] = {}
+
+    def describe(self, criterion: Any) -> None:
+        ignored = getattr(criterion, "ignore_index", _IGNORED)
+        self._ignored = ignored if isinstance(ignored, int) else _IGNORED
+
+    def open(self) -> None:
+        self._inputs, self._found = [], {}
+
+    def given(self, tensors: list[Any]) -> None:
+        """Notes the model's inputs."""
+        if self._records < RECORDS:
+            self._inputs = [data for tensor in tensors if (data := _tokens(tensor)) is not None][:_INPUTS]
+
+    def asked(self, target: Any) -> None:
+        """Compares a criterion's target; of several calls in a step the last counts."""
+        inputs, self._found = self._inputs, {}
+        wanted = _tokens(target, dims=1) if inputs else None
+        if wanted is None:
+            return
+        for tokens in inputs:
+            if tokens.numel() == wanted.numel() and tokens.device == wanted.device:
+                for subject, share in _compared(tokens, wanted.reshape(tokens.shape), self._ignored):
+                    self._found[subject] = max(share, self._found.get(subject, 0.0))
+
+    def write(self, record: Record) -> None:
+        if self._found:
+            self._records += 1
+        for subject, share in self._found.items():
+            record.share(self._catalog.row(schema.TOKENS, subject), schema.MEAN, share)
+        self.open()
+
+
+def _tokens(tensor: Any, dims: int = 2) -> Any:
+    """The plain tensor, where it holds integers of sequences on the host: elsewhere they would be waited for."""
+    data = plain(tensor) if isinstance(tensor, torch.Tensor) else None
+    if data is None or data.is_floating_point() or data.is_complex() or data.dtype is torch.bool or not data.is_cpu:
+        return None
+    return data if dims <= data.dim() <= 2 and 1 < data.numel() <= _MOST else None
+
+
+def _compared(given: Any, wanted: Any, ignored: int) -> list[tuple[str, float]]:
+    """Subjects of the rows and their shares; ``given`` and ``wanted`` int (samples, positions), or turned."""
+    counted = (wanted >= 0) & (wanted != ignored)
+    total = int(counted.sum())
+    if not total:
+        return []
+    found = [("same", float(((given == wanted) & counted).sum()) / total)]
+    shifted = 0.0
+    for dimension in (0, 1):
+        length = wanted.shape[dimension]
+        if length < 3:
+            continue
+        after, now = given.narrow(dimension, 1, length - 1), wanted.narrow(dimension, 0, length - 1)
+        seen = counted.narrow(dimension, 0, length - 1)
+        rolled = given.select(dimension, 0) == wanted.select(dimension, length - 1)
+        if bool(rolled.all()):  # the whole sequence, turned by one: all of it is there to be seen
+            continue
+        shifted = max(shifted, float(((after == now) & seen).sum()) / max(1, int(seen.sum())))
+    found.append(("next", shifted))
+    answers = wanted[counted]
+    if int(answers.max()) < _MOST_TOKENS:
+        counts = torch.bincount(answers.reshape(-1))
+        most = int(counts.argmax())
+        found += [("common", int(counts[most]) / total), ("common_given", float((given == most).float().mean()))]
+    return found

@@ -1,0 +1,158 @@
+"""A model of sequences that is given what it is asked for: the next token, or the very token that it has read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.derive import attention_heads
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History
+from tb_nnhealth.rules.base import GIVEN, Hit
+from tb_nnhealth.rules.data.batch_rows import is_integer, number
+from tb_nnhealth.rules.evidence.losses import CRITERION, criterion_loss
+from tb_nnhealth.rules.wording import names, percent, short
+
+FEWEST = 3
+"""Records of how the tokens lie; and the first readings of the heads, before they may have closed keys themselves."""
+ALWAYS = 0.95
+SEES, BLIND = 0.05, 0.95
+"""Share of the later keys without weight, under which a head looks ahead, and from which it does not."""
+FAR_BELOW, NEXT_TO_NOTHING = 0.3, 0.05
+"""Shares of ln C under which the loss shows what was given."""
+LATE = 10
+REVERSED = "_reverse"
+"""Ends the names of what an RNN that reads both ways learns with."""
+
+
+def answer_given(history: History) -> list[Hit]:
+    """Hits on the loss and on the modules that see ahead; none where the answers are not among the inputs."""
+    same, following = (_usual(number(history, schema.TOKENS, subject)) for subject in ("same", "next"))
+    curve = criterion_loss(history)
+    classes = int(history.layout.criterion.classes)
+    if curve is None or classes < 2 or not max(same, following) >= ALWAYS:
+        return []
+    now = float(np.median(curve.finite().values[-LATE:])) if len(curve.finite()) else math.nan
+    share = now / math.log(classes)
+    several = sum(is_tokens(history, row) for row in history.rows(schema.INPUT)) > 1
+    heads = _heads(history)
+    if following >= ALWAYS:
+        ahead = [name for name, blind in heads.items() if blind < SEES]
+        if several and len(ahead) < len(heads):
+            ahead = []  # an encoder may read its input as a whole
+        if not several:
+            ahead += _both_ways(history)
+        if ahead:
+            severity: Severity = "critical" if share < FAR_BELOW else "warning"
+            return _looking_ahead(history, ahead, following, now, severity)
+        if share < NEXT_TO_NOTHING:
+            return [replace(_hit(history, CRITERION, "info", share, _so_sure(now, classes), _LOOK), **_OF_THE_LOSS)]
+        return []
+    if several or same < ALWAYS:
+        return []
+    causal = bool(heads) and all(blind >= BLIND for blind in heads.values())
+    if causal or share < NEXT_TO_NOTHING:
+        return [_hit(history, CRITERION, "warning" if causal else "info", same, _unshifted(same, now), _SHIFT)]
+    return []
+
+
+def is_tokens(history: History, row: int) -> bool:
+    entry = history.layout.rows[row]
+    return is_integer(history, entry.kind) and len(entry.shape) > 1
+
+
+def _usual(shares: np.ndarray) -> float:
+    seen = shares[np.isfinite(shares)]
+    return float(np.median(seen)) if len(seen) >= FEWEST else -1.0
+
+
+def _heads(history: History) -> dict[str, float]:
+    """Share of the later keys without weight of each module's heads, at first, where it attends over the positions."""
+    lengths = {int(length) for row in history.rows(schema.INPUT) for length in history.layout.rows[row].shape}
+    keys = {
+        row.subject.rpartition(schema.HEAD_SEPARATOR)[0]: int(row.shape[0])
+        for row in history.layout.rows
+        if row.kind == schema.ATTENTION and row.shape
+    }
+    found = {}
+    for name, table in attention_heads(history, schema.ZERO_SHARE).items():
+        blind = table.values[:FEWEST]
+        if keys.get(name) in lengths and blind.size and np.isfinite(blind).any():
+            found[name] = float(np.nanmedian(blind))
+    return found
+
+
+def _both_ways(history: History) -> list[str]:
+    called = {module.name for module in history.layout.modules if module.called}
+    reading = dict.fromkeys(p.module for p in history.layout.parameters if p.name.endswith(REVERSED))
+    return [name for name in reading if name in called]
+
+
+def _looking_ahead(history: History, ahead: list[str], share: float, now: float, severity: Severity) -> list[Hit]:
+    told = (
+        f"The model is asked for the next token of its own input ({percent(share)} of them), and {names(ahead)} "
+        f"look{'s' if len(ahead) == 1 else ''} at later positions, where it stands: the loss, now {short(now)}, is of "
+        "no use."
+    )
+    hits = [_hit(history, CRITERION, severity, share, told, _MASK)]
+    return hits + [_hit(history, name, severity, share, told, _MASK) for name in ahead]
+
+
+def _so_sure(now: float, classes: int) -> str:
+    return (
+        f"The loss is {short(now)} for each next token, of {classes} kinds: unless they follow from those before by "
+        "rule, the model sees them."
+    )
+
+
+def _unshifted(share: float, now: float) -> str:
+    return (
+        f"{percent(share)} of the tokens that the model is asked for are those that it is given at the same place: it "
+        f"learns to copy. The loss is {short(now)}."
+    )
+
+
+_MASK = (
+    "Mask what comes later: F.scaled_dot_product_attention(q, k, v, is_causal=True), or for torch's Transformer "
+    "mask=nn.Transformer.generate_square_subsequent_mask(length).",
+    "Recurrent layers that are to foretell must not be bidirectional.",
+    "Prove it: preflight(..., causal=True) checks that no output depends on a later input.",
+)
+_LOOK = (
+    "Change one token of an input, and see that no output before it changes; preflight(..., causal=True) does that.",
+    "Pad convolutions on the left alone.",
+)
+_SHIFT = ("Shift by one: inputs tokens[:, :-1], targets tokens[:, 1:].", *_MASK[2:])
+
+
+_OF_THE_LOSS: dict[str, Any] = {
+    "statistic": "loss : that of a guess", "unit": "1", "limit": NEXT_TO_NOTHING, "direction": "below",
+}  # fmt: skip
+
+
+def _hit(
+    history: History, subject: str, severity: Severity, value: float, message: str, advice: tuple[str, ...]
+) -> Hit:
+    steps = history.steps
+    return Hit(
+        subject=subject,
+        first_step=int(steps[0]),
+        fired_step=int(steps[min(FEWEST, len(steps)) - 1]),
+        last_step=int(steps[-1]),
+        count=len(steps),
+        active=True,
+        severity=severity,
+        statistic="share of the answers that are given",
+        unit="share of tokens",
+        value=value,
+        limit=ALWAYS,
+        direction="above",
+        message=message,
+        advice=advice,
+        more={GIVEN: True} if severity != "info" else {},
+        rank=1.0 if subject == CRITERION else 0.0,
+    )

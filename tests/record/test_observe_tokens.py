@@ -1,0 +1,106 @@
+"""How the tokens asked for lie in those given, and which later tokens attention sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from memory_recorder import MemoryRecorder, MemoryStream
+from torch import nn
+from torch.nn import functional
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.watch import Watch
+from tb_nnhealth.schema import MEAN, ZERO_SHARE
+
+KINDS, LENGTH, SAMPLES, STEPS = 11, 9, 16, 6
+Pairs = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+class Reader(nn.Module):
+    """Embeds tokens, attends over them with or without a causal mask, and scores each kind at each place."""
+
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(KINDS, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, KINDS)
+        self.mask = nn.Transformer.generate_square_subsequent_mask(LENGTH) if causal else None
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.layer(self.embed(tokens), src_mask=self.mask))
+        return scores
+
+
+def trained(pairs: Pairs, *, causal: bool = True, module: bool = True) -> MemoryStream:
+    torch.manual_seed(0)
+    model = Reader(causal=causal)
+    optimizer, criterion = torch.optim.SGD(model.parameters(), 0.1), nn.CrossEntropyLoss(ignore_index=-100)
+    recorder = MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, criterion=criterion if module else None, every=1)
+    for _ in range(STEPS):
+        x, y = pairs(torch.randint(0, KINDS, (SAMPLES, LENGTH + 1)))
+        optimizer.zero_grad()
+        z = model(x)
+        loss = criterion(z.flatten(0, 1), y.flatten()) if module else functional.cross_entropy(z.transpose(1, 2), y)
+        loss.backward()
+        optimizer.step()
+    watch.remove()
+    return recorder.stream
+
+
+def following(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+def itself(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return tokens[:, 1:], tokens[:, 1:]
+
+
+def turned(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return tokens[:, 1:], tokens[:, 1:].roll(-1, 1)
+
+
+def masked_out(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = following(tokens)
+    return x, torch.where(torch.arange(LENGTH) < 4, -100, y)
+
+
+def padded(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return following(torch.where(torch.arange(LENGTH + 1) < 3, tokens, 7))
+
+
+@pytest.mark.parametrize("module", [True, False])
+@pytest.mark.parametrize(
+    ("pairs", "same", "after"), [(following, 1 / KINDS, 1.0), (itself, 1.0, 1 / KINDS), (turned, 1 / KINDS, 1 / KINDS)]
+)
+def test_tokens_asked_for(pairs: Pairs, same: float, after: float, *, module: bool) -> None:
+    stream = trained(pairs, module=module)
+    assert numbers(stream, "same") == pytest.approx([same] * STEPS, abs=0.08)
+    assert numbers(stream, "next") == pytest.approx([after] * STEPS, abs=0.1)
+
+
+def test_tokens_left_out_of_the_loss_do_not_count() -> None:
+    assert numbers(trained(masked_out), "next") == [1.0] * STEPS
+
+
+def test_padding() -> None:
+    stream = trained(padded)
+    shares = [1 - 2 / LENGTH * (1 - 1 / KINDS), 1 - 3 / LENGTH * (1 - 1 / KINDS)]
+    assert [math.fsum(numbers(stream, s)) / STEPS for s in ("common", "common_given")] == pytest.approx(
+        shares, abs=0.05
+    )
+
+
+@pytest.mark.parametrize(("causal", "blind"), [(True, 1.0), (False, 0.0)])
+def test_later_keys_without_weight(*, causal: bool, blind: float) -> None:
+    stream = trained(following, causal=causal)
+    for head in range(2):
+        seen = [stream.value(schema.ATTENTION, f"layer.self_attn:{head}", ZERO_SHARE, i) for i in range(STEPS)]
+        assert seen == [blind] * STEPS
+
+
+def numbers(stream: MemoryStream, subject: str) -> list[float]:
+    return [stream.value(schema.TOKENS, subject, MEAN, i) for i in range(STEPS)]
