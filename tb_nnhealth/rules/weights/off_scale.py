@@ -36,7 +36,7 @@ def too_large(history: History, layers: Sequence[Layer], factor: Sequence[float]
 def too_small(layers: Sequence[Layer], factor: Sequence[float], together: float) -> dict[int, float]:
     """Weights below the least usual scale behind which all that flows into later layers is small."""
     found = {i: factor[i] for i, x in enumerate(layers) if x.scale.rms < x.low / factor[i]}
-    succession = _in_succession([x.low / x.scale.rms for x in layers], together)
+    succession = _in_succession([0.0 if _renewed(x) else x.low / x.scale.rms for x in layers], together)
     found |= {i: together for i in succession if i not in found}
     return {i: f for i, f in found.items() if _shows_small(layers, i, factor[i])}
 
@@ -111,5 +111,9 @@ def _shows_large(layers: Sequence[Layer], places: list[int], factor: float, answ
 def _shows_small(layers: Sequence[Layer], i: int, factor: float) -> bool:
     """Whether every later layer whose inflow is known gets ``factor`` times less than this one; a branch does not."""
     later = [x.inflow for x in layers[i + 1 :] if math.isfinite(x.inflow)]
-    apart = not layers[i].normalized and not layers[i].renormalized
-    return apart and bool(later) and max(later) < layers[i].inflow / factor
+    return not _renewed(layers[i]) and bool(later) and max(later) < layers[i].inflow / factor
+
+
+def _renewed(layer: Layer) -> bool:
+    """Whether a normalization behind the layer sets the scale anew: what fades up to there is not carried on."""
+    return layer.normalized or layer.renormalized

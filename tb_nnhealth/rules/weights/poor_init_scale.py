@@ -142,6 +142,15 @@ def _small_before_a_norm() -> Run:
     return _scaled(0.1).add_module("norm", "LayerNorm").run()
 
 
+def _small_on_both_sides() -> Run:
+    """A transformer's weights of standard deviation 0.02, its normalized outputs pooled by a layer of that scale."""
+    network = _scaled(0.1, range(5)).add_module("norm", "LayerNorm")
+    modules = list(network.layout.modules)
+    del network.layout.modules[:]
+    network.layout.modules.extend([*modules[:4], modules[-1], *modules[4:-1]])
+    return network.run()
+
+
 def _zero_at_start() -> Run:
     network = _scaled(1.0)
     next(p for p in network.layout.parameters if p.name == "layers.3.weight").initial_rms = 0.0
@@ -176,6 +185,7 @@ EXAMPLES = (
         outcome="Passed",
     ),
     Example("Small weights, and a normalization behind them", _small_before_a_norm, False, outcome="Passed"),
+    Example("Small weights, a normalization, and one small layer behind it", _small_on_both_sides, False, outcome="Passed"),
     Example("A small last layer", lambda: _scaled(0.01, [5]).run(), False, outcome="Passed"),
     Example("A layer that starts at zero", _zero_at_start, False, outcome="Passed"),
     Example("Every output normalized", _normalized, False, outcome="Passed"),
