@@ -13,7 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "tb_nnhealth"
-PLAIN_DATA = ("schema", "messages", "findings", "checks", "history")
+PLAIN_DATA = ("schema", "messages", "findings", "phases", "checks", "history")
 """Open to every room below them in the table."""
 TORCH_ROOMS = {"record", "sanity", "init", "integrations"}
 MODULE = re.compile(r"`([a-z_]+)(?:\.py|\.proto|/)`")

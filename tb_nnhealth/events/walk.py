@@ -20,16 +20,25 @@ DIRECTORIES = 200_000
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's name, directory, and the paths of its event files in the order of names."""
+    """A run's name, directory, and the paths of its event files in the order of names.
+
+    ``beside``: the event files of the runs that hold its validation, each with the word that names its phase.
+    """
 
     name: str
     path: str
     files: tuple[str, ...]
     storage: Storage = LOCAL
+    beside: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """All files that the run is read from."""
+        return self.files + tuple(path for _, files in self.beside for path in files)
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """Of the files. Raises OSError where one of them is gone, or no file."""
-        return tuple(self.storage.stamp(path) for path in self.files)
+        """Of the files that the run is read from. Raises OSError where one of them is gone, or no file."""
+        return tuple(self.storage.stamp(path) for path in self.read)
 
 
 @dataclass

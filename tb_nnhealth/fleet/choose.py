@@ -56,7 +56,7 @@ class Choice:
 def _newest(directory: RunDirectory) -> float:
     """When a run was last written to; infinity where that is not known: it is looked at rather than left out."""
     times = []
-    for path in directory.files:
+    for path in directory.read:
         try:
             times.append(directory.storage.stamp(path).modified)
         except OSError:

@@ -173,7 +173,7 @@ def stamps_of(directory: RunDirectory) -> bytes | None:
         return None
     if not all(stamp.version for stamp in stamps):
         return None
-    return _digest([[path, stamp.size, stamp.version] for path, stamp in zip(directory.files, stamps, strict=True)])
+    return _digest([[path, stamp.size, stamp.version] for path, stamp in zip(directory.read, stamps, strict=True)])
 
 
 def _digest(*parts: Any) -> bytes:

@@ -86,6 +86,7 @@ class RunBuilder:
 
     def __init__(self, name: str) -> None:
         self.run = Run(name)
+        self._scalars: dict[str, Series] = {}
         self._watches: dict[str, WatchBuilder] = {}
         self._preflights: list[PreflightSeen] = []
 
@@ -98,7 +99,7 @@ class RunBuilder:
         for watch in self._watches.values():
             if watch.history is not None:
                 watch.history = watch.history.copy()
-        self.run.scalars = {tag: series.copy() for tag, series in self.run.scalars.items()}
+        self._scalars = {tag: series.copy() for tag, series in self._scalars.items()}
 
     def add(self, value: Value | Many) -> None:
         """Takes the next value, or the next values of one kind; a ``SessionStart`` here is a restart."""
@@ -129,21 +130,21 @@ class RunBuilder:
     def finish(self) -> Run:
         """The run with all that was added, its watches and tags in an order that no source can vary."""
         self.run.watches = in_order(self._watches)
-        self.run.scalars = dict(sorted(self.run.scalars.items()))
+        self.run.scalars = dict(sorted(self._scalars.items()))
         self.run.preflight = self._preflights[-1].report if self._preflights else None
         return self.run
 
     def _series(self, tag: str) -> Series:
-        series = self.run.scalars.get(tag)
+        series = self._scalars.get(tag)
         if series is None:
-            series = self.run.scalars[tag] = Series()
+            series = self._scalars[tag] = Series()
         return series
 
     def _watch(self, name: str) -> WatchBuilder:
         return self._watches.setdefault(name, WatchBuilder())
 
     def _rewind(self, step: int) -> None:
-        for series in self.run.scalars.values():
+        for series in self._scalars.values():
             series.rewind(step)
         for watch in self._watches.values():
             watch.rewind(step)

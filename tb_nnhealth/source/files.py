@@ -12,6 +12,7 @@ from tb_nnhealth.events.storage_fsspec import storage_of
 from tb_nnhealth.events.storage_url import displayed
 from tb_nnhealth.events.walk import Found, RunDirectory, find_runs, is_event_file
 from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.phases import validations
 from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.run_files import RunFiles
 
@@ -85,7 +86,7 @@ class FileSource:
         while len(self._read) > self._runs_kept:
             self._read.popitem(last=False)
         files.run.name = name
-        return files.refresh(directory.files)
+        return files.refresh(directory.files, directory.beside)
 
     def _find(self, path: str) -> Found:
         if path not in self._places:
@@ -112,7 +113,18 @@ class FileSource:
                 path = displayed(path).rstrip("/")
                 name = path if name == "." else f"{path}/{name}"
             named[name] = replace(run, name=name)
+        for name, others in validations(named).items():
+            beside = [
+                (word, named[other].files) for word, other in others.items() if _next_to(named[name], named[other])
+            ]
+            named[name] = replace(named[name], beside=tuple(beside))
         return dict(sorted(named.items()))
+
+
+def _next_to(run: RunDirectory, other: RunDirectory) -> bool:
+    """Whether the directories lie as their names say, and not in two log directories."""
+    around = os.path.dirname(other.path)
+    return run.storage == other.storage and around in (os.path.dirname(run.path), run.path.rstrip("/"))
 
 
 def _hint(error: OSError) -> str:

@@ -12,7 +12,9 @@ from tensorboard.data import provider
 from tb_nnhealth import schema
 from tb_nnhealth.events.decode import SCALARS_PLUGIN, Tag
 from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.phases import validations
 from tb_nnhealth.source.base import Glimpse
+from tb_nnhealth.source.beside import with_validation
 from tb_nnhealth.source.provider_run import ProviderRun, describe
 
 EVERYTHING = 1 << 30
@@ -45,6 +47,7 @@ class ProviderSource:
         self._provider, self._experiment_id = data_provider, experiment_id
         self._logdir, self._scalar_samples = logdir, scalar_samples
         self._runs: dict[str, ProviderRun | None] = {}
+        self._validations: dict[str, dict[str, str]] = {}
         self._health: Listed = {}
         self._scalars: Listed = {}
         self._problems: list[Problem] = []
@@ -65,12 +68,21 @@ class ProviderSource:
             self._runs = {
                 run.run_name: self._runs.get(run.run_name) for run in sorted(listed, key=lambda r: r.run_name)
             }
+            self._validations = validations(self._runs)
         health = functools.partial(self._provider.list_tensors, plugin_name=schema.PLUGIN_NAME)
         self._health = self._list("health records", health) or self._health
         scalars = functools.partial(self._provider.list_scalars, plugin_name=SCALARS_PLUGIN)
         self._scalars = self._list("scalars", scalars) or self._scalars
 
     def run(self, name: str) -> Run:
+        run = self._update(name)
+        beside = [(word, self._update(other)) for word, other in self._validations.get(name, {}).items()]
+        if beside:
+            own = {tag: series for tag, series in run.scalars.items() if tag in self._scalars.get(name, {})}
+            run.scalars = with_validation(own, beside)
+        return run
+
+    def _update(self, name: str) -> Run:
         run = self._runs[name]
         if run is None:
             run = self._runs[name] = ProviderRun(
@@ -87,8 +99,9 @@ class ProviderSource:
         """Differs whenever TensorBoard has new data of the run, as of the last ``refresh``."""
         return tuple(
             (tag, series.max_step, series.max_wall_time)
+            for run in (name, *self._validations.get(name, {}).values())
             for listed in (self._health, self._scalars)
-            for tag, series in listed.get(name, {}).items()
+            for tag, series in listed.get(run, {}).items()
         )
 
     def glimpse(self, name: str) -> Glimpse:

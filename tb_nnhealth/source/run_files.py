@@ -9,6 +9,7 @@ from tb_nnhealth.events.reader import EventFile
 from tb_nnhealth.events.run_values import RunValues
 from tb_nnhealth.events.storage import LOCAL, Storage
 from tb_nnhealth.history import Problem, Run
+from tb_nnhealth.source.beside import with_validation
 from tb_nnhealth.source.build import RunBuilder
 
 
@@ -26,6 +27,7 @@ class RunFiles:
         self._values = RunValues()
         self._files: dict[str, EventFile] = {}
         self._started = False
+        self._beside: dict[str, RunFiles] = {}
 
     @property
     def run(self) -> Run:
@@ -35,9 +37,14 @@ class RunFiles:
     def leave(self) -> None:
         """Histories and series given so far stay as they are; from here on copies of them grow."""
         self._builder.leave()
+        for other in self._beside.values():
+            other.leave()
 
-    def refresh(self, paths: Iterable[str]) -> Run:
-        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays."""
+    def refresh(self, paths: Iterable[str], beside: Iterable[tuple[str, Iterable[str]]] = ()) -> Run:
+        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays.
+
+        ``beside``: the files of the runs that hold this one's validation, by the word that names its phase.
+        """
         paths = sorted(paths)
         for path in paths:
             if path not in self._files:
@@ -47,6 +54,11 @@ class RunFiles:
         run.problems = [problem for path in paths for problem in self._files[path].problems]
         run.problems += self._values.problems
         run.problems += [Problem(f"run '{run.name}'", message) for message in self._builder.problems]
+        others = []
+        for word, files in beside:
+            other = self._beside.setdefault(word, RunFiles(word, self._storage))
+            others.append((word, other.refresh(files)))
+        run.scalars = with_validation(run.scalars, others)
         return run
 
     def _read(self, file: EventFile) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules.evidence.tags import main_loss, moving_target, parts, role, series_of
+from tb_nnhealth.phases import parts
+from tb_nnhealth.rules.evidence.tags import main_loss, moving_target, role, series_of
 from tb_nnhealth.rules.synthetic import Network
 
 

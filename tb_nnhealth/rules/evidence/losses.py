@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
+from tb_nnhealth.phases import Phase
 from tb_nnhealth.rules.evidence import curves, tags
 from tb_nnhealth.rules.evidence.axes import optimizer_steps
 
@@ -85,7 +86,7 @@ def _tells_more(scalar: LossCurve, recorded: LossCurve) -> bool:
     return bool(errors[0] < errors[1])
 
 
-def scalar_loss(run: Run, phase: tags.Phase) -> LossCurve | None:
+def scalar_loss(run: Run, phase: Phase) -> LossCurve | None:
     found = tags.main_loss(run, phase)
     if found is None:
         return None

@@ -14,11 +14,10 @@ from functools import lru_cache
 from typing import Literal
 
 from tb_nnhealth.history import Run, Series
+from tb_nnhealth.phases import PHASES, Phase, parts
 
 Metric = Literal["loss", "accuracy", "error", "perplexity", "lr"]
-Phase = Literal["train", "val"]
 
-_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _HYPERPARAMETER = re.compile(r"(?:^|[/_,\s-])[A-Za-z_]+=[^/]*")
 
 
@@ -26,10 +25,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_PHASES: dict[str, Phase] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "eval", "evaluation", "test", "testing", "dev"), "val"),
-}
 _METRICS: dict[str, Metric] = {
     **dict.fromkeys(("loss", "losses"), "loss"),
     **dict.fromkeys(("acc", "accuracy"), "accuracy"),
@@ -135,19 +130,6 @@ def moving_target(run: Run) -> str:
 
 
 @lru_cache(maxsize=4096)
-def parts(text: str) -> tuple[str, ...]:
-    """The words of a tag in lower case: separators and changes of case part them, digits stand alone."""
-    words = [word.lower() for word in _PART.findall(text)]
-    joined: list[str] = []
-    for word in words:
-        if joined and (joined[-1], word) in {("learning", "rate"), ("cross", "entropy")}:
-            joined[-1] += word
-        else:
-            joined.append(word)
-    return tuple(joined)
-
-
-@lru_cache(maxsize=4096)
 def _role(tag: str) -> Role:
     components = [parts(component) for component in _HYPERPARAMETER.sub("", tag).split("/")]
     words = [word for component in components for word in component]
@@ -155,15 +137,15 @@ def _role(tag: str) -> Role:
     at = max((i for i, component in enumerate(components) if any(w in _METRICS for w in component)), default=None)
     if at is None:
         functions = [word for word in words if word in _LOSS_FUNCTIONS]
-        unknown = [word for word in words if word not in _PHASES and word not in _PLAIN | _LOSS_FUNCTIONS]
+        unknown = [word for word in words if word not in PHASES and word not in _PLAIN | _LOSS_FUNCTIONS]
         return Role("loss", phase, "-".join(functions)) if functions and not unknown else Role(None, phase)
     metric = [_METRICS[word] for word in components[at] if word in _METRICS][-1]
     if metric != "loss":
         return Role(metric, phase)
     if set(words) & (_NOT_THE_LOSS_ITSELF | _REINFORCEMENT | _ADVERSARIAL):
         return Role(None, phase)
-    known_from = min(i for i, component in enumerate(components) if set(component) & (_METRICS.keys() | _PHASES.keys()))
-    known = _METRICS.keys() | _PHASES.keys() | _PLAIN | _LOSS_FUNCTIONS
+    known_from = min(i for i, component in enumerate(components) if set(component) & (_METRICS.keys() | PHASES.keys()))
+    known = _METRICS.keys() | PHASES.keys() | _PLAIN | _LOSS_FUNCTIONS
     term = [word for component in components[known_from:] for word in component if word not in known]
     return Role("loss", phase, "-".join(term))
 
@@ -171,16 +153,16 @@ def _role(tag: str) -> Role:
 def _phase(components: list[tuple[str, ...]]) -> Phase | None:
     """The phase named nearest to the end; ``train_eval`` is an evaluation on training data."""
     for component in reversed(components):
-        named = [word for word in component if word in _PHASES]
+        named = [word for word in component if word in PHASES]
         if named:
             evaluated = set(named[1:]) & {"eval", "evaluation"}
-            return "train" if _PHASES[named[0]] == "train" and evaluated else _PHASES[named[-1]]
+            return "train" if PHASES[named[0]] == "train" and evaluated else PHASES[named[-1]]
     return None
 
 
 def _directory_phase(run: str) -> Phase | None:
     """``train``, ``validation``, or ``loss_val`` as ``add_scalars`` makes it. A run named ``test`` is only a trial."""
     words = parts(run.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
-    if not words or words == ("test",) or any(w not in _PHASES and w not in _METRICS for w in words):
+    if not words or words == ("test",) or any(w not in PHASES and w not in _METRICS for w in words):
         return None
     return _phase([words])

@@ -49,6 +49,7 @@ import math
 import numpy as np
 
 from tb_nnhealth.history import Run, Series
+from tb_nnhealth.phases import parts
 from tb_nnhealth.rules.base import (
     Case,
     Closest,
@@ -98,7 +99,7 @@ def check(case: Case) -> Outcome:
     drowned = [_stands(terms.values[:, i]) and _fell(terms.values[:, largest]) for i in range(len(terms.tags))]
     usual = np.where(drowned, np.maximum(usual, np.median(times[:opening], axis=0)), usual)
     usual[largest] = 1.0
-    penalty = bool(set(tags.parts(terms.tags[largest])) & REGULARIZERS)
+    penalty = bool(set(parts(terms.tags[largest])) & REGULARIZERS)
     held = penalty & np.array(drowned) & (usual > 1.0)  # a penalty need not be many times as large to forbid learning
     small = np.flatnonzero((usual > case.options["factor"]) | held)
     if not len(small) and (gone := _divergence_gone(terms)) is not None:
@@ -125,7 +126,7 @@ def _divergence_gone(terms: Terms) -> Hit | None:
     for i, tag in enumerate(terms.tags):
         start, end = float(terms.values[0, i]), _levels(terms.values[:, i])[1]
         share = float(sizes[0, i] / max(sizes[0].sum(), 1e-300))
-        if not (set(tags.parts(tag)) & DIVERGENCES and share > MATTERED and start > NO_NATS and 0 <= end < NO_NATS):
+        if not (set(parts(tag)) & DIVERGENCES and share > MATTERED and start > NO_NATS and 0 <= end < NO_NATS):
             continue
         gone = int(np.argmax(terms.values[:, i] < NO_NATS))
         return Hit(
@@ -177,7 +178,7 @@ def _hit(terms: Terms, i: int, largest: int, times: float, case: Case) -> Hit:
     values = terms.values[:, i]
     start, end = _levels(values)
     improves = not _stands(values)
-    regularizer = bool(set(tags.parts(tag)) & REGULARIZERS)
+    regularizer = bool(set(parts(tag)) & REGULARIZERS)
     matters = abs(start) >= case.options["least"] or terms.known
     harmful = _fell(terms.values[:, largest]) and not improves and not regularizer and matters and start > 0
     ratio = times if math.isfinite(times) else 1e300

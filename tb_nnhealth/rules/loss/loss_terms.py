@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth.history import Run, Series
+from tb_nnhealth.phases import parts
 from tb_nnhealth.rules.evidence import curves, tags
 from tb_nnhealth.schema import is_users_scalar
 
@@ -95,7 +96,7 @@ def _of_an_exact_sum(run: Run, total: Series | None) -> Terms | None:
 
 def _words(tag: str) -> list[str]:
     """Words of a tag that name one term of the loss."""
-    words = [word for word in tags.parts(tag) if word not in NOT_A_TERM and tags.role(word).phase is None]
+    words = [word for word in parts(tag) if word not in NOT_A_TERM and tags.role(word).phase is None]
     return [] if set(words) & WHOLE else words
 
 

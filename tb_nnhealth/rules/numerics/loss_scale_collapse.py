@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run, Series
+from tb_nnhealth.phases import parts
 from tb_nnhealth.rules.base import (
     Case,
     Closest,
@@ -59,7 +60,6 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.tags import parts
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 

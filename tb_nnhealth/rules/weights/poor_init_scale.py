@@ -185,7 +185,9 @@ EXAMPLES = (
         outcome="Passed",
     ),
     Example("Small weights, and a normalization behind them", _small_before_a_norm, False, outcome="Passed"),
-    Example("Small weights, a normalization, and one small layer behind it", _small_on_both_sides, False, outcome="Passed"),
+    Example(
+        "Small weights, a normalization, and one small layer behind it", _small_on_both_sides, False, outcome="Passed"
+    ),
     Example("A small last layer", lambda: _scaled(0.01, [5]).run(), False, outcome="Passed"),
     Example("A layer that starts at zero", _zero_at_start, False, outcome="Passed"),
     Example("Every output normalized", _normalized, False, outcome="Passed"),

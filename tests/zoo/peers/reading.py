@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.derive import norm
 from tb_nnhealth.history import History, Run, Series, Table
-from tb_nnhealth.rules.evidence.tags import Phase, main_loss, series_of
+from tb_nnhealth.phases import Phase
+from tb_nnhealth.rules.evidence.tags import main_loss, series_of
 
 Values = NDArray[np.float64]
 SECTIONS = 20
