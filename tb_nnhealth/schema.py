@@ -41,8 +41,9 @@ TARGET: Final = "target"  # the criterion's second argument
 LOSS: Final = "loss"  # the criterion's value
 LEARNING_RATE: Final = "learning_rate"  # one row per optimizer group
 MODE: Final = "mode"  # 1 while a mode-dependent module trains in train mode, 0 in eval mode
-EVALUATION: Final = "evaluation"  # forwards without gradients since the last record
+EVALUATION: Final = "evaluation"  # forwards without gradients since the last record, and those with them
 EVALUATION_INPUT: Final = "evaluation_input"  # input of the first forward without gradients since the last record
+EVALUATION_MASK: Final = "evaluation_mask"  # share of a layer's input set to zero at random in evaluation mode
 SPREAD: Final = "spread"  # per tensor of the batch: standard deviation over samples, rms over positions
 LOG_PROBABILITY: Final = "log_probability"  # share of samples whose prediction is a vector of log-probabilities
 LABELS: Final = "labels"  # class indices of the batch: "samples", "distinct" classes, share of the "majority" class
@@ -59,6 +60,7 @@ RANK_WEIGHTS: Final = "rank_weights"  # mean: share of parameters unlike rank 0'
 RANK_BATCH: Final = "rank_batch"  # 1 where the rank's inputs equal rank 0's
 RANK_LOSS: Final = "rank_loss"  # loss of the rank
 ATTENTION: Final = "attention"  # per head: mean entropy of the weights over log(keys) in MEAN, largest logit in MAX
+STEPPED_TWICE: Final = "stepped_twice"  # 1 where two optimizers stepped a parameter on one gradient, 0 on two
 COMPARED: Final = "compared"  # elements of the "output" and of the "difference" that a loss function takes of it
 TOKENS: Final = "tokens"  # shares of the tokens asked for: "same" as given there, given "next", the most "common" one
 OUTPUT: Final = "output"  # what the model returns in training, where no criterion is known: "" the first, then by place
@@ -69,6 +71,7 @@ KINDS: Final = (
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
     RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY, COMPARED, TOKENS, OUTPUT,
+    EVALUATION_MASK, STEPPED_TWICE,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

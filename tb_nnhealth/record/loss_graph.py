@@ -79,6 +79,28 @@ class Chain:
         told = math.copysign(1, value) * (errors.square().sum() if summed else errors.square().mean())
         return (z - errors).to(self._output.dtype), told.float(), "sum" if summed else "mean"
 
+    def squashed_twice(self) -> tuple[torch.Tensor, bool] | None:
+        """What a cross-entropy that expects logits is given, where that is the outputs' softmax or sigmoid already.
+
+        The probabilities, and whether the cross-entropy is the binary one; None for other losses.
+        """
+        nodes = [node for node in self._nodes if _kind(node) not in (*PASSING, *REDUCING)]
+        kinds = [_kind(node).rstrip("0123456789") for node in nodes]
+        handed_on = [node for node in self._nodes if _kind(node) in PASSING]
+        if kinds == ["BinaryCrossEntropyWithLogits", "Sigmoid"]:
+            whole = all(_elements(node) in (1, self._output.numel()) for node in handed_on)
+            return (self._output.sigmoid(), True) if whole else None
+        if kinds not in (["NllLoss", "LogSoftmax", "Softmax"], ["NllLossNd", "LogSoftmax", "Softmax"]):
+            return None
+        if handed_on or self._output.dim() != 2:
+            return None
+        return (self._output.softmax(1), False) if _last(nodes[2]._saved_dim) else None
+
+    @property
+    def value(self) -> torch.Tensor:
+        """Of the loss."""
+        return self._loss.detach()
+
     def _of_squares(self) -> bool:
         kinds = [_kind(node) for node in self._nodes]
         while kinds and kinds[-1] in PASSING:
@@ -139,6 +161,11 @@ def _differentiated() -> torch.Tensor | None:
             return begun[0] if weights[0] is None or float(weights[0]) == 1 else None
         frame = frame.f_back
     return None
+
+
+def _last(dimension: int) -> bool:
+    """Of two. Autograd keeps a negative one as it is without a sign."""
+    return int(dimension) in (1, -1, 2**64 - 1)
 
 
 def _kind(node: Any) -> str:

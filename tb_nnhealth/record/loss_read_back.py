@@ -64,6 +64,9 @@ class ReadBack:
         compared = chain.compared()
         if compared is not None and compared.every_pair:
             return compared
+        squashed = chain.squashed_twice()
+        if squashed is not None:
+            return _squashed_twice(*squashed, gradient, chain.value)
         squares = chain.squares(gradient)
         if squares is None:
             return None
@@ -109,6 +112,18 @@ def read_back(outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:
     if z.dim() == 1 or z.shape[1] == 1:
         return _binary(z, g, tolerance)
     return _of_classes(z, g, tolerance) or _binary(z, g, tolerance)
+
+
+def _squashed_twice(p: torch.Tensor, binary: bool, g: torch.Tensor, loss: torch.Tensor) -> Given:
+    """Of a mean cross-entropy that took probabilities ``p`` for logits; ``g`` is its gradient by the logits.
+
+    The gradient by one logit of the right class alone is below what the wrong ones explain: -p (1 - p) of it.
+    """
+    if binary:
+        return Given(nn.BCEWithLogitsLoss(), p, (g < 0).to(p.dtype), loss)
+    again = p.softmax(1)
+    unexplained = g * len(g) - p * (again - (p * again).sum(1, keepdim=True))
+    return Given(nn.CrossEntropyLoss(), p, unexplained.argmin(1), loss)
 
 
 def _of_classes(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:

@@ -13,6 +13,7 @@ import torch
 from tb_nnhealth import schema
 from tb_nnhealth.record.cadence import Cadence
 from tb_nnhealth.record.carried import Carried
+from tb_nnhealth.record.evaluation_masks import EvaluationMasks
 from tb_nnhealth.record.filters import FilterPictures, picture, write_smoothness
 from tb_nnhealth.record.gradient_noise import GradientNoise
 from tb_nnhealth.record.hooks import Activations
@@ -31,6 +32,7 @@ from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.shard_routes import Route
 from tb_nnhealth.record.step_parameters import Parameters
 from tb_nnhealth.record.step_snapshot import NOTE
+from tb_nnhealth.record.stepped_twice import SteppedTwice
 from tb_nnhealth.record.unclipped import Unclipped
 
 _COMPILED_BEFORE = (
@@ -77,6 +79,7 @@ class Capture:
         self._stepped: set[int] = set()
         self._carried = Carried(self._catalog, self._stepped)
         self._unclipped = Unclipped(self._catalog)
+        self._twice = SteppedTwice(self._catalog)
         self._noise = GradientNoise(self._catalog)
         self._ranks = None if exchange is None else Ranks(self._catalog, exchange, self._report, route)
         self._activations.listeners = (self._carried, self._noise, *([] if self._ranks is None else [self._ranks]))
@@ -85,6 +88,11 @@ class Capture:
         self._pictures = FilterPictures()
         self._ended: float | None = None
         self._evaluations = {True: 0, False: 0}
+        self._forwards = 0
+        """Forwards with gradients in train mode since the last step."""
+        self._graded = {True: 0, False: 0}
+        """The most of them before any step since the last record; all of them in evaluation mode."""
+        self._masks = EvaluationMasks(model, self._catalog, self.fail)
         self._sees_evaluations = False
         """Whether the model was ever seen called: where only parts of it are, or compiled code, it is not."""
         self._last_ungraded: bool | None = None
@@ -134,6 +142,7 @@ class Capture:
             handle.remove()
         self._handles.clear()
         self._activations.detach()
+        self._masks.close()
         self._parameters.close()
         self._stepped.clear()
 
@@ -199,10 +208,18 @@ class Capture:
         if not torch.is_grad_enabled():
             self._evaluations[training] += 1
             self._last_ungraded = training
-            if not training and self._batch.evaluation_wanted and self._stream.active:
-                self._spending("input of the evaluation", self._batch.evaluated, args, kwargs)
+            if not training and self._stream.active:
+                if self._batch.evaluation_wanted:
+                    self._spending("input of the evaluation", self._batch.evaluated, args, kwargs)
+                if self._masks.wanted:
+                    self._spending("masks in evaluation", self._masks.begin)
             return
         self._last_ungraded = None
+        if training:
+            self._forwards += 1
+            self._graded[True] = max(self._forwards, self._graded[True])
+        else:
+            self._graded[False] += 1
         if not self._optimizers and not self._measuring:
             if self._forward_seen:
                 self._end()
@@ -239,6 +256,8 @@ class Capture:
                 self._number = self._step_number()
                 self._catalog.look_for_replaced(self._living())
             self._loss_scale.about_to_step(optimizer)
+            if len(self._optimizers) > 1 and not closure:
+                self._spending("parameters held twice", self._twice.before, optimizer, self._living())
             self._parameters.before(index, optimizer, self._record, closure=closure)
         self._cadence.spend(perf_counter() - start)
 
@@ -281,6 +300,7 @@ class Capture:
     def _end(self, *, skipped: bool = False) -> None:
         """``skipped``: by a gradient scaler, whose gradients are scaled and not finite."""
         start = perf_counter()
+        self._forwards = 0
         try:
             if self._measuring:
                 self._emit(skipped)
@@ -313,7 +333,11 @@ class Capture:
         self._recorded = True
         for training, subject in ((True, "train"), (False, "eval")) if self._sees_evaluations else ():
             record.add(catalog.row(schema.EVALUATION, subject), scalar(self._evaluations[training]))
-        self._evaluations = {True: 0, False: 0}
+            graded = scalar(self._graded[training])
+            record.add(catalog.row(schema.EVALUATION, f"{subject} with gradients"), graded)
+        self._evaluations, self._graded = {True: 0, False: 0}, {True: 0, False: 0}
+        self._masks.write(record)
+        self._twice.write(record)
         if self._ranks is not None:
             self._ranks.write(record)
         if self._close:

@@ -263,3 +263,54 @@ def test_what_the_user_observes_stands() -> None:
     watch.observe(x, y, outputs, loss + 7)
     optimizer.step()
     assert recorder.stream.value(schema.LOSS, "", schema.MEAN) == pytest.approx(loss.item() + 7)
+
+
+# --- a loss that is given probabilities where it expects logits -----------------------------------------------------
+
+
+def squashed(loss: Callable[[torch.Tensor], torch.Tensor], width: int = CLASSES) -> MemoryStream:
+    """Of two steps of a linear model whose answers ``loss`` takes."""
+    torch.manual_seed(0)
+    model, recorder = nn.Linear(8, width), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Watch(recorder, model, optimizer, every=1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss(model(torch.randn(24, 8))).backward()
+        optimizer.step()
+    return recorder.stream
+
+
+LABELS = torch.arange(24) % CLASSES
+
+
+@pytest.mark.parametrize("dimension", [1, -1])
+def test_softmax_before_a_cross_entropy_that_is_a_function(dimension: int) -> None:
+    stream = squashed(lambda z: functional.cross_entropy(z.softmax(dimension), LABELS))
+    assert stream.value(schema.PREDICTION, "", schema.PROBABILITY_SHARE) == 1
+    assert 1.3 < stream.value(schema.LOSS, "", schema.MEAN) < 1.9
+    assert [stream.value(schema.CLASS, str(i), schema.MEAN) for i in range(CLASSES)] == pytest.approx(
+        (torch.bincount(LABELS) / 24).tolist(), rel=1e-6
+    )
+    assert stream.errors == []
+
+
+def test_sigmoid_before_a_binary_cross_entropy_that_is_a_function() -> None:
+    wanted = (LABELS[:, None] % 2).float()
+    stream = squashed(lambda z: functional.binary_cross_entropy_with_logits(torch.sigmoid(z), wanted), 1)
+    assert 0 < stream.value(schema.PREDICTION, "", schema.MIN) < stream.value(schema.PREDICTION, "", schema.MAX) < 1
+    assert stream.value(schema.TARGET, "", schema.MEAN) == pytest.approx(wanted.mean().item())
+    assert stream.errors == []
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: functional.cross_entropy(z.softmax(0), LABELS),
+        lambda z: functional.binary_cross_entropy_with_logits(torch.sigmoid(z[:, 0]), LABELS.float() % 2),
+        lambda z: functional.cross_entropy(2 * z.softmax(1) - z, LABELS),
+    ],
+    ids=["over the samples", "of a part", "beside the logits"],
+)
+def test_what_is_not_squashed_twice(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    assert not squashed(loss).has(schema.PREDICTION, "")

@@ -9,7 +9,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Ill, NotApplicable, Options, Outcome, Passed, Rule, TooLittleData
 from tb_nnhealth.rules.evidence import losses
-from tb_nnhealth.rules.loss import overfitting
+from tb_nnhealth.rules.loss import departure
 from tb_nnhealth.rules.loss.loss_diverging import RULE as DIVERGING
 from tb_nnhealth.rules.loss.loss_not_decreasing import RULE as NOT_DECREASING
 from tb_nnhealth.rules.loss.overfitting import RULE as OVERFITTING
@@ -137,14 +137,14 @@ def test_a_constant_loss_is_not_diverging():
 def test_validation_is_aligned_with_training_whatever_its_steps_count(every: int, wall: float):
     train, val = series(fall(300)), series(fall(30), every, wall)
     curves = [losses.LossCurve("", s.steps, s.walls, s.values) for s in (train, val)]
-    aligned = overfitting._aligned(*curves)
+    aligned = departure.aligned(*curves)
     assert np.abs(aligned - np.arange(30) * 10).max() <= 1
 
 
 def test_validation_without_usable_wall_times_is_aligned_by_its_share_of_the_way():
     train, val = series(fall(300), wall=0.0), series(fall(30), wall=0.0)
     curves = [losses.LossCurve("", s.steps, s.walls, s.values) for s in (train, val)]
-    aligned = overfitting._aligned(*curves)
+    aligned = departure.aligned(*curves)
     assert (aligned[0], aligned[-1]) == (0, 299)
     assert (np.diff(aligned) > 0).all()
 

@@ -44,11 +44,9 @@ Fine-tuning of a few layers whose loss need not fall further; runs in which only
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
@@ -58,7 +56,6 @@ from tb_nnhealth.rules.base import (
     Closest,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -68,32 +65,29 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses
-from tb_nnhealth.rules.evidence.weights import weights_of
-from tb_nnhealth.rules.loss.judged_loss import judged_loss, on_records, opening_level, rate_at, untrained
-from tb_nnhealth.rules.loss.rate_drops import FEWEST, Drop, drops
+from tb_nnhealth.rules.loss.cut_off_fall import cut_off_hit, cut_off_share, too_early
+from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at, untrained
+from tb_nnhealth.rules.loss.rate_drops import drops
 from tb_nnhealth.rules.loss.rate_spent import Spent, rate_spent
-from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.loss.spent_early import (
+    FEWEST_POINTS,
+    UNFINISHED,
+    of_records,
+    spent_at_once,
+    spent_from,
+    spent_hit,
+    spent_within,
+)
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import percent, round_rate, short
 
-FEWEST_POINTS = 24
 FEW_POINTS = 60
 """Of which stretches before and after a drop tell little, and the records of the rate are asked as well."""
 MEDIANS = 1000
 RATE_NEEDS = (
     'log the learning rate: writer.add_scalar("lr", optimizer.param_groups[0]["lr"], step), or watch the optimizer'
 )
-WORTHWHILE = 0.1
-"""Share of the loss left that more steps at the old rate must have promised."""
-UNFINISHED = 0.1
-"""Share of the untrained level above which a loss whose rate was spent early is told, for information."""
-GAINED = 0.9
-AT_ONCE = 0.25
-"""Share of the run's steps within which records, which lie closer together at its start, are asked as well."""
 SURELY_POOR = 0.5
 """Share of what a constant answer costs above which a rate spent early did harm for sure."""
-SPENT = 100.0
-"""The greatest learning rate over one that changes next to nothing any more."""
 
 
 def check(case: Case) -> Outcome:
@@ -106,7 +100,7 @@ def check(case: Case) -> Outcome:
     few = isinstance(told, TooLittleData) or (spent is not None and len(spent.curve) < FEW_POINTS)
     if spent is None or not few or spent.level < case.options["poor"] * spent.untrained:
         return told
-    return Ill([_of_records(spent, _severity(spent, case))])
+    return Ill([of_records(spent, _severity(spent, case))])
 
 
 def _severity(spent: Spent, case: Case) -> Severity:
@@ -129,222 +123,23 @@ def _check(case: Case) -> Outcome:
     found = drops(values, rates, case.options["factor"])
     judged = [drop for drop in found if drop.at <= (1 - case.options["after"]) * len(values)]
     start = untrained(case.run, values)
-    if at := _spent(values, rates, start, case.options["poor"]):
-        return Ill([_spent_hit(curve.subject, steps, values, rates, at, "warning")])
-    if at := _spent_within(case, curve, steps, values, start):
-        return Ill([_spent_hit(curve.subject, steps, values, rates, at, "info")])
-    if spent := _spent_at_once(case, start):
+    if at := spent_from(values, rates, start, case.options["poor"]):
+        return Ill([spent_hit(curve.subject, steps, values, rates, at, "warning")])
+    if at := spent_within(case, curve, steps, values, start):
+        return Ill([spent_hit(curve.subject, steps, values, rates, at, "info")])
+    if spent := spent_at_once(case, start):
         return Ill([spent])
     if not judged:
         return NotApplicable("the learning rate is not lowered for good while much of the run is left")
     whole = opening_level(values) - float(np.median(values[-max(3, len(values) // 10) :]))
     for drop in judged:
-        if _too_early(drop, values, whole, case):
-            return Ill([_hit(curve.subject, steps, values, drop, whole)])
-    if at := _spent(values, rates, start, UNFINISHED):
-        return Ill([_spent_hit(curve.subject, steps, values, rates, at, "info")])
-    near = max(judged, key=lambda drop: _share(drop, whole, case))
+        if too_early(drop, values, whole, case):
+            return Ill([cut_off_hit(curve.subject, steps, values, drop, whole)])
+    if at := spent_from(values, rates, start, UNFINISHED):
+        return Ill([spent_hit(curve.subject, steps, values, rates, at, "info")])
+    near = max(judged, key=lambda drop: cut_off_share(drop, whole, case))
     return Passed(
-        Closest(_share(near, whole, case), curve.subject, int(steps[near.at]), "fall cut off by the schedule")
-    )
-
-
-def _spent(
-    values: curves.Values,
-    rates: curves.Values,
-    start: float,
-    poor: float,
-    since: float = -math.inf,
-    latest: int | None = None,
-) -> int:
-    """The index from which the rate is next to nothing, where the loss stayed above ``poor`` of ``start``; else 0.
-
-    It must be so by the index ``latest``, the middle of the points where none is given. Until then the loss must have
-    been falling, or have come a tenth below ``since``.
-    """
-    later = np.maximum.accumulate(rates[::-1])[::-1]
-    low = np.flatnonzero(later * SPENT <= rates.max())
-    at = int(low[0]) if low.size else 0
-    if not FEWEST <= at <= (len(values) // 2 if latest is None else latest) or not start > 0:
-        return 0
-    stands = not line(values[at:]).surely_falls
-    high = float(np.median(values[at:])) > poor * start
-    fell = line(values[:at]).surely_falls or float(np.median(values[at // 2 : at])) < GAINED * since
-    return at if fell and stands and high else 0
-
-
-def _spent_within(
-    case: Case, curve: losses.LossCurve, steps: NDArray[np.int64], values: curves.Values, start: float
-) -> int:
-    """The same for an optimizer that lowers its rate itself: its steps shrink, and more than its gradients do."""
-    if case.history is None:
-        return 0
-    weights = weights_of(case.history)
-    weights = weights.only(weights.matrix & weights.trained)
-    if not weights.names or len(weights.steps) < FEWEST_POINTS:
-        return 0
-    with np.errstate(all="ignore"):
-        steps_taken = weights.update.astype(np.float64)
-        share = steps_taken / weights.gradient
-    known = np.isfinite(steps_taken) & np.isfinite(share) & (share > 0)
-    seen = known.any(axis=1)
-    if seen.sum() < FEWEST_POINTS:
-        return 0
-    taken, relative = (np.nanmedian(np.where(known, x, np.nan)[seen], axis=1) for x in (steps_taken, share))
-    effective = np.maximum(*(curves.smooth(x, 5) / curves.smooth(x, 5).max() for x in (taken, relative)))
-    at = np.searchsorted(weights.steps[seen], on_records(case.run, steps), side="right") - 1
-    return _spent(values, effective[np.maximum(at, 0)], start, case.options["poor"], since=start)
-
-
-def _spent_at_once(case: Case, start: float) -> Hit | None:
-    """The same within the first steps, of which records tell that lie closer together than the loss's points."""
-    recorded = [
-        (history, curve.finite())
-        for history in case.run.watches.values()
-        if (curve := losses.criterion_loss(history)) is not None
-    ]
-    if len(recorded) != 1 or len(recorded[0][1]) < FEWEST_POINTS:
-        return None
-    curve = recorded[0][1]
-    rates = losses.learning_rate(case.run)
-    if rates is None:
-        return None
-    known = np.searchsorted(rates[0], curve.steps, side="right") - 1
-    if (known < 0).any():
-        return None
-    latest = int(np.searchsorted(curve.steps, AT_ONCE * curve.steps[-1]))
-    at = _spent(curve.values, rates[1][known], start, UNFINISHED, latest=min(latest, len(curve) - FEWEST))
-    if not at:
-        return None
-    return _spent_hit(curve.subject, curve.steps, curve.values, rates[1][known], at, "info")
-
-
-def _spent_hit(
-    subject: str, steps: NDArray[np.int64], values: curves.Values, rates: curves.Values, at: int, severity: Severity
-) -> Hit:
-    high, level, share = float(rates.max()), float(np.median(values[at:])), at / len(values)
-    low = float(rates[at])
-    told = f"The learning rate came from {short(high)} to {short(low)}"
-    if low > high / SPENT:
-        told = "The optimizer's steps came to a hundredth of their size, at a learning rate that it lowers itself,"
-    return Hit(
-        subject=subject,
-        first_step=int(steps[at]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps) - at,
-        active=True,
-        severity=severity,
-        statistic="share of the run in which the learning rate was more than a hundredth of its greatest",
-        unit="1",
-        value=share,
-        limit=0.5,
-        direction="below",
-        message=(
-            f"{told} by step {int(steps[at]):,} of {int(steps[-1]) + 1:,}, while `{subject}` was falling; it has stood"
-            f" at {short(level)} since."
-        ),
-        advice=(
-            f"Stretch the decay over the whole run: {int(steps[-1]) + 1:,} steps in place of {int(steps[at]):,}.",
-            "Check that the scheduler is stepped once per epoch, if its milestones or its factor count epochs.",
-        ),
-        more={"learning_rate": float(rates[at]), "learning_rate_before": high, "loss": level},
-    )
-
-
-def _of_records(spent: Spent, severity: Severity) -> Hit:
-    curve, steps = spent.curve, spent.last + 1
-    since = int(curve.steps[len(curve) - spent.points])
-    return Hit(
-        subject=curve.subject,
-        first_step=since if curve.steps[-1] < spent.last else spent.step,
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=spent.points,
-        active=True,
-        severity=severity,
-        statistic="share of the run in which the learning rate was more than a hundredth of its greatest",
-        unit="1",
-        value=spent.step / steps,
-        limit=0.5,
-        direction="below",
-        message=(
-            f"The learning rate came from {short(spent.high)} to {short(spent.low)} by the optimizer's step "
-            f"{spent.step:,} of {steps:,}, and `{curve.subject}` has stood at {short(spent.level)} since, "
-            f"{percent(spent.level / spent.untrained)} of the untrained level."
-        ),
-        advice=(
-            f"Stretch the decay over the whole run: {steps:,} steps in place of {spent.step:,}.",
-            "Check that the scheduler is stepped once per epoch, if its milestones or its factor count epochs.",
-            "ReduceLROnPlateau: mode='min' where it is given a loss.",
-        ),
-        more={"learning_rate": spent.low, "learning_rate_before": spent.high, "loss": spent.level},
-    )
-
-
-def _got(drop: Drop) -> float:
-    return drop.before.end - drop.after.end
-
-
-def _promised(drop: Drop) -> float:
-    """What all further stretches together would have gained: a geometric series, or the next ten stretches."""
-    ratio = drop.expected / drop.before.fall
-    return drop.expected * (10.0 if ratio > 0.9 else 1 / (1 - ratio))
-
-
-def _too_early(drop: Drop, values: curves.Values, whole: float, case: Case) -> bool:
-    expected, got = drop.expected, _got(drop)
-    sure = 4 * np.hypot(drop.before.error, drop.after.error)
-    since = values[drop.at :]
-    later = drop.before.end - float(np.median(since[-max(3, len(since) // 5) :]))
-    return bool(
-        whole > 0
-        and expected > max(case.options["gain"] * whole, sure)
-        and max(got, later * drop.length / len(since)) < case.options["left"] * expected
-        and drop.expected > 0
-        and _promised(drop) > WORTHWHILE * abs(drop.after.end)
-    )
-
-
-def _share(drop: Drop, whole: float, case: Case) -> float:
-    lost = drop.expected - _got(drop)
-    return min(1.0, max(0.0, lost / whole)) if whole > 0 else 0.0
-
-
-def _hit(subject: str, steps: NDArray[np.int64], values: curves.Values, drop: Drop, whole: float) -> Hit:
-    at, expected, got = int(steps[drop.at]), drop.expected, _got(drop)
-    span = int(steps[min(len(steps) - 1, drop.at + drop.length - 1)] - steps[drop.at])
-    between = (drop.high * drop.low) ** 0.5 if drop.low > 0 else drop.high / 3
-    return Hit(
-        subject=subject,
-        first_step=at,
-        fired_step=int(steps[min(len(steps) - 1, drop.at + drop.length - 1)]),
-        last_step=int(steps[-1]),
-        count=len(steps) - drop.at,
-        active=True,
-        severity="warning",
-        statistic="fall of the loss after the drop, relative to its course",
-        unit="1",
-        value=got / expected,
-        limit=max(got / expected, 0.25),
-        direction="below",
-        message=(
-            f"The learning rate went from {short(drop.high)} to {short(drop.low)} at step {at:,} while `{subject}` was "
-            f"falling; in the {span:,} steps after it fell by {short(max(0.0, got))}, where its course led down by "
-            f"{short(expected)}, {percent(expected / whole)} of all that it has gained."
-        ),
-        advice=(
-            f"Keep the learning rate at {short(drop.high)} beyond step {at:,}, until the loss has settled.",
-            f"Lower it by less: to {round_rate(between)} instead of {short(drop.low)}.",
-            "Check that the scheduler is stepped once per epoch, if its milestones count epochs.",
-        ),
-        more={
-            "learning_rate": drop.low,
-            "learning_rate_before": drop.high,
-            "expected_fall": expected,
-            "fall": got,
-            "loss": float(values[-1]),
-        },
+        Closest(cut_off_share(near, whole, case), curve.subject, int(steps[near.at]), "fall cut off by the schedule")
     )
 
 

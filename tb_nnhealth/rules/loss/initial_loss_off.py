@@ -46,51 +46,30 @@ that sums over the batch, is not judged.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.findings import Direction, Severity
-from tb_nnhealth.history import History, Run
+from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import (
-    GIVEN,
     Case,
-    Closest,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
     Outcome,
-    Passed,
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence import curves, losses
-from tb_nnhealth.rules.evidence.targets import targets_of
+from tb_nnhealth.rules.evidence import losses
 from tb_nnhealth.rules.loss.answer_given import answer_given
+from tb_nnhealth.rules.loss.first_cross_entropy import first_cross_entropy
+from tb_nnhealth.rules.loss.first_squared_error import squared_error
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import short
 
 FIRST_STEPS = 5
 """The first record must lie within the training's first steps; later ones have learned already."""
-NATS_ABOVE = 2.0
-LOW = 0.4
-SQUARES_ABOVE = 100.0
-OUTPUT_RMS = 10.0
-FAR_TARGETS, BEYOND_CONSTANT = 20.0, 3.0
-"""Size of the targets, absolute and over the first outputs', and first loss over that of their mean, which are far."""
-DWARFED, SLOW_STEPS = 2.0, 150
-FAR_ABOVE = 1e4
-"""Outputs of a hundred times the targets' size; from less, a network comes down in some hundred steps."""
-"""Times the targets' mean square above which the loss stays for so many steps, where the targets are too small."""
-SUM = 0.3
-"""Share of (samples x guess) above which the loss of a function is taken for a sum over the samples."""
-OUTPUTS_EXPLAIN = 0.3
-"""Least RMS of the outputs : loss for which a function's loss is put down to the outputs, not to other terms."""
 CRITERION_LINE = "pass criterion= to watch(), so that the loss and its kind are known"
 
 
@@ -112,166 +91,8 @@ def check(case: Case) -> Outcome:
     if not math.isfinite(first):
         return NotApplicable("the first loss is not finite")
     if criterion.type == "MSELoss":
-        return _squared_error(case.run, history, first, step)
-    guess = guess_costs(criterion)
-    if math.isnan(guess):
-        return NotApplicable(f"what a guess costs is not known for {criterion.type}")
-    samples = _samples(history, criterion.classes)
-    if 0 < samples < case.options["samples"]:
-        return TooLittleData(f"{samples} samples stand behind the first loss, {case.options['samples']:.0f} are needed")
-    if not criterion.type and first > SUM * samples * guess:
-        return NotApplicable("the loss seems to be a sum over the batch")
-    high = max(case.options["factor"] * guess, guess + NATS_ABOVE)
-    more = {"guess": guess, "classes": int(criterion.classes)}
-    if first > high:
-        told = bool(criterion.type) or _outputs_explain(history, first)
-        harmful = told and first > case.options["warn"] * guess
-        if harmful and first <= case.options["far"] * guess:
-            harmful = _stays_above(curve, guess, case.options["recovers"])
-        severity: Severity = "warning" if harmful else "info"
-        return Ill([_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
-    if first < LOW * guess:
-        return Ill([_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
-    return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
-
-
-def _stays_above(curve: losses.LossCurve, guess: float, steps: float) -> bool:
-    """Whether the loss, seen for that many steps, has not been below ``guess`` within them."""
-    finite = curve.finite()
-    opening = finite.steps <= finite.steps[0] + steps
-    return bool(finite.steps[-1] > finite.steps[0] + steps and curves.smooth(finite.values[opening], 3).min() > guess)
-
-
-def guess_costs(criterion: Any) -> float:
-    """Loss, in nats, of an answer that gives every class the same probability; NaN where it is not known.
-
-    A function that is given class indices (``observe``) is taken for a cross-entropy.
-    """
-    if criterion.type in ("CrossEntropyLoss", "NLLLoss", "") and criterion.classes > 1:
-        return math.log(criterion.classes)
-    if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
-        return math.log(2)
-    return math.nan
-
-
-def _samples(history: History, classes: int) -> int:
-    """Answers that the loss is the mean of, 0 where the prediction's shape is not known."""
-    rows = history.rows(schema.PREDICTION)
-    if not rows:
-        return 0
-    elements = int(np.prod(history.layout.rows[rows[0]].shape, dtype=np.int64))
-    return elements // classes if classes > 2 else elements
-
-
-def _outputs_explain(history: History, first: float) -> bool:
-    """Whether the first outputs are so large that a cross-entropy of them may be ``first``."""
-    output = history.table(schema.PREDICTION, schema.RMS).values
-    return bool(output.size and output[0, 0] > OUTPUTS_EXPLAIN * first)
-
-
-def _squared_error(run: Run, history: History, first: float, step: int) -> Outcome:
-    target = history.table(schema.TARGET, schema.RMS).values
-    prediction = history.table(schema.PREDICTION, schema.RMS).values
-    if not target.size or not prediction.size or np.isnan(target[0, 0]) or np.isnan(prediction[0, 0]):
-        return TooLittleData("the target or the prediction was not measured in the first record")
-    square, output = float(target[0, 0]) ** 2, float(prediction[0, 0])
-    limit = SQUARES_ABOVE * square
-    if not first > limit:
-        return _far_targets(run, history, first, step, output) or Passed()
-    curve = losses.criterion_loss(history)
-    stays = curve is not None and first > FAR_ABOVE * square and _stays_above(curve, DWARFED * square, SLOW_STEPS)
-    dwarfed = output > OUTPUT_RMS or stays
-    message = (
-        f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output "
-        f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
-    )
-    return Ill([_hit(first, step, limit, "above", "warning" if dwarfed else "info", message, {"output_rms": output})])
-
-
-def _far_targets(run: Run, history: History, first: float, step: int, output: float) -> Outcome | None:
-    """Ill where targets in units of their own lie far beyond what an untrained network answers."""
-    mean, std = (float(history.table(schema.TARGET, name).values[0, 0]) for name in (schema.MEAN, schema.STD))
-    size = math.hypot(mean, std)
-    variance = targets.variance if (targets := targets_of(history)) is not None else math.nan
-    if not (size > FAR_TARGETS and size > FAR_TARGETS * output and first > BEYOND_CONSTANT * variance > 0):
-        return None
-    curve = losses.criterion_loss(history)
-    slow = curve is not None and _stays_above(curve, variance, SLOW_STEPS)
-    logged = losses.training_loss(run) or curve
-    burst = logged is not None and not np.isfinite(logged.values[-1])
-    message = (
-        f"The first squared error is {short(first)}, where the mean of the targets would cost {short(variance)}: they "
-        f"lie about {short(mean)} with a spread of {short(std)}, and the network's outputs begin at {short(output)}."
-    )
-    severity: Severity = "critical" if burst else "warning" if slow else "info"
-    more: dict[str, Any] = {"target_mean": mean} | ({GIVEN: True} if burst else {})
-    hit = _hit(first, step, BEYOND_CONSTANT * variance, "above", severity, message, more)
-    return Ill(
-        [
-            replace(
-                hit,
-                advice=(
-                    "Scale the targets to mean 0 and standard deviation 1.",
-                    "Or set the bias of the last layer to the targets' mean.",
-                ),
-            )
-        ]
-    )
-
-
-def _above(first: float, guess: float, criterion: Any) -> str:
-    of = f"{criterion.classes} classes" if criterion.classes > 2 else "two classes"
-    return (
-        f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the network is sure of "
-        "wrong answers before it has learned any, because its outputs are too large."
-    )
-
-
-def _below(first: float, guess: float) -> str:
-    return (
-        f"The first loss is {first:.3g}, where a guess costs {guess:.3g}: the network was trained before, or the "
-        "answer leaks into the input."
-    )
-
-
-def _hit(
-    first: float,
-    step: int,
-    limit: float,
-    direction: Direction,
-    severity: Severity,
-    message: str,
-    more: dict[str, Any],
-) -> Hit:
-    advice = (
-        (
-            "Normalize the inputs to mean 0 and standard deviation 1.",
-            "Scale down the last layer: standard deviation 0.01, bias 0.",
-            "Initialize by the layer's fan: Kaiming for ReLU, Xavier for tanh.",
-        )
-        if direction == "above"
-        else (
-            "If the network was trained before, all is well.",
-            "If not, look for the label among the inputs, and for test samples in the training data.",
-        )
-    )
-    return Hit(
-        subject=losses.CRITERION,
-        first_step=step,
-        fired_step=step,
-        last_step=step,
-        count=1,
-        active=False,
-        severity=severity,
-        statistic="first loss",
-        unit="unit of the loss",
-        value=first,
-        limit=limit,
-        direction=direction,
-        message=message,
-        advice=advice,
-        more=more,
-    )
+        return squared_error(case.run, history, first, step)
+    return first_cross_entropy(history, curve, case.options)
 
 
 def _first(

@@ -42,7 +42,7 @@ long plateau before they are understood.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,25 +63,22 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence import curves, losses, tags
-from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.evidence import losses, tags
+from tb_nnhealth.rules.loss.enough_told import (
+    FEWEST_POINTS,
+    LEARNED,
+    all_records,
+    arrives,
+    constant_answer,
+    flat,
+    warming_up,
+    young,
+)
+from tb_nnhealth.rules.loss.gain_since_start import Gain, measure
 from tb_nnhealth.rules.loss.judged_loss import averaged
-from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
-FEWEST_POINTS = 20
-FEWEST_FLAT = 10
-"""Points that are enough where they hardly differ: a loss logged once an epoch by a training that learns nothing."""
-FLAT = 2e-3
-"""Range of such points, as a share of their size."""
-FEWEST_RECORDS = 40
-"""Records of the criterion that stand for a scalar of too few points."""
-YOUNG_POINTS, YOUNG_STEPS = 100, 500
-"""Points and steps below which it is for information: attention and recurrences often begin on a plateau as long."""
-SIGNIFICANT = 3.0
-FALLING = -4.0
-"""Mann-Kendall's z below which a curve is called falling."""
 RESOLVABLE = 0.10
 """A gain of this share of the first loss must have been visible above the noise."""
 AT_CHANCE = 0.98
@@ -89,40 +86,11 @@ HARDLY = 0.94
 """Share of a constant answer's cost above which, a long run through, next to nothing was learned: information."""
 ABOVE_CHANCE = 1.1
 """A falling loss beyond this share of a constant answer's is still on its way down to it."""
-LEARNED = 0.9
-"""A loss that was once below this share of a constant answer's has been lower, whatever became of it."""
 PRETRAINED = 0.7
 """A first loss below this share of a constant answer's was learned before this run."""
 NOTHING_LEFT = 0.05
 RISEN = 2.0
-LUCKY = 1.9
-"""Standard errors by which the lowest of twenty medians lies below their level by chance."""
-ARRIVES, ARRIVES_POINTS = 3.0, 150
-"""Lengths of the run so far within which a falling loss must have learned something, and points that tell."""
-WARMING_UP = 1.02
 RESUMED = 10
-
-
-@dataclass(frozen=True)
-class Gain:
-    """``value``: fall of the loss as a share of the first; ``upper``: the most that the noise leaves possible."""
-
-    value: float
-    upper: float
-    seen: bool
-    """Whether some comparison shows a gain beyond the noise and beyond what is asked for."""
-    falling: bool
-    rising: bool
-    first: float
-    last: float
-    """Median of the last two thirds."""
-    lowest: float
-    """Lowest median of a twentieth, anywhere."""
-    luck: float
-    """How far below the level that one lies by chance."""
-    now: float
-    """Median of the last fifth, and two standard errors more."""
-    noise: float
 
 
 def check(case: Case) -> Outcome:
@@ -131,117 +99,44 @@ def check(case: Case) -> Outcome:
     found = losses.training_loss(case.run)
     if found is None:
         return CouldNotCheck(losses.NEEDS)
-    found, recorded = _all_records(case.run, found)
+    found, recorded = all_records(case.run, found)
     curve, rates = found.finite(), losses.learning_rate(case.run)
     moving = np.flatnonzero(rates[1] > 0) if rates is not None else np.zeros(0, np.int64)
     if rates is not None and len(moving) and moving[0] > 0:
         begun = curve.at_optimizer(case.run).steps >= rates[0][moving[0]]
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
     values, steps = curve.values, curve.steps
-    if len(values) < FEWEST_POINTS and not _flat(values):
+    if len(values) < FEWEST_POINTS and not flat(values):
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
     begins = int(found.finite().steps[0])
     if begins > RESUMED * max(1, int(np.median(np.diff(steps)))):
         return NotApplicable(f"the loss begins at step {begins:,}: an earlier training goes on")
-    if rates is not None and _warming_up(rates[1]):
+    if rates is not None and warming_up(rates[1]):
         return TooLittleData("the learning rate is still rising")
-    chance = _chance(case.run)
+    chance = constant_answer(case.run)
     first = float(np.median(values[:3]))
     if first < PRETRAINED * chance or (math.isnan(chance) and abs(first) < NOTHING_LEFT):
         return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")
     gain = measure(values, case.options["gain"])
     points = int(case.options["points"])
     enough = len(values) >= points or averaged(case.run, curve, points)
-    on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance and _arrives(values, chance)
+    on_its_way = gain.falling and not chance <= gain.now <= ABOVE_CHANCE * chance and arrives(values, chance)
     below = gain.lowest + gain.luck < LEARNED * chance or on_its_way
     at_chance = (enough or recorded) and gain.last >= AT_CHANCE * chance and not below
     if (gain.rising or gain.last > RISEN * gain.lowest) and gain.last > RISEN * max(
         first, 0.0 if math.isnan(chance) else chance
     ):
         return NotApplicable("the loss rises: whether it diverges is another rule's question")
-    young = _young(case.run, curve, values)
-    hardly = enough and not young and HARDLY * chance <= gain.last and HARDLY * chance <= gain.now and not below
+    is_young = young(case.run, curve, values)
+    hardly = enough and not is_young and HARDLY * chance <= gain.last and HARDLY * chance <= gain.now and not below
     if not at_chance and (gain.falling or gain.seen) and not hardly:
         return Passed()
     if not at_chance and not hardly and gain.upper >= (RESOLVABLE if enough else case.options["gain"]):
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
     rate = float(rates[1].max()) if rates is not None and len(rates[1]) else math.nan
     hit = _hit(found.subject, steps, gain, chance if at_chance or hardly else math.nan, rate, case)
-    mild = (young and rate != 0) or (hardly and not at_chance)
+    mild = (is_young and rate != 0) or (hardly and not at_chance)
     return Ill([replace(hit, severity="info") if mild else hit])
-
-
-def _all_records(run: Run, curve: losses.LossCurve) -> tuple[losses.LossCurve, bool]:
-    """The criterion's own records where ``curve`` has few points; whether they are taken."""
-    told = [c for history in run.watches.values() if (c := losses.criterion_loss(history)) is not None]
-    if len(curve) >= FEWEST_POINTS or len(told) != 1 or len(told[0]) < FEWEST_RECORDS:
-        return curve, False
-    return replace(told[0], subject=curve.subject), True
-
-
-def _flat(values: curves.Values) -> bool:
-    return len(values) >= FEWEST_FLAT and bool(np.ptp(values) < FLAT * np.abs(values).min())
-
-
-def _young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:
-    taken = curve.at_optimizer(run).steps
-    return len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
-
-
-def _arrives(values: curves.Values, chance: float) -> bool:
-    """Whether a loss that goes on as in its last half will be below a constant answer's within a few runs' length."""
-    half = line(values[len(values) // 2 :])
-    left = half.end - LEARNED * chance
-    return math.isnan(chance) or len(values) < ARRIVES_POINTS or left <= 2 * ARRIVES * (half.fall + 2 * half.error)
-
-
-def measure(values: curves.Values, asked: float) -> Gain:
-    """How far ``values``, float64 of shape (n,), n ≥ 9, fell from the start; ``asked``: least gain that counts."""
-    n = len(values)
-    noise = curves.noise(values)
-    later = [curves.level(part, noise) for part in (values[n // 3 : 2 * n // 3], values[2 * n // 3 :])]
-    best = min(later, key=lambda level: level.value)
-    scale = max(abs(float(np.median(values[:3]))), noise, 1e-12)
-    seen = False
-    for count in sorted({1, 3, 10, n // 10, n // 3}):
-        if 0 < count <= n // 3:
-            start = curves.level(values[:count], noise)
-            error = math.hypot(start.error, best.error)
-            seen |= start.value - best.value > max(SIGNIFICANT * error, asked * scale)
-    width = max(5, n // 20)
-    _, parts = curves.blocks(np.arange(n), values, n // width)
-    lowest = float(parts.min())
-    opening = curves.level(values[:3], noise)
-    seen |= opening.value - lowest > max((SIGNIFICANT + 1) * opening.error, 2 * asked * scale)
-    start = curves.level(values[: n // 3], noise)
-    error = math.hypot(start.error, best.error)
-    gain = (start.value - best.value) / scale
-    _, tail = curves.blocks(np.arange(n - n // 5), values[n // 5 :], 80)
-    end = curves.level(values[-max(3, n // 5) :], noise)
-    return Gain(
-        value=gain,
-        upper=gain + 2 * error / scale,
-        seen=seen,
-        falling=curves.trend(tail) < FALLING,
-        rising=curves.trend(tail) > -FALLING,
-        first=float(np.median(values[:3])),
-        last=float(np.median(values[n // 3 :])),
-        lowest=lowest,
-        luck=LUCKY * curves.ERROR_OF_MEDIAN * noise / math.sqrt(width),
-        now=end.value + 2 * end.error,
-        noise=noise,
-    )
-
-
-def _chance(run: Run) -> float:
-    """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
-    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_loss(history))]
-    return known[0] if len(known) == 1 else math.nan
-
-
-def _warming_up(rates: curves.Values) -> bool:
-    """Whether the learning rate is at its highest so far and was lower three quarters of the way ago."""
-    return bool(rates[-1] >= rates.max() and rates[-1] > WARMING_UP * rates[(3 * len(rates)) // 4])
 
 
 def _hit(

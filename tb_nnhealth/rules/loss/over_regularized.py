@@ -25,7 +25,7 @@ than 5 % of the level. Then one of:
   both noises, over its last third and in four fifths of its points since the middle. That is information where the
   training loss is below 0.8 of the untrained level or its cost of a constant answer is not known.
 
-At least `points` points of the training loss.
+At least `points` points of the training loss, or a dozen where less than a twentieth is left of every weight matrix.
 
 ## What to try
 1. Lower the weight decay tenfold; the finding names the one in force. AdamW: 0.01 to 0.1; SGD: 1e-4 to 5e-4.
@@ -51,8 +51,20 @@ from dataclasses import replace
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
+from tb_nnhealth.history import History, Run, Series
+from tb_nnhealth.rules.base import (
+    Case,
+    Closest,
+    Example,
+    Hit,
+    Ill,
+    NotApplicable,
+    Option,
+    Outcome,
+    Passed,
+    Rule,
+    TooLittleData,
+)
 from tb_nnhealth.rules.evidence import curves
 from tb_nnhealth.rules.evidence.dropout import dropped
 from tb_nnhealth.rules.evidence.losses import LossCurve
@@ -63,6 +75,8 @@ from tb_nnhealth.rules.loss.validation_below_training import validation_below_tr
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import names, percent, short
 
+FEWEST_POINTS = 12
+"""Points of the loss that are enough where next to nothing is left of any weight matrix."""
 CRUSHED, UNTAUGHT = 0.05, 0.95
 """Share of their initial scale below which weights carry no signal, and of a constant answer's cost."""
 ALONE, HARDLY_SHRUNK = 0.95, 0.8
@@ -72,6 +86,9 @@ ALONE, HARDLY_SHRUNK = 0.95, 0.8
 def check(case: Case) -> Outcome:
     limit, history = case.options, case.history
     curve = judged_loss(case.run, int(limit["points"]))
+    few = isinstance(curve, TooLittleData) and _nothing_left(history)
+    if few and isinstance(enough := judged_loss(case.run, FEWEST_POINTS), LossCurve):
+        curve = enough
     if not isinstance(curve, LossCurve):
         return curve
     end = rest(case.run, curve.values)
@@ -106,11 +123,19 @@ def check(case: Case) -> Outcome:
     return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
 
 
+def _nothing_left(history: History | None) -> bool:
+    """Whether every trained matrix, two and more, has been crushed."""
+    left = shrunk(history)
+    return left is not None and left.most < CRUSHED
+
+
 def _crushed(left: Decay, end: Rest) -> bool:
     """Whether next to nothing is left of the weights, and the loss is a constant answer's: a loss that holds a penalty
-    falls with the weights, whatever the task.
+    falls with the weights, whatever the task. What such an answer costs may be unknown: then nothing of any matrix.
     """
-    return left.left < CRUSHED and end.known and end.share > UNTAUGHT
+    if end.known:
+        return left.left < CRUSHED and end.share > UNTAUGHT
+    return left.most < CRUSHED and not left.normalized and not end.falls
 
 
 def _unless_it_falls(hit: Hit, end: Rest) -> Hit:
@@ -159,6 +184,15 @@ def _decaying(left: float, to: float = 2.25, decay: float = 0.3) -> Run:
     for i in range(network.depth):
         network.scale(schema.WEIGHT, network.weight(i), left + (1 - left) * np.exp(-_STEPS / 20))
     return network.loss(_curve(to)).run()
+
+
+def _few_points(left: float) -> Run:
+    """A loss of twenty points, and weights of which so much is left."""
+    network = Network()
+    for i in range(network.depth):
+        network.scale(schema.WEIGHT, network.weight(i), left + (1 - left) * np.exp(-_STEPS / 20))
+    network.scalars["loss/train"] = [(5 * i, 2.3) for i in range(20)]
+    return network.absent(schema.LOSS, "").run()
 
 
 def _penalized(left: float) -> Run:
@@ -221,6 +255,8 @@ RULE = Rule(
         Example("weights decayed to a twentieth", lambda: _decaying(0.05), ill=True, subject="loss/train"),
         Example("to just below the limit", lambda: _decaying(0.27), ill=True, subject="loss/train"),
         Example("to just above the limit", lambda: _decaying(0.33), ill=False, outcome="Passed"),
+        Example("twenty points, and nothing left of the weights", lambda: _few_points(0.01), ill=True),
+        Example("twenty points, and a tenth left", lambda: _few_points(0.1), ill=False, outcome="TooLittleData"),
         Example("decayed, and learned", lambda: _decaying(0.05, to=0.2), ill=False, outcome="Passed"),
         Example("shrunk without weight decay", lambda: _decaying(0.05, decay=0.0), ill=True, subject="loss/train"),
         Example(

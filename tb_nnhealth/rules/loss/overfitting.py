@@ -42,7 +42,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,37 +61,15 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence import losses, tags
+from tb_nnhealth.rules.loss.accuracy_lost import ADVICE, FEWEST_POINTS, accuracy_lost, accuracy_still_best
 from tb_nnhealth.rules.loss.by_heart import by_heart, nothing_holds
+from tb_nnhealth.rules.loss.departure import Departure, departure, rises, training_at
 from tb_nnhealth.rules.loss.judged_loss import chance
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
-FEWEST_POINTS = 6
-POINTS_SINCE_MINIMUM = 3
-DROP_SHARE = 0.05
-STANDARD_ERRORS = 4.0
-RISING = 1.5
-"""Mann-Kendall's z since the minimum, above which validation rises as a trend."""
 VALIDATION_NEEDS = 'log the validation loss: writer.add_scalar("loss/val", loss, step)'
-
-ADVICE = (
-    "Add data or augmentation.",
-    "Add weight decay, dropout or label smoothing, or make the network smaller.",
-    "Check that training and validation data come from the same distribution.",
-)
-
-
-@dataclass(frozen=True)
-class Departure:
-    """Where validation had its minimum, and how far above it ends. Indices into the validation curve."""
-
-    low_at: int
-    low: float
-    end: float
-    limit: float
-    crossing: int
-    tail: int
 
 
 def check(case: Case) -> Outcome:
@@ -109,8 +86,8 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(val)} points of the validation loss, {FEWEST_POINTS} are needed of each loss")
     untrained = float(np.median(train.values[:3]))
     gone = departure(val.values, case.options["rise"], untrained)
-    if not gone.end > gone.limit or not _rises(val.values, gone):
-        if (lost := _accuracy_lost(case.run, train, case.options["lost"])) is not None:
+    if not gone.end > gone.limit or not rises(val.values, gone):
+        if (lost := accuracy_lost(case.run, train, case.options["lost"])) is not None:
             return Ill([lost])
         if (known := by_heart(val, train, untrained, case.options["heart"])) is not None:
             return Ill([known])
@@ -118,111 +95,10 @@ def check(case: Case) -> Outcome:
             return Ill([unlearned])
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
-    then, now = _training_at(train, val, gone)
+    then, now = training_at(train, val, gone)
     if not (now < gone.end and (now < then or now < 0.5 * gone.end)):
         return Passed()
-    return Ill([_hit(val, gone, then, now, _accuracy_still_best(case.run))])
-
-
-def _accuracy_lost(run: Run, train: losses.LossCurve, limit: float) -> Hit | None:
-    """The finding on a validation accuracy that falls while the training loss does; its own loss may hide that."""
-    for tag, series in tags.series_of(run, "accuracy", "val"):
-        seen = losses.LossCurve(tag, series.steps, series.walls, series.values).finite()
-        if len(seen) < 2 * FEWEST_POINTS or not len(train):
-            continue
-        scale = 100.0 if seen.values.max() > 1 else 1.0
-        error = losses.LossCurve(tag, seen.steps, seen.walls, 1 - seen.values / scale)
-        gone = departure(error.values, 0.0)
-        then, now = _training_at(train, error, gone)
-        if gone.end - gone.low <= limit or not gone.end > gone.limit or not _rises(error.values, gone) or now >= then:
-            continue
-        best = int(error.steps[gone.low_at])
-        return Hit(
-            subject=tag,
-            first_step=int(error.steps[gone.crossing]),
-            fired_step=int(error.steps[min(len(error) - 1, gone.crossing + gone.tail - 1)]),
-            last_step=int(error.steps[-1]),
-            count=len(error) - gone.crossing,
-            active=True,
-            severity="warning",
-            statistic="validation accuracy lost",
-            unit="share of samples",
-            value=gone.end - gone.low,
-            limit=limit,
-            direction="above",
-            message=(
-                f"`{tag}` was best at step {best:,} ({percent(1 - gone.low)}) and has fallen to "
-                f"{percent(1 - gone.end)} since, while the training loss went from {short(then)} to {short(now)}:"
-                " samples are learned by heart."
-            ),
-            advice=(
-                f"Keep the network of the best validation accuracy, of step {best:,} (early stopping).",
-                "Look for wrong labels among the training samples of the highest loss.",
-                *ADVICE,
-            ),
-            more={"best": 1 - gone.low, "best_step": best, "training_loss": now},
-        )
-    return None
-
-
-def departure(values: curves.Values, rise: float, untrained: float = -np.inf) -> Departure:
-    """How far ``values``, float64 of shape (n,), end above their minimum; ``rise``: share of the minimum that counts.
-
-    ``untrained``: the loss at the start of training, where known, beside which a rise must be more than a trifle.
-    """
-    n = len(values)
-    width = 1 if n < 12 else max(3, n // 15)
-    level = curves.smooth(values, width)
-    tail = max(2, min(20, n // 6))
-    low_at = int(np.argmin(level))
-    low, end, noise = float(level[low_at]), float(np.median(values[-tail:])), curves.noise(values)
-    error = noise * np.sqrt(1 / tail + 1 / max(width, 1))
-    drop = max(0.0, max(untrained, float(np.median(values[:2]))) - low)
-    limit = low + max(rise * abs(low), DROP_SHARE * drop, STANDARD_ERRORS * error)
-    above = np.flatnonzero(~((level > limit) & (np.arange(n) > low_at)))
-    return Departure(low_at, low, end, limit, min(int(above[-1]) + 1, n - 1), tail)
-
-
-def _rises(values: curves.Values, gone: Departure) -> bool:
-    since = values[gone.low_at :]
-    if len(since) <= POINTS_SINCE_MINIMUM or not (values[-gone.tail :] > gone.limit).mean() > 0.5:
-        return False
-    _, thinned = curves.blocks(np.arange(len(since)), since, 100)
-    return curves.trend(thinned) > RISING
-
-
-def _training_at(train: losses.LossCurve, val: losses.LossCurve, gone: Departure) -> tuple[float, float]:
-    """The training loss when validation was lowest, and at the end."""
-    at = _aligned(train, val)
-    width = max(3, len(train) // 20)
-    then = int(at[gone.low_at])
-    around = train.values[max(0, then - width // 2) : then + width // 2 + 1]
-    return float(np.median(around)), float(np.median(train.values[-width:]))
-
-
-def _aligned(train: losses.LossCurve, val: losses.LossCurve) -> NDArray[np.int64]:
-    """For each point of validation the index of the training point that goes with it.
-
-    By step where both count the same thing, else by wall time, else by the share of the way.
-    """
-    last = len(train) - 1
-    if 0.5 * train.steps[-1] <= val.steps[-1] <= 1.1 * train.steps[-1] + 1:
-        return np.clip(np.searchsorted(train.steps, val.steps), 0, last)
-    if train.walls[-1] > train.walls[0] and val.walls[-1] > val.walls[0]:
-        return np.clip(np.searchsorted(train.walls, val.walls), 0, last)
-    return np.linspace(0, last, len(val)).astype(np.int64)
-
-
-def _accuracy_still_best(run: Run) -> bool:
-    """Whether some validation accuracy is at the end as good as it ever was, within its noise."""
-    for _, series in tags.series_of(run, "accuracy", "val"):
-        values = series.values[np.isfinite(series.values)]
-        if len(values) >= FEWEST_POINTS:
-            tail = max(2, len(values) // 6)
-            level = curves.smooth(values, 3)
-            best = float(level.max())
-            return float(level[-tail:].max()) >= best - max(curves.noise(values), 0.005 * abs(best))
-    return False
+    return Ill([_hit(val, gone, then, now, accuracy_still_best(case.run))])
 
 
 def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overconfident: bool) -> Hit:

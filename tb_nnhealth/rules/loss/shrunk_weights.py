@@ -34,6 +34,10 @@ class Decay:
     left: float
     subject: str
     balance: float
+    most: float = math.inf
+    """The same of the matrix of which most is left."""
+    normalized: bool = False
+    """Whether a module of the network normalizes: the scale of what lies before it then means nothing."""
 
 
 def decay_in_force(history: History | None, last_step: int) -> Decay | None:
@@ -76,7 +80,8 @@ def shrunk(history: History | None) -> Decay | None:
     if len(left) < 2:
         return None
     middle = int(np.argsort(left)[len(left) // 2])
-    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan)
+    normalized = any("Norm" in module.type for module in history.layout.modules)
+    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan, float(left.max()), normalized)
 
 
 def decayed(curve: LossCurve, end: Rest, decay: Decay, limit: float) -> Hit:

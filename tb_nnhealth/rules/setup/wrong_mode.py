@@ -3,7 +3,8 @@
 ## What it detects
 Training steps in which every Dropout and BatchNorm module of the model is in evaluation mode: `model.train()` was
 forgotten, mostly after a validation. And validations (several forwards without gradients between two training steps)
-with the model in train mode, where there is none in evaluation mode: `model.eval()` was forgotten.
+with the model in train mode, where there is none in evaluation mode: `model.eval()` was forgotten. And dropout that is
+no module and drops in evaluation mode too: `F.dropout(x)`, or a random mask written in the forward pass.
 
 ## Why it matters
 Training in evaluation mode trains without regularization, on running statistics that no longer follow the weights.
@@ -17,7 +18,13 @@ or the BatchNorms' weights are all 1 and so were never trained. Also where singl
 train are at 0 in every record, and other modules are not. Evaluations: forwards without gradients between two
 records. It fires after two bursts in train mode, with no forward in evaluation mode: of any size where a validation
 loss or accuracy is logged, else of two forwards or more and a mean of `forwards`, in less than half of all intervals.
-Forwards without gradients in every step belong to the training.
+Forwards without gradients in every step belong to the training. With gradients the same, where a validation is logged
+and every step but those after a validation follows on one and the same number of forwards.
+
+Masks: in up to two forwards in evaluation mode for each record, what a layer is given is compared with what the layer
+before it returned. More than 3 % of the elements are exactly zero that were not, single elements rather than whole
+rows, random numbers were drawn between the two, and what is left is more than zeros and ones. On the CPU only. It fires
+with the second record that tells of it.
 
 ## What to try
 1. Call `model.train()` at the head of each training epoch, `model.eval()` at the head of each validation, not once.
@@ -42,13 +49,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import History, Run
+from tb_nnhealth.history import Run
 from tb_nnhealth.messages import Module, Parameter
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
     Example,
-    Hit,
     Ill,
     NotApplicable,
     Option,
@@ -57,185 +63,25 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence import tags
-from tb_nnhealth.rules.hits import hit
-from tb_nnhealth.rules.persistence import episodes
+from tb_nnhealth.rules.setup.evaluating_in_train import evaluating_in_train
+from tb_nnhealth.rules.setup.masked_evaluation import masked_evaluation
+from tb_nnhealth.rules.setup.training_in_evaluation import WINDOW, training_in_evaluation
 from tb_nnhealth.rules.synthetic import Network
-
-WINDOW = 10
-SHARE = 0.8
-BURSTS = 2
-"""Validations in train mode before it is reported: one may be a trial forward."""
-FEWEST_FORWARDS = 2
-OFTEN = 0.5
-"""Forwards without gradients in more than this share of the intervals belong to the training (a GAN's fakes)."""
-STEADY = 0.9
-"""So do forwards without gradients in (nearly) every step."""
 
 
 def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck("call writer.watch(model, optimizer)")
+    masked = masked_evaluation(history)
     modes = history.table(schema.MODE, schema.MEAN)
     if not len(modes) or np.isnan(modes.values).all():
-        return NotApplicable("the model has neither Dropout nor BatchNorm")
-    if len(history) < WINDOW:
+        return Ill(masked) if masked else NotApplicable("the model has neither Dropout nor BatchNorm")
+    if len(history) < WINDOW and not masked:
         return TooLittleData(f"{len(history)} records, {WINDOW} are needed")
-    hits = [
-        *_training_in_evaluation_mode(history),
-        *_evaluating_in_train_mode(history, case.options["forwards"], _validated(case.run)),
-    ]
+    in_train = evaluating_in_train(history, case.options["forwards"], case.run)
+    hits = [*training_in_evaluation(history), *in_train, *masked]
     return Ill(hits) if hits else Passed()
-
-
-def _training_in_evaluation_mode(history: History) -> list[Hit]:
-    modes = history.table(schema.MODE, schema.MEAN)
-    judged: NDArray[np.bool_] = np.asarray(np.isfinite(modes.values).any(axis=1))
-    off = np.nan_to_num(modes.values) == 0
-    all_off: NDArray[np.bool_] = np.asarray(judged & off.all(axis=1))
-    found = episodes(all_off[:, None], judged[:, None], history.steps, window=WINDOW, share=SHARE)
-    if not found:
-        return _new_norms_in_evaluation_mode(history)
-    episode = found[0]
-    trained_before = bool((judged & ~all_off)[: episode.first].any())
-    if not trained_before and _deliberate(history):
-        return []
-    since = (
-        f"since step {episode.first_step:,}; before, they were in train mode"
-        if trained_before
-        else f"from step {episode.first_step:,} on"
-    )
-    return [
-        hit(
-            episode, "", severity="warning", statistic="modules in train mode", unit="share of modules", value=0.0,
-            limit=0.5, direction="below", healthy=(1.0, 1.0),
-            message=f"{_all(len(modes))} in evaluation mode while training, {since}.",
-            advice=(
-                "Call model.train() at the head of each training epoch"
-                + (", after every validation." if trained_before else "."),
-                "Let the validation restore the mode that it found.",
-            ),
-            more={"modules": list(modes.subjects[:10])},
-        )
-    ]  # fmt: skip
-
-
-def _new_norms_in_evaluation_mode(history: History) -> list[Hit]:
-    """BatchNorms that are trained from their initial gains of 1, and never in train mode, while other modules are.
-
-    Whoever freezes statistics on purpose has some: those of an earlier training, whose gains are no longer 1.
-    """
-    modes = history.table(schema.MODE, schema.MEAN)
-    types = {module.name: module.type for module in history.layout.modules}
-    gains = {p.module: p for p in history.layout.parameters if p.name == f"{p.module}.weight"}
-    told = np.isfinite(modes.values).sum(axis=0)
-    off = [
-        name
-        for i, name in enumerate(modes.subjects)
-        if "BatchNorm" in types.get(name, "")
-        and told[i] >= WINDOW
-        and np.nanmax(modes.values[:, i]) == 0
-        and name in gains
-        and gains[name].trainable
-        and abs(gains[name].initial_rms - 1) <= 1e-6
-    ]
-    if not off or not (np.nan_to_num(modes.values) > 0).any():
-        return []
-    steps, names = history.steps, ", ".join(f"`{name}`" for name in off[:3]) + (" …" if len(off) > 3 else "")
-    return [
-        Hit(
-            subject=off[0],
-            first_step=int(steps[0]),
-            fired_step=int(steps[WINDOW - 1]),
-            last_step=int(steps[-1]),
-            count=int(told[modes.subjects.index(off[0])]),
-            active=True,
-            severity="warning",
-            statistic="modules ever in train mode",
-            unit="share of modules",
-            value=1 - len(off) / len(modes.subjects),
-            limit=1.0,
-            direction="below",
-            healthy=(1.0, 1.0),
-            message=f"{names} (BatchNorm) trained from the start in evaluation mode, while other modules are in train"
-            " mode: their statistics are those of initialization, mean 0 and variance 1, and nothing is normalized.",
-            advice=(
-                "Call train() on the whole model, not on parts of it, at the head of each epoch.",
-                "Look for eval() on a part of the model, or an overridden train() that puts it back.",
-            ),
-            more={"modules": off[:10]},
-        )
-    ]
-
-
-def _all(modules: int) -> str:
-    if modules == 1:
-        return "The only Dropout or BatchNorm module is"
-    return f"All {modules} Dropout and BatchNorm modules are"
-
-
-def _deliberate(history: History) -> bool:
-    """Whether all modules in evaluation mode are BatchNorms that had been trained before: frozen for fine-tuning."""
-    types = {module.name: module.type for module in history.layout.modules}
-    subjects = history.subjects(schema.MODE)
-    if any("Dropout" in types.get(subject, "") for subject in subjects):
-        return False
-    names = {f"{subject}.weight" for subject in subjects}
-    initial = [parameter.initial_rms for parameter in history.layout.parameters if parameter.name in names]
-    return not initial or any(abs(rms - 1) > 1e-6 for rms in initial)
-
-
-def _evaluating_in_train_mode(history: History, forwards: float, validated: bool) -> list[Hit]:
-    counts = history.table(schema.EVALUATION, schema.MEAN)
-    if set(counts.subjects) < {"train", "eval"}:
-        return []
-    in_train, in_eval = (_counts(counts.values[:, counts.subjects.index(name)]) for name in ("train", "eval"))
-    in_train[0] = 0  # before the first step: a summary of the model, a search for a learning rate
-    steps = history.steps
-    bursts = np.flatnonzero(in_train >= (1 if validated else FEWEST_FORWARDS))
-    steady = (in_train[1:] / np.diff(steps)).min(initial=np.inf) >= STEADY
-    often = not validated and (in_train > 0).mean() > OFTEN
-    if len(bursts) < BURSTS or in_eval.any() or steady or often:
-        return []
-    mean = float(in_train[bursts].mean())
-    if not validated and mean < forwards:
-        return []
-    return [
-        Hit(
-            subject="",
-            first_step=int(steps[bursts[0]]),
-            fired_step=int(steps[bursts[BURSTS - 1]]),
-            last_step=int(steps[bursts[-1]]),
-            count=len(bursts),
-            active=True,
-            severity="warning",
-            statistic="forwards without gradients in train mode",
-            unit="per burst",
-            value=mean,
-            limit=1.0 if validated else forwards,
-            direction="above",
-            healthy=(0.0, 0.0),
-            message=(
-                f"{len(bursts)} validations so far ({mean:.0f} forwards without gradients each) ran with the model in "
-                "train mode, and none in evaluation mode: Dropout and BatchNorm were at work."
-            ),
-            advice=("Call model.eval() before each validation, and model.train() after it.",),
-        )
-    ]
-
-
-def _validated(run: Run) -> bool:
-    """Whether the log holds a validation's loss or accuracy, of a training that has but one network."""
-    if tags.moving_target(run):
-        return False
-    series = [found[1]] if (found := tags.main_loss(run, "val")) else []
-    series += [series for _, series in tags.series_of(run, "accuracy", "val")]
-    return any(len(one) >= BURSTS for one in series)
-
-
-def _counts(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.nan_to_num(values.astype(np.float64))
 
 
 def _modes(
@@ -258,6 +104,24 @@ def _modes(
 
 
 _SWITCHED = (np.arange(200) < 80).astype(np.float64)
+
+
+def _with_gradients(forwards: int, usual: int = 1, evaluation: int = 0, last: int = 0) -> Run:
+    """A logged validation of so many forwards with gradients every forty steps, and one of ``last`` every twenty."""
+    at = np.arange(200)
+    burst, short = at % 40 == 39, at % 20 == 9
+    network = _modes(1.0, 1.0)
+    network.add_row(schema.EVALUATION, "train with gradients", mean=usual + burst * forwards + short * last)
+    network.add_row(schema.EVALUATION, "eval with gradients", mean=burst * float(evaluation))
+    network.scalars["loss/val"] = [(int(step), 1.0) for step in network.at[burst]]
+    return network.run()
+
+
+def _masked(records: int) -> Run:
+    """Nothing but functions, one of which drops 0.3 in the evaluations before so many records."""
+    at = np.arange(200)
+    seen = (at % 40 == 39) & (at < 40 * records)
+    return Network().add_row(schema.EVALUATION_MASK, "layers.3", mean=np.where(seen, 0.3, np.nan)).run()
 
 
 def _evaluating(train: int, evaluation: int, every: int = 40, logged: bool = False) -> Run:
@@ -308,6 +172,16 @@ RULE = Rule(
             subject="",
             first_step=39,
         ),
+        Example("validated in train mode, with gradients", lambda: _with_gradients(12), ill=True, first_step=39),
+        Example(
+            "validated in evaluation mode, with gradients",
+            lambda: _with_gradients(0, evaluation=12),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example("a step on one batch more", lambda: _with_gradients(0, 4, last=1), ill=False, outcome="Passed"),
+        Example("F.dropout that knows no mode", lambda: _masked(3), ill=True, subject="layers.3", first_step=39),
+        Example("a mask seen once", lambda: _masked(1), ill=False, outcome="NotApplicable"),
         Example(
             "a pseudo-label in every step",
             lambda: _evaluating(1, 0, every=1, logged=True),

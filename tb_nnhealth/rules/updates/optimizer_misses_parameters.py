@@ -4,7 +4,8 @@
 Parameters that require a gradient and receive one, but are held by no watched optimizer and never change; and
 optimizers that hold parameters which the model does not have (any more), because a layer was replaced or the model
 rebuilt after the optimizer was made. And tensors that the forward pass learns with and that are not even parameters
-of the model: layers in a plain list or dict, layers made anew in each forward pass.
+of the model: layers in a plain list or dict, layers made anew in each forward pass. Also the opposite: parameters that
+two watched optimizers hold, and both step on one and the same gradient.
 
 ## Why it matters
 Their gradients are computed and thrown away. A replaced head stays at its random values while the optimizer updates
@@ -24,6 +25,8 @@ what it was given: the graph ends in tensors that require a gradient. Those that
 one of its modules or are an `nn.Parameter`, and that never changed in `records` records, are reported; so are
 parameters that each of the two graphs had another of, of the same shape. On the CPU only: elsewhere such a layer stops
 the first forward pass, since `model.to(device)` does not move it.
+
+Held twice counts what five records tell, on the CPU: the gradients before both steps were equal, element by element.
 
 Critical where the optimizer holds as many foreign parameters as the model misses (it is stale), or none of the
 model's weights at all, or where layers behind those it trains are missing, and the loss has not been learned;
@@ -77,6 +80,7 @@ from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, awake, we
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.updates.held_twice import held_twice
 from tb_nnhealth.rules.updates.stray_parameters import stray_parameters
 from tb_nnhealth.rules.wording import percent
 
@@ -104,7 +108,7 @@ def check(case: Case) -> Outcome:
     needed = np.where(since > 0, -(-records // 2), np.where(idle, IDLE_RECORDS, records))
     missing &= receives_gradients(weights, since) | (idle & reached(history, weights))
     missing &= unchanged(history, weights, since, needed)
-    stray = stray_parameters(case.run, history, records)
+    stray = stray_parameters(case.run, history, records) + held_twice(history)
     if not missing.any():
         return Ill(stray) if stray else Passed()
     foreign = sum(optimizer.foreign_parameters for optimizer in history.layout.optimizers)
@@ -237,6 +241,11 @@ def _without(
     return network.run()
 
 
+def _twice(same: float) -> Run:
+    """Two optimizers hold a layer; ``same``: 1 where they step it on one gradient."""
+    return Network().add_row(schema.STEPPED_TWICE, "layers.1.weight", mean=same).run()
+
+
 def _replaced(since: int, *, changing: bool = False) -> Run:
     """The last layer's parameters are new ones from the record ``since`` on."""
     network = Network()
@@ -296,6 +305,8 @@ EXAMPLES = (
     Example("One of two optimizers never steps", _idle, True, "layers.1.weight", 0),
     Example("Hidden layers in a plain list", lambda: _unregistered(1.0), True, "hidden.0.weight", 0),
     Example("A layer made anew in each forward pass", lambda: _unregistered(anew=True), True, "", 0),
+    Example("Two optimizers step a layer on one gradient", lambda: _twice(1.0), True, "layers.1.weight", 0),
+    Example("Two optimizers in turn, each on a gradient of its own", lambda: _twice(0.0), False, outcome="Passed"),
     Example("In a list, but another optimizer trains it", lambda: _unregistered(0.0), False, outcome="Passed"),
     Example("Every parameter is held", lambda: Network().run(), False, outcome="Passed"),
     Example("The optimizer trains another model too", _other_owners, False, outcome="Passed"),

@@ -23,7 +23,8 @@ times off, the same way, by 100 in all. The first record must bear it out:
   residual stream do not count.
 
 A recurrent matrix (`weight_hh`) counts as too large at three times the size of an orthogonal one: the state is
-multiplied by that in each step of time.
+multiplied by that in each step of time. A bias of an LSTM or GRU in which a whole gate began beyond 5, on the side that
+shuts it, counts too, unless it reaches as far to the other side.
 
 Not judged: embeddings, attention weights, weights that start at zero, layers whose output is
 normalized, a small last layer, networks that had been trained before. For information where the loss has been learned
@@ -74,6 +75,7 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.layers_at_start import layers_at_start
 from tb_nnhealth.rules.weights.off_scale import off_scale, too_large, too_small
 from tb_nnhealth.rules.weights.recurrent_gain import recurrent_gains
+from tb_nnhealth.rules.weights.shut_gates import shut_gates
 
 
 @np.errstate(all="ignore")
@@ -84,7 +86,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck("watch a model whose modules are called in training: writer.watch(model, optimizer)")
     if not len(history):
         return TooLittleData("no records so far")
-    layers, recurrent = layers_at_start(history), recurrent_gains(history, "info")
+    layers, recurrent = layers_at_start(history), recurrent_gains(history, "info") + shut_gates(history, "info")
     if not layers and not recurrent:
         return NotApplicable("no trained linear layer was measured in the first record")
     seen = progress(case.run, history)
@@ -101,6 +103,7 @@ def check(case: Case) -> Outcome:
     sure: Severity = "warning" if told == "info" and first_loss_above(history) > VERY_SURE else told
     return Ill(
         recurrent_gains(history, sure)
+        + shut_gates(history, told)
         + [off_scale(history, layers[i], i, f, "above", sure) for i, f in large.items()]
         + [off_scale(history, layers[i], i, f, "below", told) for i, f in small.items()]
     )
@@ -157,6 +160,16 @@ def _zero_at_start() -> Run:
     return network.run()
 
 
+def _gated(low: float, high: float, kind: str = "LSTM") -> Run:
+    """A recurrent layer whose bias reaches from ``low`` to ``high``, a whole gate of it at the greater of the two."""
+    network = Network().add_module("rnn", kind)
+    bias = network.layout.parameters.add()
+    bias.CopyFrom(network.layout.parameters[0])
+    bias.name, bias.module, bias.initial_rms = "rnn.bias_ih_l0", "rnn", max(-low, high) / 2
+    network.add_row(schema.WEIGHT, bias.name, min=low, max=high)
+    return network.set(schema.LOSS, "", mean=2.3).run()
+
+
 def _recurrent(gain: float) -> Run:
     network = Network()
     matrix = network.layout.parameters.add()
@@ -172,6 +185,10 @@ EXAMPLES = (
     Example("A tenth in every layer", lambda: _scaled(0.05).run(), True, "layers.0.weight", 0),
     Example("A recurrent matrix of gain 4", lambda: _recurrent(4.0), True, "rnn.weight_hh_l0", 0),
     Example("A recurrent matrix of gain 1", lambda: _recurrent(1.0), False, outcome="Passed"),
+    Example("A forget gate at a bias of -8", lambda: _gated(-8.0, 0.1), True, "rnn.bias_ih_l0", 0),
+    Example("An update gate of a GRU at 8", lambda: _gated(-0.1, 8.0, "GRU"), True, "rnn.bias_ih_l0", 0),
+    Example("A forget gate at a bias of 8: it remembers", lambda: _gated(-0.1, 8.0), False, outcome="Passed"),
+    Example("Biases spread over time scales", lambda: _gated(-6.9, 6.9), False, outcome="Passed"),
     Example("Just above the limit", lambda: _scaled(7, [1]).run(), True, "layers.1.weight", 0),
     Example(
         "Too large, and learned: information only", lambda: _scaled(10, [2], loss=None).run(), True, "layers.2.weight"

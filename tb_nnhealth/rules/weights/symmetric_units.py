@@ -40,13 +40,11 @@ Never for hidden layers that are to learn different features.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.history import Floats, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -61,18 +59,24 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import ENOUGH, Progress, progress
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.weights.copied_units import (
+    MOVES,
+    at_the_start,
+    copied_share,
+    in_succession,
+    parted,
+    several_units,
+    since_the_start,
+    throughout,
+)
 from tb_nnhealth.rules.weights.initial_scale import Scale, layer_scale
 from tb_nnhealth.rules.wording import short
 
-MOVES = 2
-"""Updates after which units that merely started equal have parted."""
 AFTER = {True: ", and still are after the first updates", False: " at the start"}
-REST = 5
-"""Records without any movement after which equal units count all the same."""
 
 
 @np.errstate(all="ignore")
@@ -97,75 +101,16 @@ def check(case: Case) -> Outcome:
     found = episodes(since_the_start(copied >= limit, copied), judged, weights.steps, window=1)
     if seen is not None and seen.stuck:
         told = {episode.column for episode in found}
-        found += [episode for episode in _in_succession(weights, copied >= limit) if episode.column not in told]
-    elif seen is not None and seen.points >= ENOUGH and _throughout(history, copied >= limit):
+        found += [episode for episode in in_succession(weights, copied >= limit) if episode.column not in told]
+    elif seen is not None and seen.points >= ENOUGH and throughout(history, copied >= limit):
         told = {episode.column for episode in found}
-        found += [_at_the_start(weights, copied >= limit, i) for i in range(len(weights.names)) if i not in told]
+        found += [at_the_start(weights, copied >= limit, i) for i in range(len(weights.names)) if i not in told]
     if not found:
         return Passed()
     names = [weights.names[episode.column] for episode in found]
     scales = [layer_scale(history.layout, name) for name in names]
     limits = [float(limit[episode.column]) for episode in found]
     return Ill([_hit(weights, *told, copied, seen) for told in zip(found, limits, scales, strict=True)])
-
-
-def several_units(weights: Weights) -> Mask:
-    """Weights with more than one unit, of more than one element each; shape (n,)."""
-    return np.array([p.shape[0] > 1 and math.prod(p.shape[1:]) > 1 for p in weights.parameters], bool)
-
-
-def since_the_start(copies: Mask, copied: Floats) -> Mask:
-    """Records up to which units have been copies whenever they were compared, shape (records, n).
-
-    Weights that are clipped to a range or rounded become equal in the end, without having started so.
-    """
-    apart = np.isfinite(copied) & ~copies
-    return np.asarray(copies & ~np.logical_or.accumulate(apart, axis=0))
-
-
-def _in_succession(weights: Weights, copies: Mask) -> list[Episode]:
-    """Hidden layers that start as copies and whose next layer does too, which leaves both without a useful gradient."""
-    start = copies[0]
-    return [_at_the_start(weights, copies, int(i)) for i in np.flatnonzero(start[:-1] & start[1:])]
-
-
-def _throughout(history: History, copies: Mask) -> bool:
-    """Whether every weight matrix of the network, two and more, is trained and starts as copies."""
-    everything = weights_of(history)
-    matrices = everything.only(everything.matrix & ~everything.sparse)
-    several = int(several_units(matrices).sum())
-    return several >= 2 and several == copies.shape[1] and bool(copies[0].all())
-
-
-def _at_the_start(weights: Weights, copies: Mask, i: int) -> Episode:
-    """Copies as of the first record, which count although they may part later."""
-    steps, last = weights.steps, len(weights.steps) - 1
-    fired = min(ENOUGH, len(steps)) - 1
-    seen = int(np.flatnonzero(copies[:, i])[-1])
-    count = int(copies[:, i].sum())
-    return Episode(i, int(steps[0]), int(steps[fired]), int(steps[last]), count, True, 0, fired, seen)
-
-
-def copied_share(history: History, weights: Weights) -> Floats:
-    """Share of copied units, shape (records, n); NaN where nobody looked, in weights with NaN and in pruned rows."""
-    measured = aligned(history.table(schema.WEIGHT, schema.COPIED_SHARE), weights.names)
-    low, high, zeros = (
-        aligned(history.table(schema.WEIGHT, name), weights.names)
-        for name in (schema.MIN, schema.MAX, schema.ZERO_SHARE)
-    )
-    units = np.array([p.shape[0] for p in weights.parameters], np.float64)
-    constant = np.isfinite(low) & (low == high)
-    share = np.where(constant, 1 - 1 / units, measured)
-    broken = aligned(history.table(schema.WEIGHT, schema.NAN_COUNT), weights.names) > 0
-    pruned = ~constant & (zeros > 0) & (share > 0) & (zeros >= share)
-    return np.asarray(np.where(pruned | broken, np.nan, share), np.float32)
-
-
-def parted(weights: Weights) -> Mask:
-    """Records by which units that started equal but differ in their gradients would have parted, shape (records, n)."""
-    moved = (np.nan_to_num(weights.update) > 0).cumsum(axis=0) - (np.nan_to_num(weights.update) > 0)
-    asked = np.isfinite(weights.gradient) & ~(weights.lr == 0)
-    return np.asarray((moved >= MOVES) | (asked.cumsum(axis=0) > REST))
 
 
 def _severity(lasting: bool, seen: Progress | None) -> Severity:

@@ -1,0 +1,63 @@
+"""Whether the points of a loss tell enough, and of how much training, to say that it stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from tb_nnhealth.history import Run
+from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.loss.stretches import line
+
+FEWEST_POINTS = 20
+FEWEST_FLAT = 10
+"""Points that are enough where they hardly differ: a loss logged once an epoch by a training that learns nothing."""
+FLAT = 2e-3
+"""Range of such points, as a share of their size."""
+FEWEST_RECORDS = 40
+"""Records of the criterion that stand for a scalar of too few points."""
+YOUNG_POINTS, YOUNG_STEPS = 100, 500
+"""Points and steps below which it is for information: attention and recurrences often begin on a plateau as long."""
+LEARNED = 0.9
+"""A loss that was once below this share of a constant answer's has been lower, whatever became of it."""
+ARRIVES, ARRIVES_POINTS = 3.0, 150
+"""Lengths of the run so far within which a falling loss must have learned something, and points that tell."""
+WARMING_UP = 1.02
+
+
+def all_records(run: Run, curve: losses.LossCurve) -> tuple[losses.LossCurve, bool]:
+    """The criterion's own records where ``curve`` has few points; whether they are taken."""
+    told = [c for history in run.watches.values() if (c := losses.criterion_loss(history)) is not None]
+    if len(curve) >= FEWEST_POINTS or len(told) != 1 or len(told[0]) < FEWEST_RECORDS:
+        return curve, False
+    return replace(told[0], subject=curve.subject), True
+
+
+def flat(values: curves.Values) -> bool:
+    return len(values) >= FEWEST_FLAT and bool(np.ptp(values) < FLAT * np.abs(values).min())
+
+
+def young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:
+    taken = curve.at_optimizer(run).steps
+    return len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
+
+
+def arrives(values: curves.Values, chance: float) -> bool:
+    """Whether a loss that goes on as in its last half will be below a constant answer's within a few runs' length."""
+    half = line(values[len(values) // 2 :])
+    left = half.end - LEARNED * chance
+    return math.isnan(chance) or len(values) < ARRIVES_POINTS or left <= 2 * ARRIVES * (half.fall + 2 * half.error)
+
+
+def constant_answer(run: Run) -> float:
+    """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
+    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_loss(history))]
+    return known[0] if len(known) == 1 else math.nan
+
+
+def warming_up(rates: curves.Values) -> bool:
+    """Whether the learning rate is at its highest so far and was lower three quarters of the way ago."""
+    return bool(rates[-1] >= rates.max() and rates[-1] > WARMING_UP * rates[(3 * len(rates)) // 4])
