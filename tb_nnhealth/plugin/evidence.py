@@ -38,7 +38,7 @@ NO_SERIES: Mapping[str, str] = {
     "loss that one linear map leaves, over the untrained level": "It follows from the graph of the outputs; the charts "
     "of scalars show the loss.",
     "modules ever in train mode": "It follows from the modes of all records together.",
-    "spread of the output over samples": "It is told over its size, or over its start, of which no record has the ratio.",
+    "spread of the output over samples": "It is told over its size or its start, of which no record has the ratio.",
     "distinct errors": "It is about what the capture said of itself; the foot of the page has its words.",
     "dropped records": "It is about what the capture said of itself; the foot of the page has its numbers.",
 }
