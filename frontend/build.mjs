@@ -37,7 +37,7 @@ function licences(metafile) {
 
 const settings = {
   absWorkingDir: here,
-  entryPoints: { index: "src/main.tsx" },
+  entryPoints: { index: "src/main.ts" },
   outdir,
   bundle: true,
   splitting: true,
@@ -52,7 +52,7 @@ const settings = {
   logLevel: "warning",
 };
 
-/** Outputs that the first page needs: the entry, and all that it imports other than when a view is opened. */
+/** Outputs that the first page needs: the entry, the tab that it fetches, and all that this imports other than when a view is opened. */
 function firstLoad(metafile) {
   const found = new Set();
   const add = (path) => {
@@ -60,9 +60,19 @@ function firstLoad(metafile) {
     found.add(path);
     for (const { path: next, kind } of metafile.outputs[path].imports) if (kind === "import-statement") add(next);
   };
-  const [entry, { cssBundle }] = Object.entries(metafile.outputs).find(([path]) => basename(path) === "index.js");
+  const outputs = Object.entries(metafile.outputs);
+  const [entry, { cssBundle }] = outputs.find(([path]) => basename(path) === "index.js");
+  const [tab] = outputs.find(([, output]) => output.entryPoint === "src/app.tsx");
   add(entry);
+  add(tab);
   return [...found, cssBundle];
+}
+
+/** The entry with the names of the modules that it has the browser fetch at once. */
+function withParts(text, parts) {
+  const named = text.replace('"__PARTS__"', JSON.stringify(parts.join(" ")));
+  if (named === text) throw new Error("expected the placeholder of the parts in index.js, found none");
+  return named;
 }
 
 const zipped = (paths) => paths.reduce((sum, path) => sum + gzipSync(readFileSync(resolve(here, path))).length, 0);
@@ -77,8 +87,10 @@ if (options.watch) {
   await build({ ...settings, entryPoints: { report: "src/report.tsx" }, splitting: false, format: "iife" });
   const script = join(outdir, "index.js");
   writeFileSync(join(outdir, LICENCES), licences(metafile).join("\n\n"));
-  writeFileSync(script, `${readFileSync(script, "utf8").trim()}\n//! Licences of what is bundled: ${LICENCES}\n`);
   const first = firstLoad(metafile);
+  const parts = first.filter((path) => dirname(path).endsWith("parts")).map((path) => `./parts/${basename(path)}`);
+  const entry = withParts(readFileSync(script, "utf8").trim(), parts);
+  writeFileSync(script, `${entry}\n//! Licences of what is bundled: ${LICENCES}\n`);
   const later = Object.keys(metafile.outputs).filter((path) => !first.includes(path));
   const size = zipped(first);
   console.log(

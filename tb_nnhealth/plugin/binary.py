@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tb_nnhealth.findings import json_number
 
 ENDING, COARSE_ENDING = "_f32", "_bf16"
+_PLAIN = frozenset({int, str, bool, type(None)})
 
 
 def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
@@ -34,6 +36,8 @@ def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
 
     def moved(value: Any) -> Any:
         if isinstance(value, (list, tuple)):
+            if _is_plain(value):
+                return value
             return [item if isinstance(item, (int, str)) else moved(item) for item in value]
         if isinstance(value, float) and not math.isfinite(value):
             return json_number(value)
@@ -54,6 +58,19 @@ def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
     head = json.dumps(moved(content), separators=(",", ":"), allow_nan=False).encode("ascii")
     head += b" " * (-len(head) % 4)
     return len(head).to_bytes(4, "little") + head + b"".join(arrays)
+
+
+def _is_plain(values: Sequence[Any]) -> bool:
+    """Whether JSON can hold them as they are: names, stretches and worst values, which are many."""
+    kinds = set(map(type, values))
+    if kinds <= {list, tuple}:
+        return set(map(type, chain.from_iterable(values))) <= _PLAIN
+    if kinds <= {dict, type(None)}:
+        fields = [field for value in values if value for field in value.items()]
+        if any(name.endswith(ENDING) for name in {name for name, _ in fields}):
+            return False
+        return all(type(item) in _PLAIN or (type(item) is float and math.isfinite(item)) for _, item in fields)
+    return kinds <= _PLAIN
 
 
 def bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -20,6 +20,9 @@ from tb_nnhealth.source.base import Glimpse, Source
 REFRESH_SECONDS = 1.0
 """The log is looked at no more often than this: one click asks five routes."""
 
+PATIENT = 10.0
+"""Who is in a hurry takes what was known so many times ``REFRESH_SECONDS`` ago."""
+
 BYTES_KEPT = 256 << 20
 """Of runs that stay in memory, besides the one opened last: hundreds of short ones, or two or three of the largest."""
 
@@ -70,12 +73,12 @@ class Experiment:
         """Whether the last two looks for new data found the same."""
         self._aside_until = -float("inf")
 
-    def names(self) -> list[str]:
-        """Runs in the source's order, after a look for new data where the last one was a while ago.
+    def names(self, patience: float = 1.0) -> list[str]:
+        """Runs in the source's order, after a look for new data where the last was ``patience`` times a while ago.
 
         While another request reads, the names known so far are given, if there are any.
         """
-        due = time.monotonic() - self._refreshed_at >= REFRESH_SECONDS
+        due = self._age() >= patience * REFRESH_SECONDS
         if due and self._reading.acquire(blocking=not self._refresh):
             try:
                 self._look()
@@ -86,8 +89,15 @@ class Experiment:
             self._behind = True
         return list(self._judged)
 
+    def look_soon(self) -> None:
+        """Says that rows may change, where the last look for new data was a while ago."""
+        self._behind |= self._age() >= REFRESH_SECONDS
+
+    def _age(self) -> float:
+        return time.monotonic() - self._refreshed_at
+
     def _look(self) -> None:
-        if time.monotonic() - self._refreshed_at < REFRESH_SECONDS:
+        if self._age() < REFRESH_SECONDS:
             return  # another thread has just done so
         self._source.refresh()
         known = self._judged
@@ -108,9 +118,13 @@ class Experiment:
 
     def version_of(self, name: str) -> int | None:
         """Of the state that ``open`` would give now; None where it would have to judge or read first."""
-        judged = self._judged.get(name)
-        opened = None if judged is None else judged.opened
+        opened = self.known(name)
         return None if opened is None else opened.version
+
+    def known(self, name: str) -> Opened | None:
+        """The run as it was judged last, where it is in memory; None where ``open`` would have to read or judge."""
+        judged = self._judged.get(name)
+        return None if judged is None else judged.opened
 
     @contextmanager
     def open(self, name: str) -> Iterator[Opened]:
@@ -119,7 +133,8 @@ class Experiment:
         Where it has grown since it was judged, it is given as it was then: ``awaited`` tells so, ``judge`` sees to it.
         Raises UnknownRunError where there is none, UnreadableRunError where it could not be judged.
         """
-        self.names()
+        if name not in self.names(PATIENT):
+            self.names()
         judged = self._judged.get(name)
         if judged is None:
             raise UnknownRunError(name)
@@ -201,6 +216,7 @@ class Experiment:
                         (self._keep if self._kept_bytes() + judged.nbytes <= BYTES_KEPT else self._drop)(judged)
                     if judged.opened is not None:
                         judged.opened.tables.every()
+                        judged.opened.model()
                 except UnreadableRunError:
                     continue  # its row says so
                 finally:

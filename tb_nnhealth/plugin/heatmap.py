@@ -92,8 +92,10 @@ def _worst(part: Part) -> list[dict[str, Any] | None]:
         return [None] * len(part.layers)
     at = np.argmax(part.far, axis=0)
     of = np.arange(len(at))
-    found = zip(part.values[at, of].tolist(), part.steps[at].tolist(), part.far[at, of].tolist(), strict=True)
-    return [{"value": json_number(value), "step": step} if far > reduce.SETTLED else None for value, step, far in found]
+    values = part.values[at, of]
+    numbers = values.tolist() if np.isfinite(values).all() else [json_number(value) for value in values.tolist()]
+    found = zip(numbers, part.steps[at].tolist(), (part.far[at, of] > reduce.SETTLED).tolist(), strict=True)
+    return [{"value": value, "step": step} if counts else None for value, step, counts in found]
 
 
 def _neutral(settled: NDArray[np.bool_], columns: reduce.Columns) -> list[list[int]]:

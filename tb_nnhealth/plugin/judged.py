@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from tb_nnhealth.history import Run
 from tb_nnhealth.plugin import runs
+from tb_nnhealth.plugin.model import model
+from tb_nnhealth.plugin.scalars import Standard, standard
 from tb_nnhealth.plugin.tables import LayerTables
 from tb_nnhealth.report.build import build
 from tb_nnhealth.rules.base import Rule
@@ -38,6 +41,14 @@ class Opened:
     version: int
     answers: dict[object, dict[str, Any]] = field(default_factory=dict)
     """Answers about this state of the run that took long to make."""
+
+    @cached_property
+    def charts(self) -> list[Standard]:
+        """The scalar charts that every run has, over all steps."""
+        return standard(self.run)
+
+    def model(self) -> dict[str, Any]:
+        return self.once("model", lambda: model(self.run, self.tables))
 
     def once(self, key: object, answer: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """``answer()``, or what it gave for the same ``key`` while the log was the same."""

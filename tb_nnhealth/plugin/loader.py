@@ -30,7 +30,9 @@ class Loader(base_plugin.TBLoader):  # type: ignore[misc]
 
     def load(self, context: base_plugin.TBContext) -> base_plugin.TBPlugin:
         from tb_nnhealth.plugin.plugin import HealthPlugin
+        from tb_nnhealth.plugin.wsgi import pack_frontend
 
+        pack_frontend()
         plugin = HealthPlugin(context)
         plugin.look_ahead()  # who starts TensorBoard will look soon
         return plugin

@@ -20,15 +20,15 @@ from tb_nnhealth import schema
 from tb_nnhealth.derive import BY_ID
 from tb_nnhealth.plugin import page, parameters
 from tb_nnhealth.plugin.evidence import evidence, why_none
-from tb_nnhealth.plugin.experiment import Experiment, UnknownRunError
+from tb_nnhealth.plugin.experiment import PATIENT, Experiment, UnknownRunError
 from tb_nnhealth.plugin.heatmap import heatmap
 from tb_nnhealth.plugin.judged import Opened, UnreadableRunError
 from tb_nnhealth.plugin.layer import layer
 from tb_nnhealth.plugin.limits import trial
-from tb_nnhealth.plugin.model import model
 from tb_nnhealth.plugin.ranks import ranks
 from tb_nnhealth.plugin.rejudge import options, rejudge
 from tb_nnhealth.plugin.replies import saved_run
+from tb_nnhealth.plugin.runs import shown_first
 from tb_nnhealth.plugin.scalars import scalars
 from tb_nnhealth.plugin.unhurried import Background
 from tb_nnhealth.plugin.wsgi import STATIC_FILES, Answer, part_route, route, static_route, unchanged_since
@@ -109,7 +109,10 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _runs(self, request: Any) -> dict[str, Any]:
         watched = self._watched(plugin_util.experiment_id(request.environ))
         experiment = watched.experiment
-        experiment.names()
+        opens = "first" in request.args
+        experiment.names(PATIENT if opens else 1.0)
+        if opens:
+            experiment.look_soon()
         watched.background.wake()
         # Before the rows are taken: what is judged meanwhile makes another state, and is asked for again.
         awaited, version = experiment.awaited(), experiment.version()
@@ -124,21 +127,16 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "scalar_tags": experiment.scalar_tags(),
             "pending": pending,
             "judging": awaited,
+            **({"first": _first(experiment, request.args["first"], rows)} if opens else {}),
         }
 
     def _report(self, request: Any) -> dict[str, Any]:
         with self._opened(request) as opened:
-            run, report = opened.run, opened.report
-            problems = [*self._experiment(request).problems, *run.problems]
-            return {
-                "schema": SCHEMA,
-                "problems": [{"path": problem.path, "message": problem.message} for problem in problems],
-                "run": report,
-            }
+            return _reported(opened, self._experiment(request))
 
     def _model(self, request: Any) -> dict[str, Any]:
         with self._opened(request) as opened:
-            return opened.once("model", lambda: model(opened.run, opened.tables))
+            return opened.model()
 
     def _heatmap(self, request: Any) -> dict[str, Any]:
         name = parameters.text(request, "statistic")
@@ -195,7 +193,8 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             for tag in tags:
                 if tag not in run.scalars:
                     raise errors.NotFoundError(f"run {run.name!r} has no scalar {tag[:200]!r}")
-            return scalars(run, tags, start=start, end=end, limit=points)
+            known = None if tags else opened.charts
+            return scalars(run, tags, start=start, end=end, limit=points, known=known)
 
     def _ranks(self, request: Any) -> dict[str, Any]:
         with self._opened(request) as opened:
@@ -234,7 +233,7 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         watched = self._watched(plugin_util.experiment_id(request.environ))
         experiment = watched.experiment
         try:
-            experiment.names()
+            experiment.names(PATIENT)
             version = experiment.version_of(name)
             if experiment.awaited():
                 watched.background.wake()
@@ -272,6 +271,25 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 experiment = Experiment(source)
                 self._experiments[experiment_id] = Watched(experiment, Background(experiment))
             return self._experiments[experiment_id]
+
+
+def _first(experiment: Experiment, named: str, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What the page asks for next about the run shown first, where that is known; ``named``: "" for the worst."""
+    run = named or shown_first(rows)
+    opened = None if run is None else experiment.known(run)
+    if opened is None:
+        return None
+    recorded = opened.report["has_records"]
+    return {"run": run, "report": _reported(opened, experiment), "model": opened.model() if recorded else None}
+
+
+def _reported(opened: Opened, experiment: Experiment) -> dict[str, Any]:
+    problems = [*experiment.problems, *opened.run.problems]
+    return {
+        "schema": SCHEMA,
+        "problems": [{"path": problem.path, "message": problem.message} for problem in problems],
+        "run": opened.report,
+    }
 
 
 def _file_name(run: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tb_nnhealth.source.base import Glimpse
 SPARKLINE_POINTS = 64
 SPARKLINE_DIGITS = 5
 NOTHING = Glimpse()
+_RANK = {"critical": 0, "warning": 1, "healthy": 2, "no-data": 3, "pending": 4}
 
 
 def summary(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def summary(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
         "steps": report["steps"],
         "last_wall": report["last_wall"],
         "worst": _worst(findings),
+        "statistic": findings[0]["statistic_id"] if findings else None,
         "train_loss": None if train is None else json_number(train.values[-1]),
         "val_loss": None if val is None else json_number(val.values[-1]),
         "error": None,
@@ -53,11 +56,28 @@ def unjudged(name: str, error: str | None = None, known: Glimpse = NOTHING) -> d
         "steps": known.last_step,
         "last_wall": known.last_wall,
         "worst": None,
+        "statistic": None,
         "train_loss": None,
         "val_loss": None,
         "error": error,
         "loss": None,
     }
+
+
+def shown_first(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The run that the page begins with where nobody chose one: the worst that has records, else the worst."""
+    ranked = sorted(rows, key=_severity)
+    recorded = (row for row in ranked if row["has_records"] and row["verdict"] != "pending")
+    first = next(recorded, ranked[0] if ranked else None)
+    return None if first is None else first["run"]
+
+
+def _severity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The worse a run, the less; of equals by name, numbers in it by their value."""
+    counts = (-row["counts"][severity] for severity in reversed(SEVERITIES))
+    pieces = re.split(r"(\d+)", row["run"].casefold())
+    name = tuple((int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces)
+    return (_RANK[row["verdict"]], *counts, name)
 
 
 def _worst(findings: Any) -> dict[str, Any] | None:

@@ -40,20 +40,33 @@ class Drawn:
     values: reduce.Doubles
 
 
+Standard = tuple[str, str, list[Drawn], ChartScale | None]
+
+
 def scalars(
-    run: Run, tags: Sequence[str] = (), *, start: int | None = None, end: int | None = None, limit: int = 400
+    run: Run,
+    tags: Sequence[str] = (),
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    limit: int = 400,
+    known: Sequence[Standard] | None = None,
 ) -> dict[str, Any]:
-    """Charts of ``tags``, or of loss, accuracy, learning rate and total gradient norm where none is named."""
+    """Charts of ``tags``, or of loss, accuracy, learning rate and total gradient norm where none is named.
+
+    ``known``: what ``standard`` gave for the run, if it has been asked.
+    """
     if tags:
         charts = [_chart(f"tag:{tag}", tag, [_logged(run, tag)], None, start, end, limit) for tag in tags]
     else:
-        charts = [_chart(*chart, start, end, limit) for chart in _standard(run)]
+        charts = [_chart(*chart, start, end, limit) for chart in (standard(run) if known is None else known)]
     names = list(run.scalars)
     return {"tags": names[:TAGS_LISTED], "tags_left_out": max(0, len(names) - TAGS_LISTED), "charts": charts}
 
 
-def _standard(run: Run) -> list[tuple[str, str, list[Drawn], ChartScale | None]]:
-    charts: list[tuple[str, str, list[Drawn], ChartScale | None]] = [
+def standard(run: Run) -> list[Standard]:
+    """Id, title, series and scale of the charts that every run has, as far as it has data for them."""
+    charts: list[Standard] = [
         ("loss", "loss", losses(run), None),
         ("accuracy", "accuracy", _of_metric(run, "accuracy"), "linear"),
         ("learning-rate", "learning rate", _learning_rates(run), "linear"),

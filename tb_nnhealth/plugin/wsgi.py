@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gzip
 import json
 import logging
@@ -25,6 +27,8 @@ PART = re.compile(r"[A-Za-z]+-[A-Z0-9]+\.js")
 """Name of a part of the frontend; it changes with the content."""
 WORTH_PACKING = 1500
 """Bytes from which a reply is compressed: one packet holds less."""
+FOREVER = 365 * 86400
+"""Seconds for which a browser may keep a file whose name changes with its content."""
 PACKING = 1
 """gzip's least effort: half the time of the third, and 3 % more bytes."""
 _STATE, _KEPT = "nnhealth.state", "nnhealth.kept"
@@ -140,10 +144,10 @@ def part_route() -> Any:
         if not PART.fullmatch(name):
             raise errors.NotFoundError("expected the name of a part of NN Health's frontend")
         try:
-            content = (STATIC / "parts" / name).read_bytes()
+            content = _packed(STATIC / "parts" / name)
         except OSError:
             raise errors.NotFoundError(f"no such part of NN Health's frontend: {name}; reload the page") from None
-        return http_util.Respond(request, content, "application/javascript")
+        return http_util.Respond(request, content, "application/javascript", expires=FOREVER, content_encoding="gzip")
 
     return application
 
@@ -154,12 +158,30 @@ def static_route(name: str, mime: str) -> Any:
     @wrappers.Request.application
     def application(request: Any) -> Any:
         try:
-            content = (STATIC / name).read_bytes()
+            content = _packed(STATIC / name)
         except OSError:
             raise errors.NotFoundError(
                 f"{name} of NN Health is not built; run `npm ci && npm run build` in the folder frontend, "
                 "or install a released package"
             ) from None
-        return http_util.Respond(request, content, mime)
+        return http_util.Respond(request, content, mime, content_encoding="gzip")
 
     return application
+
+
+def _packed(path: Path) -> bytes:
+    state = path.stat()
+    return _packed_once(path, (state.st_mtime_ns, state.st_size))
+
+
+@functools.lru_cache(maxsize=32)
+def _packed_once(path: Path, _state: object) -> bytes:
+    """Compressed once and not for each page: five files are asked for at the moment in which a tab opens."""
+    return gzip.compress(path.read_bytes(), mtime=0)
+
+
+def pack_frontend() -> None:
+    """Makes the frontend's files ready to be sent."""
+    for path in (*(STATIC / name for name in STATIC_FILES), *sorted((STATIC / "parts").glob("*.js"))):
+        with contextlib.suppress(OSError):
+            _packed(path)

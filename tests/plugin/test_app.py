@@ -115,6 +115,20 @@ def test_the_runs_stand_in_tensorboards_order(client: Client) -> None:
     assert "/" not in found["logdir"]
 
 
+def test_the_list_brings_along_what_the_page_begins_with(client: Client) -> None:
+    listed = judged(client)
+    assert "first" not in listed
+    for asked, name in (("", "ill"), ("plain", "plain"), ("ill", "ill")):
+        first = get(client, "runs", first=asked)["first"]
+        assert first["run"] == name
+        assert first["report"] == get(client, "report", run=name)
+        assert first["model"] == (None if name == "plain" else get(client, "model", run=name))
+    assert get(client, "runs", first="no such run")["first"] is None
+    rows = {row["run"]: row["statistic"] for row in listed["runs"]}
+    findings = get(client, "report", run="ill")["run"]["findings"]
+    assert rows == {"ill": findings[0]["statistic_id"], "odd <b>run</b> ü": None, "plain": None}
+
+
 def test_the_report_is_that_of_the_command_line(
     client: Client, logdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,3 +92,11 @@ def test_rounded_arrays_are_named_otherwise_and_half_as_long(count: int) -> None
     assert len(rounded) - len(exact) == pytest.approx(-2 * count, abs=8)
     assert unpack(rounded)["values"] == pytest.approx(values, rel=1 / 256)
     assert unpack(exact)["values"].tolist() == values.tolist()
+
+
+def test_lists_of_records_keep_their_numbers() -> None:
+    worst = [{"value": 0.5, "step": 3}, None, {"value": float("nan"), "step": 4}]
+    assert unpack(pack({"worst": worst}))["worst"] == [worst[0], None, {"value": "NaN", "step": 4}]
+    assert unpack(pack({"worst": worst[:2]}))["worst"] == worst[:2]
+    nested = unpack(pack({"series": [{"values_f32": f32([1.0, 2.0])}]}))
+    assert nested["series"][0]["values"].tolist() == [1.0, 2.0]

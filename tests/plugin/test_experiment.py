@@ -356,3 +356,21 @@ def test_a_log_is_steady_when_two_looks_found_the_same(at_once: None) -> None:
         experiment.names()
         steady.append(experiment.steady)
     assert steady == [False, True, False, True]
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_a_look_at_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(a=healthy)
+    experiment = Experiment(runs)
+    experiment.judge(10)
+    looks = runs.refreshes
+    experiment._refreshed_at -= 2 * experiments.REFRESH_SECONDS
+    assert experiment.names(experiments.PATIENT) == ["a"]
+    with experiment.open("a"):
+        pass
+    assert (runs.refreshes, experiment.awaited()) == (looks, 0)
+    experiment.look_soon()
+    assert experiment.awaited() == 1
+    runs.make["b"] = healthy
+    with experiment.open("b"):
+        pass
+    assert (runs.refreshes, experiment.awaited()) == (looks + 1, 0)

@@ -54,6 +54,19 @@ export function answerFrom(other: Source): void {
 export const get = <R extends Route>(route: R, parameters: Parameters, signal?: AbortSignal) =>
   source(route, parameters, signal) as Promise<Answer<Routes[R]>>;
 
+let begun: Promise<Response> | null = null;
+
+/** The entry point has asked for the runs before there was anybody to read the answer; the next who asks gets it. */
+export function answerRunsWith(response: Promise<Response>): void {
+  begun = response;
+}
+
+function ask(route: Route, url: URL, signal?: AbortSignal): Promise<Response> {
+  const known = route === "runs" ? begun : null;
+  if (known) begun = null;
+  return known ?? fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
+}
+
 /** Routes whose answers are mostly numbers: they come in bytes. */
 const ARRAYS: ReadonlySet<Route> = new Set(["heatmap", "evidence", "scalars", "layer"]);
 
@@ -62,7 +75,7 @@ async function overHttp(route: Route, parameters: Parameters, signal?: AbortSign
   const url = new URL(address(route, asked), document.baseURI);
   let response: Response;
   try {
-    response = await fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
+    response = await ask(route, url, signal);
   } catch (error) {
     if (signal?.aborted) throw error;
     return { ok: false, status: 0, message: "TensorBoard does not answer. Is it still running?" };

@@ -18,6 +18,8 @@ export interface RunsResponse {
   /** Runs whose rows are known to change, those included: while it is not 0, ask again. */
   judging?: number;
   runs: RunSummary[];
+  /** The replies about the run that is shown first, where it has been judged; null, or not there, where nobody asked. */
+  first?: { run: string; report: ReportResponse; model: ModelResponse | null } | null;
 }
 
 export interface RunSummary {
@@ -31,6 +33,8 @@ export interface RunSummary {
   /** Seconds since 1970; null where nothing was read. */
   last_wall: number | null;
   worst: { rule: string; subject: string; severity: Severity; first_step: number } | null;
+  /** Id of the statistic of its first finding; null where that is none of the heatmap's. */
+  statistic?: string | null;
   train_loss: number | null;
   val_loss: number | null;
   /** A sentence where this run could not be judged. */

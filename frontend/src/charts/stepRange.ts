@@ -1,10 +1,12 @@
 /** The step axis that heatmap and scalar charts share, and the data they show on it. */
 
-import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import { computed, effect, type ReadonlySignal, signal, untracked } from "@preact/signals";
 import type { HeatmapResponse, ScalarChart, ScalarsResponse } from "../api/types";
-import { fetched, type Resource } from "../state/resources";
+import { fetchAhead, fetched, type Resource } from "../state/resources";
 import {
+  chosenStatistic,
   cursor,
+  DEFAULT_STATISTIC,
   model,
   otherRun,
   others,
@@ -12,6 +14,7 @@ import {
   ratioShown,
   run,
   runReport,
+  runs,
   type StepRange,
   statistic,
   tags,
@@ -98,6 +101,26 @@ export const comparedScalars = computed<{ run: string; charts: ScalarChart[] }[]
     return charts.length > 0 ? [{ run: name, charts }] : [];
   }),
 );
+
+/**
+ * Asks for all that the page of another run begins with as soon as the run is chosen, as far as its row tells what that is: what waits
+ * for the report would come a round trip and a rendering later.
+ */
+export function fetchTogether(): () => void {
+  return effect(() => {
+    const name = run.value;
+    untracked(() => {
+      const row = runs.value.data?.runs.find((item) => item.run === name);
+      if (!row || row.verdict === "pending" || plotWidth.value === 0) return;
+      void fetchAhead("report", { run: row.run });
+      void fetchAhead("scalars", scalarParameters([]));
+      if (!row.has_records) return;
+      void fetchAhead("model", { run: row.run });
+      const first = chosenStatistic.value ?? row.statistic ?? DEFAULT_STATISTIC;
+      void fetchAhead("heatmap", { run: row.run, ...heatmapParameters(), statistic: first });
+    });
+  });
+}
 
 const NO_COLUMNS = makeColumns([]);
 export const columns = computed<Columns>(() =>

@@ -22,13 +22,23 @@ function faces(sheet: CSSStyleSheet): string[] {
   }
   const root = new URL(".", window.parent.document.baseURI);
   return [...list]
-    .filter((rule) => rule.constructor.name === "CSSFontFaceRule" && /Roboto/i.test(rule.cssText))
+    .filter((rule) => rule.constructor.name === "CSSFontFaceRule" && isUsed((rule as CSSFontFaceRule).style))
     .map((rule) =>
       rule.cssText.replace(
         /url\((["']?)(?!data:)([^"')]+)\1\)/g,
         (_, __, path: string) => `url("${fontAddress(path, sheet.href ?? root.href, root)}")`,
       ),
     );
+}
+
+/** The weights that our style sheets name. */
+const WEIGHTS: ReadonlySet<string> = new Set(["400", "500", "700", "normal", "bold"]);
+
+function isUsed(face: CSSStyleDeclaration): boolean {
+  const [family, weight, style] = ["font-family", "font-weight", "font-style"].map((name) =>
+    face.getPropertyValue(name),
+  );
+  return /Roboto/i.test(family ?? "") && style !== "italic" && (!weight || weight.includes(" ") || WEIGHTS.has(weight));
 }
 
 /** TensorBoard names its fonts from the server's root, where it does not serve them under a path prefix. */

@@ -2,6 +2,7 @@
 
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { address, get, type Parameters, type Route, type Routes } from "../api/client";
+import type { RunsResponse } from "../api/types";
 
 export interface Resource<T> {
   status: "idle" | "loading" | "ready" | "error";
@@ -96,6 +97,7 @@ async function load(key: string, entry: Entry): Promise<void> {
     const answer = await get(entry.route, entry.parameters, abort.signal);
     if (abort.signal.aborted) return;
     entry.abort = null;
+    if (answer.ok && entry.route === "runs") keepFirst(answer.data as RunsResponse);
     entry.state.value = answer.ok
       ? { status: "ready", data: answer.data, error: null }
       : { status: "error", data: entry.state.peek().data, error: answer.message };
@@ -103,6 +105,18 @@ async function load(key: string, entry: Entry): Promise<void> {
     if (!abort.signal.aborted) throw error;
   }
   evict();
+}
+
+/** What came with the list of runs need not be asked for. */
+function keepFirst({ first }: RunsResponse): void {
+  if (!first) return;
+  const parameters = { run: first.run };
+  for (const [route, data] of [["report", first.report] as const, ["model", first.model] as const]) {
+    const key = address(route, parameters);
+    if (!data || entries.has(key)) continue;
+    const state = signal<Resource<unknown>>({ status: "ready", data, error: null });
+    entries.set(key, { state, route, parameters, asked: reloads.peek(), abort: null, lane: null });
+  }
 }
 
 function supersede(lane: string, key: string): void {

@@ -1,5 +1,6 @@
 /** The list of findings, root causes first and symptoms beneath their cause, beside the chosen finding's card. */
 
+import { useEffect, useRef } from "preact/hooks";
 import { type Node, place, SEVERITY_WORDS } from "../lib/findings";
 import { plural, steps } from "../lib/format";
 import { selectFinding } from "../state/actions";
@@ -45,6 +46,10 @@ export function Findings() {
 function Row({ node }: { node: Node }) {
   const { finding: item, index, symptoms } = node;
   const current = index === finding.value;
+  const row = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (current) row.current?.scrollIntoView?.({ block: "nearest" }); // once painted: the page need not be laid out for it
+  }, [current]);
   return (
     <li class={node.depth ? "symptom" : ""}>
       <button
@@ -53,9 +58,7 @@ function Row({ node }: { node: Node }) {
         aria-current={current ? "true" : undefined}
         style={{ "--depth": node.depth }}
         onClick={() => selectFinding(index)}
-        ref={(row) => {
-          if (row && current) row.scrollIntoView?.({ block: "nearest" });
-        }}
+        ref={row}
       >
         <Badge severity={item.severity} number={index + 1} size={20} />
         <span class="finding-name">

@@ -1,5 +1,7 @@
 /** One run: is it ill, where, since when, why, what to try. */
 
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { refetch } from "../state/resources";
 import { comparing, layer, model, report, run, runReport } from "../state/store";
 import { Capture } from "./Capture";
@@ -10,6 +12,17 @@ import { Comparison, Layer, Ranks } from "./parts";
 import { Scalars } from "./Scalars";
 import { Fault, Loading, Outdated, Problems, ThreeLines } from "./States";
 import { Verdict } from "./Verdict";
+
+/** Whether a verdict has been painted: the first comes alone, before charts and tables, which take longer to lay out. */
+const stands = signal(false);
+
+/** In place of what comes behind the first verdict; effects run after the frame in which it was painted. */
+function Rest() {
+  useEffect(() => {
+    stands.value = true;
+  }, []);
+  return <div aria-busy="true" />;
+}
 
 export function RunPage({ name }: { name: string }) {
   const { error, data } = report.value;
@@ -22,6 +35,7 @@ export function RunPage({ name }: { name: string }) {
   const healthy = loaded.verdict === "healthy";
   const { preflight, verdict } = loaded;
   const open = healthy || (verdict === "no-data" && !!preflight);
+  const stood = stands.value;
   const checks = <Checks key={name} checks={loaded.checks} preflight={preflight} open={open} />;
   return (
     <>
@@ -29,13 +43,19 @@ export function RunPage({ name }: { name: string }) {
       <Verdict report={loaded} />
       <Problems problems={data?.problems ?? []} />
       <Findings />
-      {comparing.value && <Comparison />}
-      {healthy && checks}
-      {loaded.has_records ? <Layers /> : <Unwatched />}
-      <Scalars />
-      {model.value.data?.ranks && <Ranks />}
-      {!healthy && checks}
-      <Capture capture={loaded.capture} />
+      {stood ? (
+        <>
+          {comparing.value && <Comparison />}
+          {healthy && checks}
+          {loaded.has_records ? <Layers /> : <Unwatched />}
+          <Scalars />
+          {model.value.data?.ranks && <Ranks />}
+          {!healthy && checks}
+          <Capture capture={loaded.capture} />
+        </>
+      ) : (
+        <Rest />
+      )}
     </>
   );
 }

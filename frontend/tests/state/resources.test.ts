@@ -70,3 +70,15 @@ it("asks ahead for what nobody shows yet, and only where it is not known", async
   await fetchAhead("runs", {});
   expect(server.asked).toEqual(["runs", "runs"]);
 });
+
+it("does not ask for what came with the list of runs", async () => {
+  const report = { schema: 1, problems: [], run: { run: "vit" } };
+  Object.assign(server.runs, { first: { run: "vit", report, model: null } });
+  const stop = effect(() => void fetched("runs").value);
+  await settle();
+  expect(fetched("report", { run: "vit" }).value).toEqual({ status: "ready", data: report, error: null });
+  void fetched("report", { run: "resnet18/bs1024" }).value;
+  await settle();
+  stop();
+  expect(server.asked).toEqual(["runs", "report?run=resnet18%2Fbs1024"]);
+});

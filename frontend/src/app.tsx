@@ -1,7 +1,8 @@
-/** Entry point: TensorBoard imports this module in the tab's frame and calls `render`. */
+/** The tab itself, begun with the answers that the entry point has asked for. */
 
 import { render as mount } from "preact";
-import "./styles/index.css";
+import { answerRunsWith } from "./api/client";
+import { fetchTogether } from "./charts/stepRange";
 import { borrowFonts } from "./lib/fonts";
 import { followTheme } from "./lib/theme";
 import { chooseFirstRun } from "./state/actions";
@@ -14,25 +15,18 @@ import { preloadParts } from "./views/parts";
 /** The first page comes first. */
 const PRELOAD_AFTER_MS = 2000;
 
-function loadStyles(): Promise<void> {
-  return new Promise((done) => {
-    const link = document.createElement("link");
-    link.rel = "stylesheet";
-    link.href = new URL("./index.css", import.meta.url).href;
-    link.onload = link.onerror = () => done();
-    document.head.append(link);
-  });
-}
-
-export async function render(): Promise<void> {
+/** `listed`: the answer to `runs`; `styled`: when the styles are there. */
+export async function start(listed: Promise<Response>, styled: Promise<void>): Promise<void> {
   document.documentElement.lang = "en";
   document.title = "NN Health";
+  answerRunsWith(listed);
   followTheme();
   borrowFonts();
   followLocation();
   chooseFirstRun();
-  followReloads(); // asks for the runs while the styles load
-  await loadStyles();
+  followReloads(); // reads the runs
+  fetchTogether();
+  await styled;
   const root = document.createElement("div");
   root.id = "app";
   document.body.replaceChildren(root);
