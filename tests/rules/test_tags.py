@@ -73,6 +73,8 @@ def test_a_term_of_a_loss_says_which():
     assert role("train/box_loss").term == "box"
     assert role("loss/kl").term == "kl"
     assert role("train/mse").term == "mse"
+    assert role("val_cost").metric == "loss"
+    assert role("cost_in_dollars").metric is None
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ _METRICS: dict[str, Metric] = {
     **dict.fromkeys(("perplexity", "ppl"), "perplexity"),
     **dict.fromkeys(("lr", "learningrate"), "lr"),
 }
-_LOSS_FUNCTIONS = _words("ce xent crossentropy nll nce infonce bce mse mae rmse huber hinge logits binary categorical")
+_LOSS_FUNCTIONS = _words(
+    "ce xent crossentropy nll nce infonce bce mse mae rmse huber hinge logits binary categorical cost criterion"
+)
 _PLAIN = _words(
     "epoch epochs step steps iter iteration iterations batch batches global avg average mean total overall full sum "
     "running smooth smoothed ema moving raw sparse with negative log likelihood objective metric metrics scalar "

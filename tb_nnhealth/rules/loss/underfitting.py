@@ -16,8 +16,9 @@ been gained; or, where the cost of a constant answer is known, so slowly that th
 another run of this length. The validation loss, where it is logged, is not above the training loss by more than a
 fifth and three sigma of its noise, nor below 0.7 of it: training is then made harder than the task. At least `points`
 points. A warning for a cross-entropy over three classes or more; information for two classes, regression and losses
-whose constant answer is not known, where noise in the targets may leave no more to be learned, and for more than
-`classes` classes, or an answer for each of the tokens given, as in language models.
+whose constant answer is not known, where noise in the targets may leave no more to be learned, for more than
+`classes` classes, or an answer for each of the tokens given, as in language models, and where a logged accuracy is more
+than 0.4 of the way from a guess to all right: wrong labels may be what is left.
 
 A last layer of fewer inputs than a binary number for each class needs digits is enough to tell from a level above
 `narrow`; information where the loss still falls.
@@ -68,6 +69,8 @@ BETTER = 0.7
 CROSS_ENTROPIES = ("CrossEntropyLoss", "NLLLoss")
 GOOD_ACCURACY = 0.6
 """Training accuracy from which a high loss is one of calibration or smoothed labels."""
+OFTEN_RIGHT = 0.4
+"""Share of the way from a guess to all right, above which wrong labels may be all that is left."""
 
 
 def check(case: Case) -> Outcome:
@@ -97,7 +100,9 @@ def check(case: Case) -> Outcome:
     # A loss that still falls, however slowly, may be all right in a training that is cut short.
     few = len(curve) < case.options["points"]  # one in many steps: where it rests is told, and not for a warning
     told = end.known and end.rests and not few  # what comes next in a sequence has an entropy of its own
-    known = told and _classes(case.run) in range(3, int(case.options["classes"]) + 1) and not _of_sequences(case.run)
+    classes, right = _classes(case.run), float(np.fmax(training_accuracy, validation_accuracy))
+    known = told and classes in range(3, int(case.options["classes"]) + 1) and not _of_sequences(case.run)
+    known = known and not right > 1 / classes + OFTEN_RIGHT * (1 - 1 / classes)
     return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
 
 
@@ -217,10 +222,14 @@ def _curve(to: float, start: float = 2.3) -> curves.Values:
     return np.asarray(to + (start - to) * np.exp(-_STEPS / 15))
 
 
-def _watched(to: float, *, classes: int = 10, gap: float = 1.0, criterion: str = "CrossEntropyLoss") -> Run:
+def _watched(
+    to: float, *, classes: int = 10, gap: float = 1.0, criterion: str = "CrossEntropyLoss", accuracy: float = math.nan
+) -> Run:
     network = Network(classes=classes, criterion=criterion)
     network.loss(_curve(to, math.log(classes)))
     network.loss(gap * _curve(to, math.log(classes))[::10], tag="loss/val")
+    if not math.isnan(accuracy):
+        network.loss(np.full(20, accuracy), tag="accuracy/val")
     return network.run()
 
 
@@ -276,6 +285,7 @@ RULE = Rule(
         Example("scalars alone: information", lambda: _plain(_curve(1.7)), ill=True, subject="loss/train"),
         Example("an answer for each token: information", _tokens, ill=True),
         Example("a vocabulary: information", lambda: _watched(6.0, classes=10000), ill=True),
+        Example("often right, as wrong labels allow: information", lambda: _watched(1.7, accuracy=0.6), ill=True),
         Example("two numbers for ten classes", lambda: _bottled(2, 0.9), ill=True, subject="loss/train"),
         Example("four numbers for ten classes", lambda: _bottled(4, 0.9), ill=False, outcome="Passed"),
         Example("two numbers, and learned", lambda: _bottled(2, 0.4), ill=False, outcome="Passed"),
