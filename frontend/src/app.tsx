@@ -2,7 +2,6 @@
 
 import { render as mount } from "preact";
 import { answerRunsWith } from "./api/client";
-import { fetchTogether } from "./charts/stepRange";
 import { borrowFonts } from "./lib/fonts";
 import { followTheme } from "./lib/theme";
 import { chooseFirstRun } from "./state/actions";
@@ -25,7 +24,6 @@ export async function start(listed: Promise<Response>, styled: Promise<void>): P
   followLocation();
   chooseFirstRun();
   followReloads(); // reads the runs
-  fetchTogether();
   await styled;
   const root = document.createElement("div");
   root.id = "app";

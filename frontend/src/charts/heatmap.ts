@@ -64,13 +64,16 @@ function rowsAsImage(cells: Cells, x: Scale, ramp: Ramp, width: number, ratio: n
   const pixels = new Uint32Array(data.data.buffer);
   for (let row = 0; row < rows.length; row++) {
     const start = row * count;
+    let colour = 0;
     for (let p = 0; p < width; p++) {
-      const from = first[p] as number;
+      const [from, to] = [first[p] as number, last[p] as number];
       if (from < 0) continue;
-      let distance = distances[start + from] as number;
-      for (let c = from + 1; c <= (last[p] as number); c++)
-        distance = farther(distance, distances[start + c] as number);
-      if (!Number.isNaN(distance)) pixels[row * width + p] = colourOf(ramp, distance);
+      if (p === 0 || from !== first[p - 1] || to !== last[p - 1]) {
+        let distance = distances[start + from] as number;
+        for (let c = from + 1; c <= to; c++) distance = farther(distance, distances[start + c] as number);
+        colour = Number.isNaN(distance) ? 0 : colourOf(ramp, distance);
+      }
+      pixels[row * width + p] = colour;
     }
   }
   brush.putImageData(data, 0, 0);

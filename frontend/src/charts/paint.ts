@@ -1,5 +1,6 @@
 /** The strokes that every chart is made of: grid, lines with gaps, bands, hatches, step axes. */
 
+import { step as wholeStep } from "../lib/format";
 import type { Palette } from "../lib/palette";
 import { formatTick, type Scale, tickLabels } from "./scale";
 
@@ -58,7 +59,7 @@ export function stepTicks(x: Scale): number[] {
 }
 
 export function formatStep(step: number): string {
-  return Math.abs(step) >= 1e7 ? formatTick(step) : Math.round(step).toLocaleString("en-US");
+  return Math.abs(step) >= 1e7 ? formatTick(step) : wholeStep(step);
 }
 
 /** Runs of finite points, as [first, last + 1). `usable` says which values the axis can show. */

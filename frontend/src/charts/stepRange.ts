@@ -1,7 +1,7 @@
 /** The step axis that heatmap and scalar charts share, and the data they show on it. */
 
-import { computed, effect, type ReadonlySignal, signal, untracked } from "@preact/signals";
-import type { HeatmapResponse, ScalarChart, ScalarsResponse } from "../api/types";
+import { computed, type ReadonlySignal, signal } from "@preact/signals";
+import type { HeatmapResponse, RunSummary, ScalarChart, ScalarsResponse } from "../api/types";
 import { fetchAhead, fetched, type Resource } from "../state/resources";
 import {
   chosenStatistic,
@@ -14,7 +14,6 @@ import {
   ratioShown,
   run,
   runReport,
-  runs,
   type StepRange,
   statistic,
   tags,
@@ -103,23 +102,19 @@ export const comparedScalars = computed<{ run: string; charts: ScalarChart[] }[]
 );
 
 /**
- * Asks for all that the page of another run begins with as soon as the run is chosen, as far as its row tells what that is: what waits
- * for the report would come a round trip and a rendering later.
+ * Asks at once for all that the page of another run begins with, as far as its row tells what that is: what waited for the report
+ * would come a round trip and a rendering later. Resolve when each reply has come; none where all is known.
  */
-export function fetchTogether(): () => void {
-  return effect(() => {
-    const name = run.value;
-    untracked(() => {
-      const row = runs.value.data?.runs.find((item) => item.run === name);
-      if (!row || row.verdict === "pending" || plotWidth.value === 0) return;
-      void fetchAhead("report", { run: row.run });
-      void fetchAhead("scalars", scalarParameters([]));
-      if (!row.has_records) return;
-      void fetchAhead("model", { run: row.run });
-      const first = chosenStatistic.value ?? row.statistic ?? DEFAULT_STATISTIC;
-      void fetchAhead("heatmap", { run: row.run, ...heatmapParameters(), statistic: first });
-    });
-  });
+export function fetchTogether(row: RunSummary): Promise<void>[] {
+  const asked = [fetchAhead("report", { run: row.run })];
+  asked.push(fetchAhead("scalars", { ...scalarParameters([]), from: null, to: null, run: row.run }));
+  if (row.has_records) asked.push(fetchAhead("model", { run: row.run }));
+  if (row.has_records && plotWidth.peek() > 0) {
+    const first = chosenStatistic.peek() ?? row.statistic ?? DEFAULT_STATISTIC;
+    const columns = columnsWanted.peek();
+    asked.push(fetchAhead("heatmap", { run: row.run, statistic: first, from: null, to: null, columns }));
+  }
+  return asked.filter((reply) => reply !== null);
 }
 
 const NO_COLUMNS = makeColumns([]);

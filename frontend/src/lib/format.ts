@@ -1,6 +1,8 @@
 /** Numbers, steps, shares and ages as the tab writes them. TensorBoard's fonts lack arrows, ≥ and superscripts. */
 
 const MISSING = "–";
+/** Made once: tables name thousands of steps. */
+const WHOLE = new Intl.NumberFormat("en-US");
 
 /** At most `digits` significant digits; very small and very large as 1e-3, never as 10⁻³. */
 export function number(value: number | null | undefined, digits = 2): string {
@@ -11,7 +13,7 @@ export function number(value: number | null | undefined, digits = 2): string {
   const size = Math.abs(value);
   if (size < 0.001 || size >= 100_000) return exponential(value, digits);
   const rounded = Number(value.toPrecision(Math.max(digits, 1)));
-  if (size >= 1000) return Math.round(value).toLocaleString("en-US");
+  if (size >= 1000) return step(value);
   return String(rounded);
 }
 
@@ -22,7 +24,7 @@ export function exponential(value: number, digits = 2): string {
 }
 
 export function step(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
+  return WHOLE.format(Math.round(value));
 }
 
 /** "398–430", or one step alone. */

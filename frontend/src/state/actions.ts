@@ -23,19 +23,22 @@ import {
   ticked,
   trial,
 } from "./store";
+import { turnTo } from "./turn";
 
 /** Puts a run in focus; null opens the overview. The statistic stays, so that runs can be flicked through. */
 export function openRun(name: string | null): void {
   if (run.value === name && layer.value === null) return;
-  batch(() => {
-    run.value = name;
-    layer.value = null;
-    findingKey.value = null;
-    range.value = null;
-    cursor.value = null;
-    folds.value = new Map();
-    trial.value = null;
-  });
+  turnTo(name, () =>
+    batch(() => {
+      run.value = name;
+      layer.value = null;
+      findingKey.value = null;
+      range.value = null;
+      cursor.value = null;
+      folds.value = new Map();
+      trial.value = null;
+    }),
+  );
 }
 
 export function toggleTick(name: string): void {

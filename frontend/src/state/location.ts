@@ -22,6 +22,7 @@ import {
   ticked,
   trial,
 } from "./store";
+import { turnTo } from "./turn";
 
 function host(): Window | null {
   try {
@@ -74,7 +75,7 @@ export function followLocation(): void {
     if (!isOurs(hash)) return; // another tab is shown
     const place = parseHash(hash);
     if (place) {
-      go(place);
+      turnTo(place.run, () => go(place));
     } else {
       write(parent, false); // TensorBoard dropped our part when tabs were switched
     }

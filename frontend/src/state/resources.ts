@@ -1,6 +1,6 @@
 /** What has been fetched, by address: each answer is kept, shown while it is fetched again, and dropped when long unused. */
 
-import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { type ReadonlySignal, type Signal, signal, untracked } from "@preact/signals";
 import { address, get, type Parameters, type Route, type Routes } from "../api/client";
 import type { RunsResponse } from "../api/types";
 
@@ -72,12 +72,12 @@ export function refetch(route: Route, parameters: Parameters = {}): void {
   if (entry) load(key, entry);
 }
 
-/** Asks for what nobody shows yet, where it is not known; resolves when the answer has come. */
-export async function fetchAhead<R extends Route>(route: R, parameters: Parameters): Promise<void> {
+/** Asks for what nobody shows yet; resolves when the answer has come. Null where it is known. */
+export function fetchAhead<R extends Route>(route: R, parameters: Parameters): Promise<void> | null {
   const known = entries.get(address(route, parameters));
-  if (known && known.asked >= reloads.peek()) return;
-  const state = fetched(route, parameters);
-  await new Promise<void>((done) => {
+  if (known && known.asked >= reloads.peek() && known.state.peek().status !== "loading") return null;
+  const state = untracked(() => fetched(route, parameters));
+  return new Promise<void>((done) => {
     const stop = state.subscribe(({ status }) => {
       if (status === "loading") return;
       queueMicrotask(() => stop());

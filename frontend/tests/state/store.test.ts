@@ -96,9 +96,9 @@ it("never shows one run's report under another's name", async () => {
   actions.openRun("gpt-small/lr3e-3");
   await settle();
   actions.openRun("gpt-small/lr3e-4");
-  expect(store.runReport.value).toBeNull();
+  expect([store.run.value, store.runReport.value?.run]).toEqual(["gpt-small/lr3e-3", "gpt-small/lr3e-3"]);
   await settle();
-  expect(store.runReport.value?.verdict).toBe("healthy");
+  expect([store.run.value, store.runReport.value?.verdict]).toEqual(["gpt-small/lr3e-4", "healthy"]);
   expect(store.finding.value).toBe(-1);
 });
 
@@ -155,4 +155,19 @@ it("filters, cuts by verdict and ticks", async () => {
   expect([...store.ticked.value].sort()).toEqual(names);
   actions.tickAll(names);
   expect(store.ticked.value.size).toBe(0);
+});
+
+it("turns to the run that was chosen last, and does not wait long for its replies", async () => {
+  actions.openRun("gpt-small/lr3e-3");
+  await settle();
+  actions.openRun("gpt-small/lr3e-4");
+  actions.openRun(null);
+  expect(store.run.value).toBeNull();
+  actions.openRun("gpt-small/lr3e-3");
+  vi.stubGlobal("fetch", () => new Promise(() => undefined)); // no answer ever comes
+  actions.openRun("unet/baseline");
+  await settle();
+  expect(store.run.value).toBe("gpt-small/lr3e-3");
+  await new Promise((done) => setTimeout(done, 150));
+  expect([store.run.value, store.report.value.status]).toEqual(["unet/baseline", "loading"]);
 });
