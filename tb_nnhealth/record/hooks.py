@@ -30,7 +30,8 @@ from tb_nnhealth.record.hooks_module import (
 )
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
-from tb_nnhealth.record.loss_read_back import Given, ReadBack, readable
+from tb_nnhealth.record.loss_operands import OperandReader
+from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import Output, Outputs, in_backward
 from tb_nnhealth.record.reduce_gather import tensors_in
@@ -88,7 +89,7 @@ class Activations:
         self._graphs_read = 0
         self._criterion: Any = lambda: None
         self._search: CriterionSearch | None = CriterionSearch()
-        self._read_back = ReadBack()
+        self._read_back, self._operands = ReadBack(), OperandReader()
         self.on_backward: Callable[[], None] | None = None
         """Called once, at the end of the first backward pass of the window."""
         self.evaluated_backward = False
@@ -297,22 +298,28 @@ class Activations:
         self.stray.model_returned(output)
         if self._search is not None:
             self._search.model_returned(output)
-        if self._criterion() is None and self._read_back.wanted:
-            logits = readable(output)
-            if logits is not None:
-                number = -1 if logits.grad_fn is None else logits.grad_fn._sequence_nr()
-                logits.register_hook(ReadBackHook(self, logits.detach(), number))
+        if self._criterion() is None and (self._read_back.wanted or self._operands.wanted):
+            logits = readable(output) if self._read_back.wanted else None
+            end = logits if logits is not None else differentiable(output)
+            if end is not None:
+                number = -1 if end.grad_fn is None else end.grad_fn._sequence_nr()
+                end.register_hook(ReadBackHook(self, None if logits is None else logits.detach(), number))
 
-    def loss_differentiated(self, logits: torch.Tensor, gradient: torch.Tensor, number: int) -> None:
-        """Takes in what a loss function was given, where its gradient by the model's output tells, or its graph."""
+    def loss_differentiated(self, logits: torch.Tensor | None, gradient: torch.Tensor, number: int) -> None:
+        """Takes in what a loss function was given, where its gradient by the model's output tells, or its graph.
+
+        ``logits`` is None where the gradient of the output cannot tell.
+        """
         if self._criterion() is not None:  # a module that was found after the model's output had been seen
             return
         start = perf_counter()
-        told = self._read_back.read(logits, gradient, number)
+        told = None if logits is None else self._read_back.read(logits, gradient, number)
         if isinstance(told, Given):
             self._batch.loss_read_back(*told, training=self._training())
         elif told is not None:
             self._batch.compared(told)
+        elif self._operands.wanted and (operands := self._operands.read(number)) is not None:
+            self._batch.operands_told(operands, training=self._training())
         self._spend(perf_counter() - start)
 
     def _other_called(self, search: CriterionSearch, module: Any, args: Any, output: Any) -> None:

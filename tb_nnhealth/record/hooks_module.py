@@ -113,7 +113,7 @@ class ReadBackHook:
 
     __torch_unserializable__ = True
 
-    def __init__(self, activations: Activations, logits: torch.Tensor, number: int) -> None:
+    def __init__(self, activations: Activations, logits: torch.Tensor | None, number: int) -> None:
         self._activations, self._logits, self._window = activations, logits, activations.window
         self._number = number  # of the node that made them: the node itself would hold this hook, and never be freed
 

@@ -135,7 +135,7 @@ def chain_to(output: torch.Tensor, number: int) -> Chain | None:
 
     None where no such chain leads there, or where it cannot be told what is being differentiated.
     """
-    loss = _differentiated()
+    loss = differentiated()
     if loss is None or loss.grad_fn is None:
         return None
     nodes, now = list[Any](), loss.grad_fn
@@ -148,7 +148,7 @@ def chain_to(output: torch.Tensor, number: int) -> Chain | None:
     return Chain(loss, nodes, output)
 
 
-def _differentiated() -> torch.Tensor | None:
+def differentiated() -> torch.Tensor | None:
     """The one tensor whose backward pass runs on this thread, weighted with 1; None where it cannot be told."""
     frame: FrameType | None = sys._getframe(1)
     for _ in range(FRAMES):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from tb_nnhealth.record.loss_graph import Compared, chain_to
+from tb_nnhealth.record.reduce_readable import plain
 
 STEPS_TRIED = 3
 """Measured steps without success after which the loss is taken for another one."""
@@ -85,6 +86,17 @@ def readable(output: Any) -> torch.Tensor | None:
     if len(found) != 1 or found[0].device.type != "cpu" or found[0].layout is not torch.strided:
         return None  # on a device the answer would be waited for
     return found[0]
+
+
+def differentiable(output: Any) -> torch.Tensor | None:
+    """The first tensor on the host of a model's outputs through which a gradient may come."""
+    tensors = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
+    for tensor in tensors:
+        if not isinstance(tensor, torch.Tensor) or not tensor.requires_grad or plain(tensor) is None:
+            continue  # among others, what functorch wraps: nothing may be asked of it
+        if tensor.device.type == "cpu":
+            return tensor
+    return None
 
 
 def _either_sign(outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:

@@ -11,6 +11,7 @@ import torch
 from tb_nnhealth import messages, schema
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.loss_graph import Compared
+from tb_nnhealth.record.loss_operands import Operands
 from tb_nnhealth.record.observe_evaluation import EvaluationInput
 from tb_nnhealth.record.observe_facts import SUBJECTS, Facts, Told
 from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX
@@ -64,6 +65,7 @@ class Batch:
         self._observed = Part()
         self._compared: Compared | None = None
         self._tokens.open()
+        self._operands: set[str] = set()
         self.awaits_inputs = True
         """Neither the model nor one of its modules has been called in this step."""
 
@@ -123,6 +125,7 @@ class Batch:
         prediction = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
         seen = self._seen[training]
+        self._forget_outputs(seen)
         self._take_nested(seen, schema.PREDICTION, prediction)
         self._take_nested(seen, schema.TARGET, target)
         self._take_nested(seen, schema.LOSS, output)
@@ -146,6 +149,15 @@ class Batch:
         """Takes the shapes in which a loss function compares the model's output with its targets."""
         if not self._outputs_observed:
             self._compared = told
+
+    def operands_told(self, told: Operands, *, training: bool) -> None:
+        """Takes what the graph of a loss shows of its functions, and the loss itself where it is cross-entropies."""
+        self._operands.update(told.faults)
+        if told.classes > 1 and not self._criterion_given and not self._outputs_observed:
+            criterion = messages.Criterion(type="CrossEntropyLoss", classes=told.classes, reduction=told.reduction)
+            if self._catalog.criterion != criterion:
+                self._catalog.criterion, self._catalog.changed = criterion, True
+            self._take(self._seen[training], schema.LOSS, "", told.value)
 
     def observe(self, inputs: Any, targets: Any, outputs: Any, loss: Any) -> None:
         observed = self._observed
@@ -193,6 +205,8 @@ class Batch:
             for subject, shape in zip(schema.COMPARED_SUBJECTS, self._compared, strict=True):
                 row = self._catalog.row(schema.COMPARED, subject, shape)
                 record.share(row, schema.MEAN, float(math.prod(shape)))
+        for fault in sorted(self._operands):
+            record.share(self._catalog.row(schema.OPERAND, fault), schema.MEAN, 1.0)
         self._evaluation.write(record, self._catalog)
         self._tokens.write(record)
         self._probe.write(record, self._catalog)
@@ -217,6 +231,13 @@ class Batch:
                 self._take(into, schema.OUTPUT, path if i else "", tensor)
                 if self._close:
                     self._facts.spread_of(into.told.setdefault(schema.OUTPUT, Told()), path if i else "", tensor)
+
+    @staticmethod
+    def _forget_outputs(part: Part) -> None:
+        """What the model returned tells no more than what the criterion was given."""
+        part.told.pop(schema.OUTPUT, None)
+        for key in [key for key in part.rows if key[0] == schema.OUTPUT]:
+            del part.rows[key]
 
     def _take_nested(self, into: Part, kind: str, thing: Any) -> None:
         for i, tensor in enumerate(tensors_in(thing)):

@@ -14,6 +14,10 @@ fires where, in four records in a row, minimum and maximum of every input are th
 for a batch of two samples or more. It is information where the loss has fallen below half of what a constant answer
 costs all the same.
 
+An `Embedding` of four rows or more whose gradient is zero in all rows but one, in nearly all records, is always asked
+for the same index where an input of integers never changes (a warning where little was learned).
+Samples of a batch that have one target of several numbers, in a regression, are told for information.
+
 ## What to try
 1. Look at a batch right before the model: `print(x.shape, x.min(), x.max(), x.std(0).mean())`.
 2. Check types: dividing an integer tensor by 255 with `//`, or casting 0 to 1 to `uint8`, leaves zeros.
@@ -49,8 +53,9 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number
-from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number, shape_of
+from tb_nnhealth.rules.data.one_row import one_row
+from tb_nnhealth.rules.evidence.progress import ABSOLUTE, progress
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -81,7 +86,27 @@ def check(case: Case) -> Outcome:
         return Ill([_constant(found[0], history, "info" if learned else "critical")])
     if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
         return Ill([_copies(found[0], history, ratio, case.options["least"], "info" if learned else "warning")])
-    return Passed()
+    hits = one_row(history, learns) + _same_target(history)
+    return Ill(hits) if hits else Passed()
+
+
+def _same_target(history: History) -> list[Hit]:
+    """For information: the samples of a batch have one target, of several numbers that differ."""
+    spread, std = number(history, schema.SPREAD, "target"), number(history, schema.TARGET, "", schema.STD)
+    shape = shape_of(history, schema.TARGET) or ()
+    seen = np.isfinite(spread) & (std > 0)
+    if len(shape) < 2 or shape[0] < 2 or history.layout.criterion.type not in ("MSELoss", *ABSOLUTE):
+        return []  # of classes several answers may have their places: the true pair first, false ones behind
+    return [
+        hit(
+            episode, "target", severity="info", statistic="spread of the targets over the batch", unit="target's unit",
+            value=0.0, limit=0.0, direction="below",
+            message=f"All {shape[0]} samples of a batch have the same target, of numbers that differ: there is nothing "
+            "to learn but that one answer.",
+            advice=("Look at the targets of a batch: y.std(0) tells how they differ from sample to sample.",),
+        )
+        for episode in _held(seen & (spread == 0), seen, history)[:1]
+    ]  # fmt: skip
 
 
 def _held(ill: NDArray[np.bool_], judged: NDArray[np.bool_], history: History) -> list[Episode]:
@@ -155,6 +180,24 @@ def _tokens() -> Run:
     return network.run()
 
 
+def _embedding(zeros: float, *, learns: bool = False) -> Run:
+    """A network with an embedding of 50 rows, of whose gradient a share is zero."""
+    network = Network().add_module("user", "Embedding", first=True)
+    network.layout.parameters.add(name="user.weight", module="user", shape=[50, 8], trainable=True, dtype="float32")
+    network.add_row(schema.GRADIENT, "user.weight", (50, 8), zero_share=zeros, rms=1e-3)
+    network.add_row(schema.INPUT, "user", (32,), min=3.0, max=3.0, mean=3.0)
+    network.layout.rows[-1].dtype = "int64"
+    return (network if learns else network.set(schema.LOSS, "", mean=2.3)).run()
+
+
+def _one_target(spread: float) -> Run:
+    network = Network(criterion="MSELoss").set(schema.TARGET, "", std=1.0)
+    for row in network.layout.rows:
+        if row.kind == schema.TARGET:
+            row.dtype, row.shape[:] = "float32", (32, 64)
+    return network.add_row(schema.SPREAD, "target", mean=spread).run()
+
+
 RULE = Rule(
     id="constant-input",
     healthy="Inputs differ",
@@ -170,6 +213,11 @@ RULE = Rule(
         Example("zeros", lambda: _given(0.0).run(), ill=True, subject="input", first_step=0),
         Example("a constant from step 60 on", lambda: _given(0.5, 60).run(), ill=True, subject="input", first_step=60),
         Example("nothing but padding tokens", _tokens, ill=True, subject="input"),
+        Example("one row of an embedding", lambda: _embedding(49 / 50), ill=True, subject="user.weight"),
+        Example("one row, and it learns: information", lambda: _embedding(49 / 50, learns=True), ill=True),
+        Example("two rows of an embedding", lambda: _embedding(48 / 50), ill=False, outcome="Passed"),
+        Example("one target for all samples", lambda: _one_target(0.0), ill=True, subject="target"),
+        Example("targets that differ", lambda: _one_target(0.5), ill=False, outcome="Passed"),
         Example("each sample the same", lambda: _spread(0.0), ill=True, subject="input"),
         Example("learned all the same: information", lambda: _spread(0.0, learns=True), ill=True, subject="input"),
         Example("just below the limit", lambda: _spread(0.9e-6), ill=True, subject="input"),

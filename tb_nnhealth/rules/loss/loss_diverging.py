@@ -20,6 +20,9 @@ records, it has no least value and runs away downwards: its sign is turned, its 
 are no shares. So does any loss that is a hundred times its first size below 0 and fell in each third of the run more
 than twice as far as before.
 
+Of reinforcement learning the loss tells nothing; a reward that has fallen from its first to its last points, and nearly
+all that it ever moved, is told for information.
+
 ## What to try
 1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
 2. Clip gradients by norm at about their usual norm.
@@ -40,6 +43,7 @@ reported is the one of the change.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +67,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.progress import naive_loss
 from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
+from tb_nnhealth.rules.loss.falling_reward import falling_reward
 from tb_nnhealth.rules.loss.judged_loss import rate_at
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import round_rate, short
@@ -80,7 +85,8 @@ COMING_BACK = 0.7
 
 def check(case: Case) -> Outcome:
     if why := tags.moving_target(case.run):
-        return NotApplicable(why)
+        fallen = falling_reward(case.run)
+        return NotApplicable(why) if fallen is None else Ill([fallen])
     found = losses.training_loss(case.run)
     if found is None:
         return CouldNotCheck(losses.NEEDS)
@@ -192,6 +198,11 @@ def _negative(criterion: str) -> Run:
     return network.set(schema.LOSS, "", mean=0.7 - network.at / 20, std=0.0, nan_count=0, inf_count=0).run()
 
 
+def _rewards(curve: Any) -> Run:
+    network = Network().loss(np.asarray(curve, np.float64), tag="reward", noise=0.02)
+    return network.run()
+
+
 RULE = Rule(
     id="loss-diverging",
     healthy="Loss not diverging",
@@ -206,6 +217,14 @@ RULE = Rule(
         ),
     ),
     examples=(
+        Example("rewards that fall: information", lambda: _rewards(-0.01 * np.arange(200)), ill=True, subject="reward"),
+        Example("rewards that rise", lambda: _rewards(0.01 * np.arange(200)), ill=False, outcome="NotApplicable"),
+        Example(
+            "rewards that fall at first",
+            lambda: _rewards(np.abs(0.02 * np.arange(200) - 1) - 1),
+            ill=False,
+            outcome="NotApplicable",
+        ),
         Example("below 0, ever faster", lambda: _plain(0.5 - np.exp(_STEPS / 40), 0.0), ill=True, subject="loss"),
         Example("below 0, ever slower", lambda: _plain(200 * _FALL - 400, 0.0), ill=False, outcome="Passed"),
         Example("loses what it had learned", lambda: _plain(_up(250, 2.3)), ill=True, subject="loss", first_step=250),

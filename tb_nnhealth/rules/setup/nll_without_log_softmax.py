@@ -14,6 +14,8 @@ Share of samples whose prediction is a vector of logarithms of probabilities: no
 greatest prediction above 0.01 in each of ten records; so for `KLDivLoss`. Where the loss is a function, and `observe`
 hands over probabilities and class indices, it fires on losses that lie between -1 and 0.
 
+A function that the autograd graph of the loss shows to be given probabilities or a layer's raw outputs is told as such.
+
 ## What to try
 1. Take `CrossEntropyLoss` instead, and give it the logits: it applies `log_softmax` itself.
 2. Or end the model with `nn.LogSoftmax(dim=1)`; `nn.Softmax` is not enough, and `dim` is that of the classes.
@@ -55,6 +57,7 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
 RECORDS = 10
+SEEN_IN_THE_GRAPH = 3
 NO_LOGARITHM = 0.01
 """A prediction above this cannot be the logarithm of a probability."""
 PROBABLE = 0.99
@@ -69,6 +72,8 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck(NLL_LINE)
+    if (named := _in_the_graph(history)) is not None:
+        return named
     criterion = history.layout.criterion
     if not criterion.type:
         return _of_a_function(history)
@@ -83,6 +88,27 @@ def check(case: Case) -> Outcome:
         return _judged(history, share < least, np.isfinite(share), share, least, "below", highest, probable)
     seen = np.isfinite(highest)
     return _judged(history, highest > NO_LOGARITHM, seen, highest, NO_LOGARITHM, "above", highest, probable)
+
+
+def _in_the_graph(history: History) -> Outcome | None:
+    """Ill where the graph of the loss shows a likelihood of what is no logarithm of probabilities."""
+    table = history.table(schema.OPERAND, schema.MEAN)
+    for i, subject in enumerate(table.subjects):
+        function, _, given = subject.partition("<")
+        at = np.flatnonzero(np.isfinite(table.values[:, i]))
+        if function != "nll_loss" or len(at) < SEEN_IN_THE_GRAPH:
+            continue
+        steps = history.steps[at]
+        hit = Hit(
+            subject="prediction", first_step=int(steps[0]), fired_step=int(steps[SEEN_IN_THE_GRAPH - 1]),
+            last_step=int(steps[-1]), count=len(at), active=True, severity="critical",
+            statistic="predictions that are no log-probabilities", unit="share of records", value=1.0, limit=1.0,
+            direction="above", healthy=(0.0, 0.0), advice=ADVICE,
+            message=f"F.nll_loss is given what comes out of {given}, not logarithms of probabilities, in {len(at)} "
+            "records.",
+        )  # fmt: skip
+        return Ill([hit])
+    return None
 
 
 def _of_a_divergence(history: History) -> Outcome:
@@ -177,6 +203,12 @@ def _observed(loss: float) -> Run:
     return network.set(schema.LOSS, "", mean=loss).run()
 
 
+def _graph(operand: str) -> Run:
+    network = Network(criterion="")
+    network.layout.criterion.classes = 0
+    return network.add_row(schema.OPERAND, operand, mean=1.0).run()
+
+
 RULE = Rule(
     id="nll-without-log-softmax",
     healthy="NLLLoss given log-probabilities",
@@ -189,6 +221,8 @@ RULE = Rule(
         Option("share", 0.5, "share of samples", "least share that are log-probabilities", "all are, or none is"),
     ),
     examples=(
+        Example("seen in the graph of the loss", lambda: _graph("nll_loss<linear"), ill=True, subject="prediction"),
+        Example("another function there", lambda: _graph("huber_loss<softmax"), ill=False, outcome="CouldNotCheck"),
         Example("logits", lambda: _given(0.0, 3.0).run(), ill=True, subject="prediction", first_step=0),
         Example(
             "probabilities", lambda: _given(0.0, 0.9, probable=1.0).run(), ill=True, subject="prediction", first_step=0

@@ -18,6 +18,9 @@ loss that never leaves what two softmaxes can cost. For `BCEWithLogitsLoss`: all
 within (0, 1), beginning around 0.5. Also where the last module called is a tanh, sigmoid, ReLU or the like, and all
 predictions lie within its bounds: logits are to be unbounded.
 
+A function that the autograd graph of the loss shows to be given the output of softmax or sigmoid is told as such, also
+where the loss has further terms.
+
 ## What to try
 1. Return the logits: take `softmax`, `log_softmax` or `sigmoid` out of the model's forward.
 2. Where probabilities are needed, apply softmax to the logits after the loss, and in evaluation only.
@@ -60,6 +63,7 @@ from tb_nnhealth.rules.loss.initial_loss_off import CRITERION_LINE
 from tb_nnhealth.rules.synthetic import Network
 
 RECORDS = 10
+SEEN_IN_THE_GRAPH = 3
 BOUNDED = {
     "softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf), "relu6": (0.0, 6.0),
     "hardtanh": (-1.0, 1.0), "hardsigmoid": (0.0, 1.0), "softsign": (-1.0, 1.0),
@@ -86,6 +90,8 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck(CRITERION_LINE)
+    if (named := _in_the_graph(history)) is not None:
+        return named
     kind = history.layout.criterion.type
     if not kind:
         return _of_a_function(history, case.options["share"])
@@ -94,6 +100,20 @@ def check(case: Case) -> Outcome:
     if kind == "BCEWithLogitsLoss":
         return _sigmoid_twice(history)
     return NotApplicable(f"{kind} does not take logits, or is not known to")
+
+
+def _in_the_graph(history: History) -> Outcome | None:
+    """Ill where the graph of the loss shows a function that is given what it computes itself."""
+    functions = {"cross_entropy": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
+    table = history.table(schema.OPERAND, schema.MEAN)
+    for i, subject in enumerate(table.subjects):
+        function, _, given = subject.partition("<")
+        seen = np.isfinite(table.values[:, i])
+        if function in functions and seen.sum() >= SEEN_IN_THE_GRAPH:
+            told = f"In {seen.sum()} records F.{function} is given what comes out of {given}, and it applies "
+            told += f"{functions[function]} itself."
+            return Ill([_hit(history, seen, SEEN_IN_THE_GRAPH, 1.0, 1.0, "share of records", told)])
+    return None
 
 
 def _softmax_twice(history: History, share: float) -> Outcome:
@@ -243,6 +263,12 @@ def _binary(low: float, high: float, mean: float) -> Run:
     return network.set(schema.PREDICTION, "", min=low, max=high, mean=mean, std=0.2).run()
 
 
+def _graph(operand: str) -> Run:
+    network = Network(criterion="")
+    network.layout.criterion.classes = 0
+    return network.add_row(schema.OPERAND, operand, mean=1.0).run()
+
+
 RULE = Rule(
     id="softmax-before-cross-entropy",
     healthy="The criterion is given what it expects",
@@ -257,6 +283,10 @@ RULE = Rule(
         ),
     ),
     examples=(
+        Example(
+            "seen in the graph of the loss", lambda: _graph("cross_entropy<softmax"), ill=True, subject="prediction"
+        ),
+        Example("another function there", lambda: _graph("huber_loss<softmax"), ill=False, outcome="CouldNotCheck"),
         Example("a tanh behind the last layer", lambda: _behind("tanh", -0.9, 0.95), True, "prediction", 0),
         Example("a ReLU behind the last layer", lambda: _behind("relu", 0.0, 7.0), True, "prediction", 0),
         Example("a tanh, and a layer behind it", lambda: _behind("tanh", -4.0, 3.0), False, outcome="Passed"),

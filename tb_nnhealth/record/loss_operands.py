@@ -1,0 +1,127 @@
+"""What the loss functions of a program are given, told by the autograd graph beneath its loss.
+
+Names, edges and shapes alone: what the nodes saved is gone when a backward pass has come to the model's output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, NamedTuple
+
+from tb_nnhealth.record.loss_graph import PASSING, REDUCING, differentiated
+
+STEPS_TRIED = 3
+"""Measured steps without success after which nothing more is looked for."""
+NODES = 160
+"""Looked at beneath a loss."""
+SCALING = ("Add", "Sub", "Mul", "Div", "Neg", *REDUCING, *PASSING)
+LIKELIHOODS = ("NllLoss", "NllLoss2D", "NllLossNd")
+LAYERS = ("Addmm", "Linear", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "NativeLayerNorm")
+SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+RAW = {**SQUASHING, "Addmm": "linear", "Mm": "linear"}
+_REDUCTIONS = {1: "mean", 2: "sum"}
+
+
+class Operands(NamedTuple):
+    """``faults``: names of functions with those of what they are given, ``nll_loss<softmax``.
+
+    ``classes``: of the cross-entropies whose weighted sum the loss is, 0 where it is another; ``value``: its own.
+    """
+
+    faults: tuple[str, ...]
+    classes: int = 0
+    reduction: str = ""
+    value: Any = None
+
+
+class OperandReader:
+    """Reads one program's losses, until they turn out to have nothing to tell."""
+
+    def __init__(self) -> None:
+        self._misses = 0
+        self._found = False
+
+    @property
+    def wanted(self) -> bool:
+        return self._misses < STEPS_TRIED
+
+    def read(self, number: int) -> Operands | None:
+        """Of the loss that is being differentiated on this thread; None where it cannot be told, or tells nothing.
+
+        ``number`` is the sequence number of the node that made the model's output.
+        """
+        loss = differentiated()
+        told = None if loss is None or loss.grad_fn is None else operands_of(loss, number)
+        self._found = self._found or told is not None
+        self._misses += told is None and not self._found
+        return told
+
+
+def operands_of(loss: Any, number: int = -1) -> Operands | None:
+    """None where nothing is known of what ``loss`` is made of; ``number`` as in ``OperandReader.read``."""
+    faults, shapes, reductions, others = [], set(), set(), False
+    queue, seen = deque([(loss.grad_fn, True)]), set[Any]()
+    while queue and len(seen) < NODES:
+        node, whole = queue.popleft()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        kind = _kind(node)
+        sources = [source for source, _ in node.next_functions if source is not None]
+        if kind in LIKELIHOODS or kind == "BinaryCrossEntropyWithLogits":
+            name, given = ("nll_loss", RAW) if kind in LIKELIHOODS else ("binary_cross_entropy_with_logits", SQUASHING)
+            operand = _beneath(sources[0]) if sources else None
+            if kind in LIKELIHOODS and operand is not None and _kind(operand) == "LogSoftmax":
+                shapes.add(_classes(operand, kind))
+                reductions.add(_REDUCTIONS.get(getattr(node, "_saved_reduction", 0), ""))
+                others |= not whole or (number >= 0 and _of_another_network(operand, number))
+                name, given = "cross_entropy", SQUASHING
+                operand = _beneath(operand.next_functions[0][0])
+            else:
+                others = True
+            if operand is not None and _kind(operand) in given:
+                faults.append(f"{name}<{given[_kind(operand)]}")
+            continue
+        whole = whole and kind in SCALING and (kind not in ("Mul", "Div") or len(sources) == 1)
+        others |= not whole
+        queue.extend((source, whole) for source in sources)
+    alone = not others and len(shapes) == len(reductions) == 1 and not queue
+    classes = shapes.pop() if alone else 0
+    if not faults and not classes:
+        return None
+    value = loss.detach()
+    return Operands(tuple(dict.fromkeys(faults)), classes, reductions.pop() if classes else "", value)
+
+
+def _of_another_network(node: Any, number: int) -> bool:
+    """Whether layers lie between ``node`` and the model's output, as those of a discriminator do."""
+    queue, seen = deque([node]), set[Any]()
+    while queue and len(seen) < NODES:
+        node = queue.popleft()
+        if node is None or node in seen or node._sequence_nr() <= number:
+            continue
+        seen.add(node)
+        if _kind(node) in LAYERS:
+            return True
+        queue.extend(source for source, _ in node.next_functions)
+    return bool(queue)
+
+
+def _beneath(node: Any) -> Any:
+    """The first node from ``node`` down that computes something."""
+    while node is not None and _kind(node) in PASSING:
+        node = node.next_functions[0][0]
+    return node
+
+
+def _classes(node: Any, kind: str) -> int:
+    told = getattr(node, "_input_metadata", None)
+    shape = tuple(told[0].shape) if told else ()
+    if not shape or math.prod(shape) == 0:
+        return 0
+    return int(shape[-1] if kind == "NllLoss" else shape[1])
+
+
+def _kind(node: Any) -> str:
+    return node.name().split("Backward")[0]  # type: ignore[no-any-return]

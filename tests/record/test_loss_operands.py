@@ -1,0 +1,95 @@
+"""The graph of a loss shows what its functions are given, and whether it is cross-entropies and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from memory_recorder import MemoryRecorder
+from torch import nn
+
+from tb_nnhealth import schema
+from tb_nnhealth.record.loss_operands import STEPS_TRIED, operands_of
+from tb_nnhealth.record.watch import Watch
+from tb_nnhealth.schema import MEAN
+
+Y = torch.tensor([0, 2, 1, 2, 0, 1])
+YES = torch.ones(6, 3)
+
+
+def scores() -> torch.Tensor:
+    torch.manual_seed(0)
+    result: torch.Tensor = nn.Linear(4, 3)(torch.randn(6, 4))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("loss", "faults"),
+    [
+        (lambda z: F.binary_cross_entropy_with_logits(z.sigmoid(), YES), ["binary_cross_entropy_with_logits<sigmoid"]),
+        (lambda z: F.cross_entropy(z.softmax(1), Y) + z.square().mean(), ["cross_entropy<softmax"]),
+        (lambda z: F.cross_entropy(z.softmax(1).view(6, 3), Y) / 2, ["cross_entropy<softmax"]),
+        (lambda z: F.nll_loss(z.softmax(1), Y), ["nll_loss<softmax"]),
+        (lambda z: F.nll_loss(z, Y), ["nll_loss<linear"]),
+    ],
+)
+def test_wrong_operands(loss: Callable[[torch.Tensor], torch.Tensor], faults: list[str]) -> None:
+    told = operands_of(loss(scores()))
+    assert told is not None
+    assert list(told.faults) == faults
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z: F.binary_cross_entropy_with_logits(z, YES) + z.sigmoid().mean(),
+        lambda z: F.nll_loss(z.softmax(1).log(), Y),
+        lambda z: F.mse_loss(z.softmax(1), YES),
+        lambda z: F.cross_entropy(z, Y) * z.sigmoid().mean(),
+        lambda z: F.cross_entropy(z, Y) + 0.1 * z.square().mean(),
+    ],
+)
+def test_nothing_is_claimed_of_others(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    assert operands_of(loss(scores())) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "classes", "reduction"),
+    [
+        (lambda z: F.cross_entropy(z @ z.T / 0.1, torch.arange(6)), 6, "mean"),
+        (lambda z: (F.cross_entropy(z @ z.T, torch.arange(6)) + F.cross_entropy(z.T @ z, Y[:3])) / 2, 0, ""),
+        (lambda z: (F.cross_entropy(z @ z.T, torch.arange(6)) + F.cross_entropy((z @ z.T).T, Y)) / 2, 6, "mean"),
+        (lambda z: F.cross_entropy(z, Y, reduction="sum"), 3, "sum"),
+        (lambda z: F.cross_entropy(z.view(2, 3, 3), Y.view(2, 3)), 3, "mean"),
+    ],
+)
+def test_cross_entropies_alone(loss: Callable[[torch.Tensor], torch.Tensor], classes: int, reduction: str) -> None:
+    value = loss(scores())
+    told = operands_of(value)
+    assert (told.classes, told.reduction) == (classes, reduction) if told is not None else not classes
+    if told is not None:
+        assert told.value == value
+
+
+def test_in_a_training_of_two_views() -> None:
+    """A contrastive loss, whose gradient by the model's output has no form that is known."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    optimizer, recorder = torch.optim.SGD(model.parameters(), 0.1), MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, every=1)
+    losses = []
+    for _ in range(2 * STEPS_TRIED):
+        x = torch.randn(6, 4)
+        a, b = (F.normalize(model(x + 0.1 * torch.randn_like(x)), dim=1) for _ in range(2))
+        loss = F.cross_entropy(a @ b.T / 0.01, torch.arange(6))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    watch.remove()
+    criterion = recorder.stream.layouts[-1].criterion
+    assert (criterion.type, criterion.classes, criterion.reduction) == ("CrossEntropyLoss", 6, "mean")
+    read = [recorder.stream.value(schema.LOSS, "", MEAN, i) for i in range(len(losses))]
+    assert read == pytest.approx(losses)
