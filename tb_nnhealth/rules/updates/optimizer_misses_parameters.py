@@ -343,5 +343,9 @@ RULE = Rule(
         "frozen-parameters",
         "learning-rate-too-low",
         "still-improving",
+        "learning-rate-too-high",
+        "update-ratio-too-high",
+        "loss-oscillating",
+        "dead-units",
     ),
 )
