@@ -15,6 +15,9 @@ six sigma of the point-to-point noise above, is the limit. It fires where four f
 points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
 in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
 
+It also fires where the loss is logged seldom, ten steps and more to a point, had come to half of what a constant answer
+costs, and its last three points are at 0.95 of that cost and above.
+
 A watched cross-entropy, of classes or of probabilities, is never below 0, nor is a squared error. Where it is in five
 records, it has no least value and runs away downwards: its sign is turned, its arguments are swapped, or its targets
 are no shares. So does any loss that is a hundred times its first size below 0 and fell in each third of the run more
@@ -69,6 +72,7 @@ from tb_nnhealth.rules.evidence.progress import naive_loss
 from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
 from tb_nnhealth.rules.loss.falling_reward import falling_reward
 from tb_nnhealth.rules.loss.judged_loss import rate_at
+from tb_nnhealth.rules.loss.unlearned import LOST, unlearned_since
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import round_rate, short
 
@@ -90,6 +94,13 @@ def check(case: Case) -> Outcome:
     found = losses.training_loss(case.run)
     if found is None:
         return CouldNotCheck(losses.NEEDS)
+    told = _check(case, found)
+    if not isinstance(told, Ill) and (lost := unlearned_since(case.run)) is not None:
+        return Ill([_lost(case.run, *lost)])
+    return told
+
+
+def _check(case: Case, found: losses.LossCurve) -> Outcome:
     for history in case.run.watches.values():
         if (below := below_floor(history, found.subject)) is not None:
             return Ill([below])
@@ -115,6 +126,13 @@ def check(case: Case) -> Outcome:
     crossing = int(np.flatnonzero(~above)[-1]) + 1
     rate = float(rate_at(case.run, steps[[crossing]])[0]) if crossing < len(steps) else math.nan
     return Ill([_hit(found.subject, steps, values, crossing, tail, low, low_at, limit, broken, rate)])
+
+
+def _lost(run: Run, curve: losses.LossCurve, since: int, naive: float) -> Hit:
+    low_at = int(np.argmin(curve.values[:since]))
+    low, rate = float(curve.values[low_at]), float(rate_at(run, curve.steps[[since]])[0])
+    tail = len(curve) - since
+    return _hit(curve.subject, curve.steps, curve.values, since, tail, low, low_at, LOST * naive, False, rate)
 
 
 def _criteria(run: Run) -> list[str]:
@@ -203,6 +221,13 @@ def _rewards(curve: Any) -> Run:
     return network.run()
 
 
+def _means(*tail: float) -> Run:
+    """A classifier of ten classes: means over twenty steps each, that fall to 0.4 and end in ``tail``."""
+    network, means = Network(classes=10), [2.1, 1.5, 0.9, 0.7, 0.5, 0.4, *tail]
+    network.scalars["loss/train"] = [(20 * i + 19, mean) for i, mean in enumerate(means)]
+    return network.absent(schema.LOSS, "").run()
+
+
 RULE = Rule(
     id="loss-diverging",
     healthy="Loss not diverging",
@@ -236,6 +261,9 @@ RULE = Rule(
             subject="loss",
             first_step=4,
         ),
+        Example("three epochs at chance again", lambda: _means(2.4, 2.31, 2.3), ill=True, first_step=139),
+        Example("two epochs at chance", lambda: _means(2.4, 2.3), ill=False, outcome="TooLittleData"),
+        Example("on its way down again", lambda: _means(2.4, 2.3, 1.9), ill=False, outcome="TooLittleData"),
         Example("a cross-entropy below 0", lambda: _negative("BCEWithLogitsLoss"), ill=True, subject="loss"),
         Example("a squared error below 0", lambda: _negative("MSELoss"), ill=True, subject="loss"),
         Example("a negative loss of one's own", lambda: _negative("EnergyLoss"), ill=False),
