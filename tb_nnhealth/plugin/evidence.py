@@ -37,6 +37,10 @@ NO_SERIES: Mapping[str, str] = {
     "in the graph of the outputs.",
     "loss that one linear map leaves, over the untrained level": "It follows from the graph of the outputs; the charts "
     "of scalars show the loss.",
+    "optimizers that step it on one gradient": "It follows from the steps of the optimizers, the same each time.",
+    "initial bias of a gate": "It is about the weights before the first step.",
+    "forwards with gradients in train mode": "It follows from the modes of all records together.",
+    "inputs masked at random in evaluation": "It was found between two layers, at a few evaluations.",
     "modules ever in train mode": "It follows from the modes of all records together.",
     "spread of the output over samples": "It is told over its size or its start, of which no record has the ratio.",
     "rows of the embedding in a batch": "It follows from the rows that get a gradient, of all records together.",
