@@ -1,8 +1,7 @@
 """Outputs of modules and their gradients, reduced as they pass during a measured step.
 
 One global forward hook, registered only for the measured step, looks each called module up by identity. Nothing lies
-on the model's modules, so copies, pickles and fused evaluation paths do not meet it. The criterion, which may be called
-by keywords and beside a compiled model, bears a hook of its own for as long.
+on the model's modules, so copies, pickles and fused evaluation paths do not meet it.
 """
 
 from __future__ import annotations
@@ -16,22 +15,17 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_module_registration_hook
 
 from tb_nnhealth.record.attention import Attention
-from tb_nnhealth.record.criterion_search import CriterionSearch
 from tb_nnhealth.record.graph import Graph
+from tb_nnhealth.record.hooks_loss import LossInputs
 from tb_nnhealth.record.hooks_module import (
     CompilationHook,
-    CriterionHook,
     ForwardHook,
     GradientHook,
-    ReadBackHook,
-    admits_hook,
     has_compiled_part,
     silence_torch_compile,
 )
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.layout_entries import WatchedModule
-from tb_nnhealth.record.loss_operands import OperandReader
-from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import Output, Outputs, in_backward
 from tb_nnhealth.record.reduce_gather import tensors_in
@@ -87,9 +81,7 @@ class Activations:
         self._outputs = Outputs(model, catalog)
         self._graph: Graph[WatchedModule] | None = None
         self._graphs_read = 0
-        self._criterion: Any = lambda: None
-        self._search: CriterionSearch | None = CriterionSearch()
-        self._read_back, self._operands = ReadBack(), OperandReader()
+        self.loss = LossInputs(batch, self._training, self._end_of_graph, spend, fail)
         self.on_backward: Callable[[], None] | None = None
         """Called once, at the end of the first backward pass of the window."""
         self.evaluated_backward = False
@@ -99,10 +91,6 @@ class Activations:
         self._hearing: tuple[Listener, ...] = ()
         self._attention = Attention(catalog)
         self.stray = Stray(model, catalog)
-
-    def listen_to(self, criterion: Any) -> None:
-        self._criterion = weakref.ref(criterion)
-        self._search = None
 
     def attach(self) -> None:
         """Lays hooks on the layers where compiled code is to be seen: they must be there before it is compiled."""
@@ -134,8 +122,7 @@ class Activations:
         self.stray.open()
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
         self._opened = True
-        if self._search is not None and (self._criterion() is not None or not self._search.next_step()):
-            self._search = None
+        self.loss.open()
         if not self._handles:
             self._register()
 
@@ -144,9 +131,6 @@ class Activations:
             silence_torch_compile()
             self._global = register_module_forward_hook(ForwardHook(self))
             self._handles.append(self._global)
-        criterion = self._criterion()
-        if criterion is not None and admits_hook(criterion):
-            self._handles.append(criterion.register_forward_hook(CriterionHook(self), with_kwargs=True))
 
     def taken_by_compiler(self, module: Any) -> None:
         """torch.compile wraps ``module``: compiled code would be traced with the global hook, and warns of it."""
@@ -162,6 +146,7 @@ class Activations:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.loss.close()
         self._opened = False
         self._outputs.let_go()
         self._graph = self._admitted = None
@@ -173,7 +158,7 @@ class Activations:
 
     def forwarded(self, module: Any, args: Any, output: Any) -> None:
         """What the hook does for each call of any module."""
-        if not self._opened or torch.jit.is_tracing() or module is self._criterion():
+        if not self._opened or torch.jit.is_tracing() or self.loss.is_criterion(module):
             return
         start = perf_counter()
         site = self._outputs.site(module)
@@ -181,8 +166,8 @@ class Activations:
             entry = self._catalog.module(module)
             if entry is not None:
                 self._watched_called(entry, module, args, output)
-            elif self._search is not None:
-                self._other_called(self._search, module, args, output)
+            else:
+                self.loss.other_called(module, args, output)
         if self._attention.reading and torch.is_grad_enabled() and self._training():
             self._read_attention(module, args, output)
         self._spend(perf_counter() - start)
@@ -245,7 +230,8 @@ class Activations:
             self._end_of_graph(output)
             self._batch.model_returned(output, training=self._training())
             if self._training() and not in_backward():
-                self._model_returned(output)
+                self.stray.model_returned(output)
+                self.loss.model_returned(output)
         if inside or not entry.wanted:
             return  # a container whose layers speak for it
         gathered = self._outputs.admit(entry, training=self._training())
@@ -293,59 +279,6 @@ class Activations:
             self._admitted = self._outputs.admit(entry, training=self._training())
         if self._admitted is not None and self._admitted.entry is entry:
             self._outputs.take(self._admitted, module, tensor, which)
-
-    def _model_returned(self, output: Any) -> None:
-        self.stray.model_returned(output)
-        if self._search is not None:
-            self._search.model_returned(output)
-        if self._criterion() is None and (self._read_back.wanted or self._operands.wanted):
-            logits = readable(output) if self._read_back.wanted else None
-            end = logits if logits is not None else differentiable(output)
-            if end is not None:
-                number = -1 if end.grad_fn is None else end.grad_fn._sequence_nr()
-                end.register_hook(ReadBackHook(self, None if logits is None else logits.detach(), number))
-
-    def loss_differentiated(self, logits: torch.Tensor | None, gradient: torch.Tensor, number: int) -> None:
-        """Takes in what a loss function was given, where its gradient by the model's output tells, or its graph.
-
-        ``logits`` is None where the gradient of the output cannot tell.
-        """
-        if self._criterion() is not None:  # a module that was found after the model's output had been seen
-            return
-        start = perf_counter()
-        told = None if logits is None else self._read_back.read(logits, gradient, number)
-        if isinstance(told, Given):
-            self._batch.loss_read_back(*told, training=self._training())
-        elif told is not None:
-            self._batch.compared(told)
-        elif self._operands.wanted and (operands := self._operands.read(number)) is not None:
-            self._batch.operands_told(operands, training=self._training())
-        self._spend(perf_counter() - start)
-
-    def _other_called(self, search: CriterionSearch, module: Any, args: Any, output: Any) -> None:
-        """Takes ``module`` for the criterion where it is one; where two of a step are, the one that holds the other."""
-        if in_backward() or not self._training() or not search.is_criterion(module, args, output):
-            return
-        found = self._criterion()
-        if found is not None:
-            self._batch.forget_criterion()
-            self._criterion = lambda: None
-            if all(part is not found for part in module.modules()):
-                self._search = None
-                return
-        if not admits_hook(module):
-            return
-        self._criterion = weakref.ref(module)
-        self._batch.describe(module)
-        self._handles.append(module.register_forward_hook(CriterionHook(self), with_kwargs=True))
-        self.criterion_called(module, args, {}, output)
-
-    def criterion_called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if module is self._criterion() and torch.is_grad_enabled() and not in_backward():
-            start = perf_counter()
-            self._end_of_graph(output)
-            self._batch.criterion_called(args, kwargs, output, training=self._training())
-            self._spend(perf_counter() - start)
 
     def _failed(self, listener: Listener, error: Exception) -> None:
         if self.fail(type(listener).__name__, error):

@@ -1,4 +1,4 @@
-"""The hooks that meet a measured step's modules: on every call, on the criterion, on outputs.
+"""The hooks that meet a measured step's modules: on every call, and on outputs.
 
 Each returns None always, since a hook's value would take the place of the output or of the gradient, and lets no
 exception out.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,28 +63,6 @@ def silence_torch_compile() -> None:
         warnings.filterwarnings("ignore", message="Using `torch.compile.module.` when there are global hooks")
 
 
-class CriterionHook:
-    """Lies on the criterion while a step is measured."""
-
-    def __init__(self, activations: Activations) -> None:
-        self._activations = activations
-
-    def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        try:
-            with quiet():
-                self._activations.criterion_called(module, args, kwargs, output)
-        except Exception as error:
-            self._activations.fail(f"call of {type(module).__name__}", error)
-
-    def __deepcopy__(self, memo: Any) -> CriterionHook:
-        return self  # on a copied criterion; it knows the original by identity and ignores all others
-
-    def __reduce__(self) -> Any:
-        return getattr, (nullcontext(), "__exit__")
-
-
 class GradientHook:
     """Lies on an output. Deaf once its step is over."""
 
@@ -106,25 +83,6 @@ class GradientHook:
                     self._activations.gradient_came(self._gathered, self._dimension, gradient)
         except Exception as error:
             self._activations.fail(f"gradient of the output of {self._gathered.entry.name}", error)
-
-
-class ReadBackHook:
-    """Lies on the model's output, where no criterion is known. Deaf once its step is over."""
-
-    __torch_unserializable__ = True
-
-    def __init__(self, activations: Activations, logits: torch.Tensor | None, number: int) -> None:
-        self._activations, self._logits, self._window = activations, logits, activations.window
-        self._number = number  # of the node that made them: the node itself would hold this hook, and never be freed
-
-    def __call__(self, gradient: Any) -> None:
-        if torch.compiler.is_compiling() or self._activations.window != self._window:
-            return
-        try:
-            with quiet(), torch.no_grad():
-                self._activations.loss_differentiated(self._logits, gradient, self._number)
-        except Exception as error:
-            self._activations.fail("loss read back from its gradient", error)
 
 
 def has_compiled_part(model: Any) -> bool:

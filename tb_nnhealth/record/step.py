@@ -106,7 +106,7 @@ class Capture:
         self._handles: list[Any] = []
         if criterion is not None:
             self._batch.describe(criterion)
-            self._activations.listen_to(criterion)
+            self._activations.loss.listen_to(criterion)
         if not optimizers:
             self._activations.on_backward = self._backward_ended
         for optimizer in optimizers:

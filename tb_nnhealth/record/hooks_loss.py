@@ -1,0 +1,170 @@
+"""What the loss is given: told by a hook on the criterion, or read back where the loss is a function.
+
+A criterion may be called by keywords and beside a compiled model, so it bears a hook of its own while a step is
+measured. One that nobody named is looked for among the modules that the model's output is handed to.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from tb_nnhealth.record.criterion_search import CriterionSearch
+from tb_nnhealth.record.hooks_module import admits_hook
+from tb_nnhealth.record.loss_operands import OperandReader
+from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
+from tb_nnhealth.record.observe import Batch
+from tb_nnhealth.record.outputs import in_backward
+from tb_nnhealth.record.reduce_quiet import quiet
+
+
+class LossInputs:
+    """Tells ``batch`` what the loss of a measured step was given; ``returned`` hears of what a criterion returned."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        training: Callable[[], bool],
+        returned: Callable[[Any], None],
+        spend: Callable[[float], None],
+        fail: Callable[[str, Exception], bool],
+    ) -> None:
+        self._batch, self._training, self._returned = batch, training, returned
+        self._spend, self.fail = spend, fail
+        self._criterion: Any = lambda: None
+        self._search: CriterionSearch | None = CriterionSearch()
+        self._read_back, self._operands = ReadBack(), OperandReader()
+        self._handles: list[Any] = []
+        self.window = 0
+        """Of which step: what was begun in another is not of this one."""
+
+    def listen_to(self, criterion: Any) -> None:
+        self._criterion = weakref.ref(criterion)
+        self._search = None
+
+    def is_criterion(self, module: Any) -> bool:
+        return module is self._criterion()
+
+    def open(self) -> None:
+        """Begins a measured step."""
+        self.window += 1
+        criterion = self._criterion()
+        if self._search is not None and (criterion is not None or not self._search.next_step()):
+            self._search = None
+        if not self._handles and criterion is not None:
+            self._lay_on(criterion)
+
+    def close(self) -> None:
+        """Takes the hook of the measured step away; hooks on outputs are deaf from here on."""
+        self.window += 1
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _lay_on(self, criterion: Any) -> None:
+        if admits_hook(criterion):
+            self._handles.append(criterion.register_forward_hook(CriterionHook(self), with_kwargs=True))
+
+    def model_returned(self, output: Any) -> None:
+        """Takes in what the model returned in training, before a loss is made of it."""
+        if self._search is not None:
+            self._search.model_returned(output)
+        if self._criterion() is None and (self._read_back.wanted or self._operands.wanted):
+            logits = readable(output) if self._read_back.wanted else None
+            end = logits if logits is not None else differentiable(output)
+            if end is not None:
+                number = -1 if end.grad_fn is None else end.grad_fn._sequence_nr()
+                end.register_hook(ReadBackHook(self, None if logits is None else logits.detach(), number))
+
+    def differentiated(self, logits: torch.Tensor | None, gradient: torch.Tensor, number: int) -> None:
+        """Takes in what a loss function was given, where its gradient by the model's output tells, or its graph.
+
+        ``logits`` is None where the gradient of the output cannot tell.
+        """
+        if self._criterion() is not None:  # a module that was found after the model's output had been seen
+            return
+        start = perf_counter()
+        told = None if logits is None else self._read_back.read(logits, gradient, number)
+        if isinstance(told, Given):
+            self._batch.loss_read_back(*told, training=self._training())
+        elif told is not None:
+            self._batch.compared(told)
+        elif self._operands.wanted and (operands := self._operands.read(number)) is not None:
+            self._batch.operands_told(operands, training=self._training())
+        self._spend(perf_counter() - start)
+
+    def other_called(self, module: Any, args: Any, output: Any) -> None:
+        """Takes ``module``, which is not the model's, for the criterion where it is one.
+
+        Where two of a step are, the one that holds the other.
+        """
+        search = self._search
+        if search is None or in_backward() or not self._training() or not search.is_criterion(module, args, output):
+            return
+        found = self._criterion()
+        if found is not None:
+            self._batch.forget_criterion()
+            self._criterion = lambda: None
+            if all(part is not found for part in module.modules()):
+                self._search = None
+                return
+        if not admits_hook(module):
+            return
+        self._criterion = weakref.ref(module)
+        self._batch.describe(module)
+        self._lay_on(module)
+        self.called(module, args, {}, output)
+
+    def called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        """What the hook on the criterion does."""
+        if self.is_criterion(module) and torch.is_grad_enabled() and not in_backward():
+            start = perf_counter()
+            self._returned(output)
+            self._batch.criterion_called(args, kwargs, output, training=self._training())
+            self._spend(perf_counter() - start)
+
+
+class CriterionHook:
+    """Lies on the criterion while a step is measured."""
+
+    def __init__(self, loss: LossInputs) -> None:
+        self._loss = loss
+
+    def __call__(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        try:
+            with quiet():
+                self._loss.called(module, args, kwargs, output)
+        except Exception as error:
+            self._loss.fail(f"call of {type(module).__name__}", error)
+
+    def __deepcopy__(self, memo: Any) -> CriterionHook:
+        return self  # on a copied criterion; it knows the original by identity and ignores all others
+
+    def __reduce__(self) -> Any:
+        return getattr, (nullcontext(), "__exit__")
+
+
+class ReadBackHook:
+    """Lies on the model's output, where no criterion is known. Deaf once its step is over."""
+
+    __torch_unserializable__ = True
+
+    def __init__(self, loss: LossInputs, logits: torch.Tensor | None, number: int) -> None:
+        self._loss, self._logits, self._window = loss, logits, loss.window
+        self._number = number  # of the node that made them: the node itself would hold this hook, and never be freed
+
+    def __call__(self, gradient: Any) -> None:
+        if torch.compiler.is_compiling() or self._loss.window != self._window:
+            return
+        try:
+            with quiet(), torch.no_grad():
+                self._loss.differentiated(self._logits, gradient, self._number)
+        except Exception as error:
+            self._loss.fail("loss read back from its gradient", error)
