@@ -18,6 +18,7 @@ from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX
 from tb_nnhealth.record.observe_predictions import class_dimension, probability_share
 from tb_nnhealth.record.observe_probe import Probe
 from tb_nnhealth.record.observe_tokens import Tokens
+from tb_nnhealth.record.observe_weights import class_weights, label_smoothing
 from tb_nnhealth.record.reduce import LOW
 from tb_nnhealth.record.reduce_gather import CALLS, Gathered, named_tensors, tensors_in
 from tb_nnhealth.record.reduce_readable import widened
@@ -69,8 +70,11 @@ class Batch:
         self.awaits_inputs = True
         """Neither the model nor one of its modules has been called in this step."""
 
-    def describe(self, criterion: Any) -> None:
-        """Notes a criterion's type, reduction and, where the type says it, its number of classes."""
+    def describe(self, criterion: Any, *, waits: bool = False) -> None:
+        """Notes what a criterion is set to and, where the type says it, its number of classes.
+
+        ``waits``: no step runs, so that a device may be waited for.
+        """
         self._criterion_given, self._class_index = True, isinstance(criterion, CLASS_INDEX)
         self._facts.describe(criterion)
         self._tokens.describe(criterion)
@@ -78,6 +82,8 @@ class Batch:
             type=type(criterion).__name__,
             classes=2 if isinstance(criterion, BINARY) else 0,
             reduction=str(getattr(criterion, "reduction", "")),
+            class_weights=class_weights(criterion, waits=waits),
+            label_smoothing=label_smoothing(criterion),
         )
         self._catalog.changed = True
 

@@ -105,7 +105,7 @@ class Capture:
         """What changes slowly is looked at in the step under way."""
         self._handles: list[Any] = []
         if criterion is not None:
-            self._batch.describe(criterion)
+            self._batch.describe(criterion, waits=True)
             self._activations.loss.listen_to(criterion)
         if not optimizers:
             self._activations.on_backward = self._backward_ended

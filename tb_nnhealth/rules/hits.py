@@ -50,6 +50,45 @@ def hit(
     )
 
 
+def start_hit(
+    step: int,
+    subject: str,
+    *,
+    severity: Severity,
+    statistic: str,
+    value: float,
+    limit: float,
+    direction: Direction,
+    message: str,
+    advice: Sequence[str],
+    unit: str = "1",
+    lasts_to: int | None = None,
+    healthy: tuple[float, float] | None = None,
+    more: Mapping[str, Any] | None = None,
+    rank: float = 0.0,
+) -> Hit:
+    """What the first record, at ``step``, tells by itself; ``lasts_to``: the newest step of what still holds."""
+    return Hit(
+        subject=subject,
+        first_step=step,
+        fired_step=step,
+        last_step=step if lasts_to is None else lasts_to,
+        count=1,
+        active=lasts_to is not None,
+        severity=severity,
+        statistic=statistic,
+        unit=unit,
+        value=value,
+        limit=limit,
+        direction=direction,
+        message=message,
+        advice=tuple(advice),
+        healthy=healthy,
+        more=more or {},
+        rank=rank,
+    )
+
+
 def worst(values: Floats, episode: Episode, direction: Direction) -> float:
     """The extreme finite value of the episode's column from its first to its last record."""
     stretch = values[episode.first : episode.last + 1, episode.column]

@@ -9,8 +9,9 @@ import pytest
 
 from tb_nnhealth import schema
 from tb_nnhealth.messages import Layout, Module, Parameter
+from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.evidence.depth import chains, forward_positions, slopes, total_change
-from tb_nnhealth.rules.evidence.progress import Progress, loss_scale, naive_loss, progress
+from tb_nnhealth.rules.evidence.progress import Progress, loss_scale, progress
 from tb_nnhealth.rules.evidence.steps import LEAVING, carried_away, relative_to_before
 from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.synthetic import Network
@@ -235,7 +236,7 @@ def test_progress_from_a_scalar():
 def test_an_observed_function_of_class_indices_is_a_cross_entropy_where_it_begins_at_a_guess(first: float, cost: float):
     network = Network(classes=10).set(schema.LOSS, "", mean=first)
     network.layout.criterion.type = network.layout.criterion.reduction = ""
-    found = naive_loss(next(iter(network.run().watches.values())))
+    found = constant_cost(next(iter(network.run().watches.values())))
     assert found == pytest.approx(cost, nan_ok=True)
 
 
@@ -244,12 +245,12 @@ def test_an_observed_function_of_class_indices_is_a_cross_entropy_where_it_begin
     [
         ("CrossEntropyLoss", 100, "mean", math.log(100)), ("NLLLoss", 2, "", math.log(2)),
         ("BCEWithLogitsLoss", 0, "mean", math.log(2)), ("MSELoss", 0, "mean", 6.25),
-        ("CrossEntropyLoss", 10, "sum", math.nan), ("Custom", 10, "mean", math.nan), ("", 0, "", math.nan),
+        ("CrossEntropyLoss", 10, "sum", 32 * math.log(10)), ("Custom", 10, "mean", math.nan), ("", 0, "", math.nan),
     ],
 )  # fmt: skip
 def test_cost_of_a_constant_answer(kind: str, classes: int, reduction: str, cost: float):
     network = Network().set(schema.TARGET, "", std=2.5)
     network.layout.criterion.type, network.layout.criterion.classes = kind, classes
     network.layout.criterion.reduction = reduction
-    found = naive_loss(next(iter(network.run().watches.values())))
+    found = constant_cost(next(iter(network.run().watches.values())))
     assert found == pytest.approx(cost, nan_ok=True)

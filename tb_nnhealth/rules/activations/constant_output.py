@@ -15,7 +15,8 @@ The standard deviation over the batch's samples at each position of the predicti
 positions. For logits and log-probabilities it counts as it is (unit: nats), for probabilities by their mean, for
 regression it is divided by the same of the targets. It fires where it lies below `spread` in nine tenths of `records`
 records and for 50 steps up to now, while the inputs' and targets' spread is above 0, and where the loss is within 3 %
-of a constant answer's cost: the entropy of the class shares seen, or ln C for C classes; the variance of the targets
+of a constant answer's cost: the entropy of the class shares seen, by the criterion's class
+weights and label smoothing, or ln C for C classes; the variance of the targets
 for a mean squared error. Where that is not known, the loss must stand where it began. Where no targets
 are told, as for embeddings, the spread is divided by the answers' own size, and must have been ten times as large at
 first. It does not fire where the
@@ -52,10 +53,21 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import Floats, History, Run
+from tb_nnhealth.history import Run
+from tb_nnhealth.rules.activations.alike_answers import (
+    CLASSIFICATION,
+    COLLAPSED,
+    TARGETS_SPREAD,
+    Curve,
+    answers_differ,
+    at_constant,
+    collapsed,
+    grows,
+    inputs_and_targets_vary,
+    still_falls,
+)
 from tb_nnhealth.rules.activations.collapsed_outputs import collapsed_outputs
 from tb_nnhealth.rules.base import (
     Case,
@@ -70,9 +82,8 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.curves import blocks, trend
-from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
-from tb_nnhealth.rules.evidence.progress import ABSOLUTE, Progress, naive_loss, progress
+from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE, constant_cost
+from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit
@@ -80,25 +91,9 @@ from tb_nnhealth.rules.persistence import Episode, episodes, since_last_well
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
-Curve = NDArray[np.float64]
-
 HELD = 0.9
 FEWEST_STEPS = 50
 """Steps for which the answers must have been the same: records lie close together at the start."""
-NEAR_CONSTANT = 0.97
-"""Share of a constant answer's cost from which the loss has learned nothing more than it."""
-GROWING = 1.5
-"""Growth of the spread from the first half of the time to the second that tells of a network on its way."""
-FALLING = -3.0
-"""Mann-Kendall's z from which a loss falls."""
-BLOCKS = 100
-STILL_GAINED = 0.25
-OPENING, COLLAPSED, COLLAPSE = 3, 2.5, 10.0
-CLASSIFICATION = ("CrossEntropyLoss", "NLLLoss", "BCEWithLogitsLoss", "BCELoss", "MultiMarginLoss")
-PROBABILITIES = ("BCELoss",)
-LEAST_VARIATION = 1e-4
-"""Spread of inputs, relative to their size, below which they are constant themselves."""
-TARGETS_SPREAD = "share of the targets' spread"
 NEEDS = "pass criterion= to watch(), or call writer.observe(inputs, targets, outputs, loss)"
 ADVICE = (
     "Check that predictions and targets have the same shape: (N, 1) against (N,) broadcasts without an error.",
@@ -115,13 +110,15 @@ def check(case: Case) -> Outcome:
     if why := moving_target(case.run):
         return NotApplicable(why)
     spread = aligned(history.table(schema.SPREAD, schema.MEAN), ("prediction", "input", "target"))
-    if not np.isfinite(spread[:, 0]).any() and history.rows(schema.OUTPUT):
-        return _returned(case)
-    if not np.isfinite(spread[:, 0]).any():
+    compared = np.isfinite(spread[:, 0]).any()
+    if not compared and not history.rows(schema.OUTPUT):
         return CouldNotCheck(NEEDS) if not history.rows(schema.SPREAD) else NotApplicable("single samples in a batch")
     records = int(case.options["records"])
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
+    if not compared:
+        hits = collapsed_outputs(history, records, ADVICE)
+        return Ill(hits) if hits else Passed()
     differ, unit = answers_differ(history, spread)
     varied = inputs_and_targets_vary(history, spread)
     judged = np.isfinite(differ) & varied
@@ -137,7 +134,7 @@ def check(case: Case) -> Outcome:
     cost = constant_cost(history)
     lasted = bool(found) and found[0].active and found[0].last_step - found[0].first_step >= FEWEST_STEPS
     slow = lasted and (grows(differ, judged, found[0]) or still_falls(case.run, history, found[0]))
-    harms = _collapsed(differ, judged, limit) if alone else _at_constant(seen, cost)
+    harms = collapsed(differ, judged, limit) if alone else at_constant(seen, cost)
     if unit == TARGETS_SPREAD and history.layout.criterion.type in ABSOLUTE:
         harms = seen is not None  # answers alike cost what a constant one does, whatever the targets' distribution
     if alone and lasted and harms and seen is not None:
@@ -147,93 +144,6 @@ def check(case: Case) -> Outcome:
         return Passed(closest(near, limit, "below", ("",), history.steps[-records:], "spread of the predictions"))
     assert seen is not None
     return Ill([_hit(found[0], differ, limit, unit, seen, cost)])
-
-
-def _returned(case: Case) -> Outcome:
-    """Of what the model returns, where it is not known what that is compared with."""
-    assert case.history is not None
-    records = int(case.options["records"])
-    if len(case.history) < records:
-        return TooLittleData(f"{len(case.history)} records so far, {records} needed")
-    hits = collapsed_outputs(case.history, records, ADVICE)
-    return Ill(hits) if hits else Passed()
-
-
-def answers_differ(history: History, spread: Floats) -> tuple[Curve, str]:
-    """How much the answers differ between samples, shape (records,), and its unit."""
-    criterion = history.layout.criterion.type
-    answers = spread[:, 0].astype(np.float64)
-    if criterion not in CLASSIFICATION and np.isfinite(spread[:, 2]).any():
-        return answers / spread[:, 2], TARGETS_SPREAD
-    if criterion not in CLASSIFICATION:
-        size = history.table(schema.PREDICTION, schema.RMS).values
-        size = size[:, 0].astype(np.float64) if size.shape[1] else np.full(len(answers), np.nan)
-        return answers / size, "share of the answers' size"
-    probable = history.table(schema.PREDICTION, schema.PROBABILITY_SHARE).values
-    mean = history.table(schema.PREDICTION, schema.MEAN).values
-    if not mean.shape[1]:
-        return answers, "nats"
-    as_shares: NDArray[np.bool_] = np.full(len(answers), criterion in PROBABILITIES)
-    if probable.shape[1]:
-        as_shares |= probable[:, 0] > 0.5
-    return np.asarray(np.where(as_shares, answers / np.fmax(np.abs(mean[:, 0]), 1e-12), answers)), "nats"
-
-
-def inputs_and_targets_vary(history: History, spread: Floats) -> NDArray[np.bool_]:
-    """Records in which different samples have different inputs and targets, shape (records,); true where unknown."""
-    size = history.table(schema.INPUT, schema.RMS).values
-    largest = np.max(np.where(np.isfinite(size), size, 0.0), axis=1, initial=0.0)
-    inputs = np.isnan(spread[:, 1]) | (spread[:, 1] > LEAST_VARIATION * largest)
-    targets = np.isnan(spread[:, 2]) | (spread[:, 2] > 0)
-    return np.asarray(inputs & targets)
-
-
-def constant_cost(history: History) -> float:
-    """Cost of the best constant answer: the entropy of the class shares seen, else what the criterion tells; or NaN."""
-    shares = history.table(schema.CLASS, schema.MEAN).values
-    if history.layout.criterion.type in ("CrossEntropyLoss", "NLLLoss") and np.isfinite(shares).any():
-        seen = np.nan_to_num(shares[np.isfinite(shares).any(axis=1)])
-        mean = np.asarray(seen.mean(axis=0), np.float64)
-        known = mean[mean > 0]
-        if 0.9 < known.sum() < 1.1:
-            return float(-(known * np.log(known)).sum())
-    return naive_loss(history)
-
-
-def grows(differ: Curve, judged: NDArray[np.bool_], episode: Episode) -> bool:
-    """Whether the answers come apart, slowly: the network is on its way."""
-    stretch = differ[episode.first : episode.last + 1][judged[episode.first : episode.last + 1]]
-    half = len(stretch) // 2
-    return bool(np.median(stretch[half:]) > GROWING * np.median(stretch[:half]))
-
-
-def still_falls(run: Run, history: History, episode: Episode) -> bool:
-    """Whether the loss goes on falling through the second half of the episode, much as it did in the first."""
-    curve = training_loss(run) or criterion_loss(history)
-    if curve is None:
-        return False
-    curve = curve.finite()
-    within = curve.values[(curve.steps >= episode.first_step) & (curve.steps <= episode.last_step)]
-    if len(within) < 8:
-        return False
-    eighth, half = len(within) // 8, len(within) // 2
-    about_middle = within[half - eighth // 2 : half + eighth // 2 + 1]
-    start, middle, end = (float(np.median(part)) for part in (within[:eighth], about_middle, within[-eighth:]))
-    late = blocks(np.arange(half), within[-half:], BLOCKS)[1]
-    return trend(late) < FALLING and middle - end > STILL_GAINED * (start - end) > 0
-
-
-def _at_constant(seen: Progress | None, cost: float) -> bool:
-    """Whether the loss is no better than a constant answer's."""
-    if seen is None or seen.finite < 0.5:
-        return False
-    return seen.stuck if math.isnan(cost) else seen.now > NEAR_CONSTANT * cost
-
-
-def _collapsed(differ: Curve, judged: NDArray[np.bool_], limit: float) -> bool:
-    """Whether answers that no target is told for have differed before, and by far more."""
-    opening = differ[judged][:OPENING]
-    return bool(np.median(opening) > COLLAPSE * limit)
 
 
 def _hit(episode: Episode, differ: Curve, limit: float, unit: str, seen: Progress, cost: float) -> Hit:
@@ -281,6 +191,21 @@ def _imbalanced(spread: float, loss: float) -> Run:
     return network.add_row(schema.CLASS, "0", mean=0.9).add_row(schema.CLASS, "1", mean=0.1).run()
 
 
+def _weighted(loss: float) -> Run:
+    """Nine tenths of one class, that counts for a ninth: a constant answer costs ln 2."""
+    network = _answers(0.01, loss=loss)
+    network.layout.criterion.classes = 2
+    network.layout.criterion.class_weights.extend([1.0, 9.0])
+    return network.add_row(schema.CLASS, "0", mean=0.9).add_row(schema.CLASS, "1", mean=0.1).run()
+
+
+def _masks(spread: float, loss: float) -> Run:
+    """A pixel in twenty is 1, and the loss is the sum over 32 masks of 10: a constant answer costs 0.1985 a pixel."""
+    network = _answers(spread, loss=320 * loss, criterion="BCEWithLogitsLoss").set(schema.TARGET, "", mean=0.05)
+    network.layout.criterion.reduction, network.layout.criterion.classes = "sum", 2
+    return network.run()
+
+
 def _slow() -> Run:
     """Answers as close together as at the start, and a loss that falls by a thousandth, evenly."""
     loss = np.asarray(2.3079 - 4e-5 * _T, np.float64)
@@ -326,6 +251,10 @@ EXAMPLES = (
     Example("From step 100 on", lambda: _answers(np.where(_T < 100, 1.0, 1e-3)).run(), True, "", 100),
     Example("The mean of the targets, learned", lambda: _regression(0.01, 7.84), True, "", 0),
     Example("The class shares, learned", lambda: _imbalanced(0.01, 0.33), True, "", 0),
+    Example("Class weights, and their constant learned", lambda: _weighted(0.69), True, "", 0),
+    Example("Class weights, and more learned than that", lambda: _weighted(0.5), False, outcome="Passed"),
+    Example("The share of the masks, learned; a sum", lambda: _masks(0.01, 0.1985), True, "", 0),
+    Example("More of the masks, from small differences", lambda: _masks(0.01, 0.17), False, outcome="Passed"),
     Example("The constant is learned, ever more slowly", _the_constant_is_learned, True, "", 0),
     Example("Embeddings that become one", lambda: _embeddings(0.8 * np.exp(-_T / 20) + 0.003), True, ""),
     Example("Embeddings that stay apart", lambda: _embeddings(0.8), False, outcome="Passed"),

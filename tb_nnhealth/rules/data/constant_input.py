@@ -55,7 +55,8 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number, shape_of
 from tb_nnhealth.rules.data.one_row import one_row
-from tb_nnhealth.rules.evidence.progress import ABSOLUTE, progress
+from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE
+from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network

@@ -11,7 +11,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.rules.base import Case, Hit, Ill
 from tb_nnhealth.rules.data.batch_rows import number, shape_of
 from tb_nnhealth.rules.evidence import tags
-from tb_nnhealth.rules.evidence.progress import ABSOLUTE
+from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE
 from tb_nnhealth.rules.evidence.targets import Targets, targets_of
 from tb_nnhealth.rules.wording import short
 

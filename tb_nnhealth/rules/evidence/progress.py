@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.tags import moving_target
-from tb_nnhealth.rules.evidence.targets import targets_of
 from tb_nnhealth.rules.evidence.weights import weights_of
 
 OPENING = 5
@@ -27,9 +26,6 @@ ENOUGH = 30
 FEWEST_MEANS, STEPS_OF_MEANS = 8, 100
 VERY_SURE = 6.0
 """First loss over a constant answer's cost from which large answers have done harm, however soon it was repaired."""
-BEGINS_AT_A_GUESS = (0.7, 2.0)
-"""Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
-ABSOLUTE = ("L1Loss", "SmoothL1Loss", "HuberLoss")
 FEWEST_CLASSES = 5
 AT_A_GUESS = 0.05
 """Distance from ln C, relative, within which a loss begins at a guess among C classes."""
@@ -143,12 +139,12 @@ def _start(values: NDArray[np.float64]) -> float:
 def first_loss_above(history: History) -> float:
     """The first loss over what a constant answer costs; NaN where either is not known."""
     curve = criterion_loss(history)
-    return math.nan if curve is None else float(curve.values[0]) / naive_loss(history)
+    return math.nan if curve is None else float(curve.values[0]) / constant_cost(history)
 
 
 def naive_of(run: Run, history: History) -> float:
-    """``naive_loss``; where no criterion tells it, ln C if the logged loss begins there, C being the outputs' width."""
-    known = naive_loss(history)
+    """``constant_cost``; where no criterion tells it, ln C if the logged loss begins there, C the outputs' width."""
+    known = constant_cost(history)
     if not math.isnan(known) or history.layout.criterion.type or len(run.watches) > 1:
         return known
     curve, width = training_loss(run), _output_width(history)
@@ -162,52 +158,6 @@ def _output_width(history: History) -> int:
     """Units of the last trained weight matrix in forward order, 0 where there is none."""
     matrices = weights_of(history).matrices_in_depth()
     return int(matrices.parameters[-1].shape[0]) if matrices.names else 0
-
-
-def naive_loss(history: History) -> float:
-    """Cost of the best constant answer under the watched criterion, NaN where it is not known.
-
-    ln C for C balanced classes, the variance of the targets for a mean squared error, at most their standard deviation
-    for absolute errors. A function that is given class
-    indices (``observe``) is taken for a cross-entropy where its first value is near that of a guess: a sum over the
-    batch or another function of the same arguments begins elsewhere.
-    """
-    criterion: Any = history.layout.criterion
-    if criterion.reduction not in ("", "mean"):
-        return math.nan
-    if not criterion.type:
-        return _guess_of_a_function(history, int(criterion.classes))
-    if criterion.type in ("CrossEntropyLoss", "NLLLoss") and criterion.classes > 1:
-        return math.log(criterion.classes)
-    if criterion.type in ("BCEWithLogitsLoss", "BCELoss"):
-        return math.log(2)
-    if criterion.type in ("MSELoss", *ABSOLUTE):
-        targets = targets_of(history)
-        if targets is None:
-            return math.nan
-        variance = targets.variance
-        return variance if criterion.type == "MSELoss" else _absolute(math.sqrt(variance), criterion.type)
-    return math.nan
-
-
-def _absolute(std: float, criterion: str) -> float:
-    """The most that the mean of targets of standard deviation ``std`` can cost under a loss that grows in proportion.
-
-    Their distribution is not known: half of them at each end cost that much, normal ones a fifth less.
-    """
-    return std if criterion == "L1Loss" else 0.5 * std**2 if std < 1 else std - 0.5
-
-
-def _guess_of_a_function(history: History, classes: int) -> float:
-    """ln C where the observed loss begins there (``BEGINS_AT_A_GUESS``), else NaN."""
-    curve = criterion_loss(history) if classes > 1 else None
-    if curve is None:
-        return math.nan
-    opening = curve.values[:OPENING]
-    opening = opening[np.isfinite(opening)]
-    guess = math.log(classes)
-    low, high = BEGINS_AT_A_GUESS
-    return guess if opening.size and low * guess < float(np.median(opening)) < high * guess else math.nan
 
 
 def _guess_of_order_one(history: History) -> float:
@@ -230,7 +180,7 @@ def loss_scale(run: Run, history: History) -> tuple[float, bool]:
     That of the first answers counts where the targets are far smaller than they. Where neither is known, the greatest
     finite loss so far stands in; NaN where there is no loss, or one that opponents or an environment move.
     """
-    naive = naive_loss(history)
+    naive = constant_cost(history)
     if not math.isnan(naive):
         return max(naive, _guess_of_order_one(history)), True
     curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)

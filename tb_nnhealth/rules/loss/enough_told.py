@@ -9,7 +9,7 @@ import numpy as np
 
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.evidence import curves, losses
-from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.loss.stretches import line
 
 FEWEST_POINTS = 20
@@ -54,7 +54,7 @@ def arrives(values: curves.Values, chance: float) -> bool:
 
 def constant_answer(run: Run) -> float:
     """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
-    known = [naive for history in run.watches.values() if not math.isnan(naive := naive_loss(history))]
+    known = [naive for history in run.watches.values() if not math.isnan(naive := constant_cost(history))]
     return known[0] if len(known) == 1 else math.nan
 
 

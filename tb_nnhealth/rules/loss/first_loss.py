@@ -7,6 +7,7 @@ from typing import Any
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.hits import start_hit
 
 
 def stays_above(curve: losses.LossCurve, guess: float, steps: float) -> bool:
@@ -37,13 +38,9 @@ def first_loss_hit(
             "If not, look for the label among the inputs, and for test samples in the training data.",
         )
     )
-    return Hit(
-        subject=losses.CRITERION,
-        first_step=step,
-        fired_step=step,
-        last_step=step,
-        count=1,
-        active=False,
+    return start_hit(
+        step,
+        losses.CRITERION,
         severity=severity,
         statistic="first loss",
         unit="unit of the loss",

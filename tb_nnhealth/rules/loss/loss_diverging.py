@@ -68,7 +68,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
-from tb_nnhealth.rules.evidence.progress import naive_loss
+from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
 from tb_nnhealth.rules.loss.falling_reward import falling_reward
 from tb_nnhealth.rules.loss.judged_loss import rate_at
@@ -142,7 +142,7 @@ def _criteria(run: Run) -> list[str]:
 def _start(run: Run, values: curves.Values) -> float:
     """The first loss, or the cost of a constant answer where that is lower: a bad start is no level to keep."""
     first = float(np.median(values[:3]))
-    chance = [naive for history in run.watches.values() if np.isfinite(naive := naive_loss(history))]
+    chance = [naive for history in run.watches.values() if np.isfinite(naive := constant_cost(history))]
     return min(first, chance[0]) if len(chance) == 1 else first
 
 

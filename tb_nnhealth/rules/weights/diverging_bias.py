@@ -63,7 +63,8 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import ABSOLUTE, progress
+from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE
+from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.evidence.targets import targets_of
 from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.hits import closest, hit

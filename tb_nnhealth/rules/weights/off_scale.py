@@ -15,6 +15,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.hits import start_hit
 from tb_nnhealth.rules.weights.layers_at_start import Layer
 from tb_nnhealth.rules.wording import short
 
@@ -46,19 +47,15 @@ def off_scale(
 ) -> Hit:
     """The finding on the layer at ``place``, off by ``factor``; for information only, it ends with the first record."""
     above, scale = direction == "above", layer.scale
-    step, last = int(history.steps[0]), int(history.steps[-1])
+    step = int(history.steps[0])
     times = scale.rms / scale.expected if above else scale.expected / scale.rms
     shown = f"its outputs begin with a standard deviation of {short(layer.std)}"
-    return Hit(
-        subject=scale.parameter,
-        first_step=step,
-        fired_step=step,
-        last_step=last if severity != "info" else step,
-        count=1,
-        active=severity != "info",
+    return start_hit(
+        step,
+        scale.parameter,
+        lasts_to=None if severity == "info" else int(history.steps[-1]),
         severity=severity,
         statistic="initial_rms",
-        unit="1",
         value=scale.rms,
         limit=factor * layer.high if above else layer.low / factor,
         direction=direction,
