@@ -92,6 +92,7 @@ class History:
         for i, row in enumerate(layout.rows):
             self._rows.setdefault(row.kind, []).append(i)
         self._subjects: dict[str, tuple[str, ...]] = {}
+        self._indices: dict[str, NDArray[np.intp]] = {}
         self._places: dict[tuple[str, str], int] = {}
 
     def append(self, step: int, wall: float, values: Floats) -> None:
@@ -200,13 +201,14 @@ class History:
 
     def table(self, kind: str, statistic: str) -> Table:
         """All values of ``statistic`` for the rows of ``kind``; zero columns wide where there are none."""
-        rows = self.rows(kind)
-        if statistic not in self._columns:
+        rows = self._indices.get(kind)
+        if rows is None:
+            rows = self._indices[kind] = np.array(self.rows(kind), np.intp)
+        if statistic not in self._columns or not len(rows):
             values = np.full((len(self), len(rows)), np.nan, np.float32)
         else:
             self.settle()
-            column = self._tables.stacked[:, :, self._columns[statistic]]
-            values = np.take(column, np.array(rows, np.intp), axis=1)
+            values = self._tables.stacked[:, :, self._columns[statistic]].take(rows, axis=1)
         return Table(self.subjects(kind), self.steps, values)
 
     def _place(self, kind: str, subject: str) -> int | None:

@@ -24,6 +24,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.configuration import Tuning, overlaid, recorded_rules, recorded_scalars
+from tb_nnhealth.rules.evidence.once import one_judgement
 from tb_nnhealth.rules.folding import fold
 from tb_nnhealth.rules.onsets import link_on_one_axis
 from tb_nnhealth.rules.registry import RULES
@@ -67,6 +68,11 @@ def judge(run: Run, tuning: Tuning | None = None, rules: Sequence[Rule] = RULES)
 
     A rule that raises is reported as ``Failed`` and never stops the others.
     """
+    with one_judgement():
+        return _judge(run, tuning, rules)
+
+
+def _judge(run: Run, tuning: Tuning | None, rules: Sequence[Rule]) -> Judgement:
     over = tuning or Tuning()
     recorded = {
         watch: overlaid(over.rules, recorded_rules(history.layout.rules_json)) for watch, history in run.watches.items()

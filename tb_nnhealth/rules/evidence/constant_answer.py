@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.evidence.losses import criterion_loss
+from tb_nnhealth.rules.evidence.once import once
 from tb_nnhealth.rules.evidence.targets import targets_of
 from tb_nnhealth.rules.evidence.weights import aligned
 
@@ -25,6 +26,7 @@ BEGINS_AT_A_GUESS = (0.7, 2.0)
 OPENING = 5
 
 
+@once
 def constant_cost(history: History) -> float:
     """In the unit of the loss; NaN where it is not known.
 

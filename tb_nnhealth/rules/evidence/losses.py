@@ -12,6 +12,7 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.phases import Phase
 from tb_nnhealth.rules.evidence import curves, tags
 from tb_nnhealth.rules.evidence.axes import optimizer_steps
+from tb_nnhealth.rules.evidence.once import once
 
 CRITERION = "loss"
 """Subject of a loss that no scalar tells."""
@@ -62,6 +63,7 @@ class LossCurve:
         return LossCurve(self.subject, self.steps[keep], self.walls[keep], self.values[keep])
 
 
+@once
 def training_loss(run: Run) -> LossCurve | None:
     """The loss that training lowers, or None where the log has none, or several and none of the whole."""
     scalar = scalar_loss(run, "train")
@@ -86,6 +88,7 @@ def _tells_more(scalar: LossCurve, recorded: LossCurve) -> bool:
     return bool(errors[0] < errors[1])
 
 
+@once
 def scalar_loss(run: Run, phase: Phase) -> LossCurve | None:
     found = tags.main_loss(run, phase)
     if found is None:
@@ -94,6 +97,7 @@ def scalar_loss(run: Run, phase: Phase) -> LossCurve | None:
     return LossCurve(tag, series.steps, series.walls, series.values)
 
 
+@once
 def criterion_loss(history: History) -> LossCurve | None:
     """What the watched criterion returned, record by record; a record in which it was not called is left out."""
     statistics = (schema.MEAN, schema.NAN_COUNT, schema.INF_COUNT)
@@ -109,6 +113,7 @@ def criterion_loss(history: History) -> LossCurve | None:
     return LossCurve(CRITERION, history.steps[seen], history.walls[seen], values[seen])
 
 
+@once
 def learning_rate(run: Run) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """Optimizer steps and the greatest learning rate of any group, from the first watch that recorded it.
 

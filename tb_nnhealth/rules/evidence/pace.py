@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History
+from tb_nnhealth.rules.evidence.once import once
 from tb_nnhealth.rules.evidence.steps import TARGET
 from tb_nnhealth.rules.evidence.weights import Weights, aligned, weights_of
 from tb_nnhealth.rules.wording import round_rate, short
@@ -55,6 +56,7 @@ class Pace:
         return f"from {short(self.rate)} to about {round_rate(self.rate * TARGET / ratio)}"
 
 
+@once
 def pace(history: History | None, *, tables: bool = False) -> Pace | None:
     """The pace of the trained weight matrices, embeddings apart; None where no updates were recorded.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, training_loss
+from tb_nnhealth.rules.evidence.once import once
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.weights import weights_of
 
@@ -79,6 +80,7 @@ class Progress:
         return self.start < LEARNED * self.naive
 
 
+@once
 def progress(run: Run, history: History) -> Progress | None:
     """The progress of the loss that goes with ``history``; None where none was logged, or its level tells nothing."""
     if moving_target(run):
@@ -142,6 +144,7 @@ def first_loss_above(history: History) -> float:
     return math.nan if curve is None else float(curve.values[0]) / constant_cost(history)
 
 
+@once
 def naive_of(run: Run, history: History) -> float:
     """``constant_cost``; where no criterion tells it, ln C if the logged loss begins there, C the outputs' width."""
     known = constant_cost(history)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.phases import PHASES, Phase, parts
+from tb_nnhealth.rules.evidence.once import once
 
 Metric = Literal["loss", "accuracy", "error", "perplexity", "lr"]
 
@@ -84,6 +85,7 @@ def role_in(run: Run, tag: str) -> Role:
     return role(tag, run.name)
 
 
+@once
 def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
     """The scalar that is the loss of the whole model in ``phase``, the one with the most points.
 
@@ -114,6 +116,7 @@ def series_of(run: Run, metric: Metric, phase: Phase | None = None) -> Iterator[
             yield tag, series
 
 
+@once
 def moving_target(run: Run) -> str:
     """Why the level of this run's loss says nothing about learning, or ""."""
     named = [frozenset(parts(tag)) for tag in run.scalars]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from tb_nnhealth import schema
 from tb_nnhealth.history import Floats, History, Steps, Table
 from tb_nnhealth.rules.evidence.depth import forward_positions
+from tb_nnhealth.rules.evidence.once import once
 
 Mask = NDArray[np.bool_]
 
@@ -92,19 +92,9 @@ class Weights:
         }
 
 
-_known: WeakKeyDictionary[History, tuple[int, Any, Weights]] = WeakKeyDictionary()
-"""Of each history the state that it was read in, its layout then, and what was read: most rules ask for it."""
-
-
+@once
 def weights_of(history: History) -> Weights:
-    """Every parameter that the watch has a weight row for. What rules are given is shared: they do not write to it."""
-    known = _known.get(history)
-    if known is None or known[0] != history.changes or known[1] is not history.layout:
-        known = _known[history] = (history.changes, history.layout, _read(history))
-    return known[2]
-
-
-def _read(history: History) -> Weights:
+    """Every parameter that the watch has a weight row for."""
     layout = history.layout
     known = {p.name: p for p in layout.parameters}
     weight = history.table(schema.WEIGHT, schema.RMS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import CouldNotCheck, NotApplicable, TooLittleData
 from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence.once import once
 from tb_nnhealth.rules.evidence.progress import naive_of
 
 Refused = NotApplicable | CouldNotCheck | TooLittleData
@@ -23,6 +24,7 @@ QUIET = 0.05
 """… where the noise from point to point is below this share of the loss, or of its range."""
 
 
+@once
 def judged_loss(run: Run, fewest: int) -> losses.LossCurve | Refused:
     """The finite points of the training loss since the learning rate first exceeded 0, or why there is none.
 

@@ -92,17 +92,21 @@ def bad_values(history: History) -> Bad:
     rows_bad = np.zeros((len(history), len(history.layout.rows)), bool)
     absent = np.ones(rows_bad.shape, bool)
     still = np.zeros(rows_bad.shape, bool)
-    for kind in schema.KINDS:
+    recorded = [kind for kind in schema.KINDS if history.rows(kind)]
+    for kind in recorded:
         rows = history.rows(kind)
         nan, inf, rms = (history.table(kind, name).values for name in (schema.NAN_COUNT, schema.INF_COUNT, schema.RMS))
         rows_bad[:, rows] = (nan > 0) | (inf > 0)
         absent[:, rows] = np.isnan(rms) & np.isnan(nan)
         still[:, rows] = rms == 0
-    of = {kind: rows_bad[:, history.rows(kind)].any(axis=1) for kind in schema.KINDS}
+    of = {kind: rows_bad[:, history.rows(kind)].any(axis=1) for kind in recorded}
     updates = history.rows(schema.UPDATE)
     no_update = (absent | still)[:, updates].all(axis=1) if updates else np.zeros(len(history), bool)
-    records = np.any([of[kind] for kind in SPREADING], axis=0) | of[schema.ACTIVATION_GRADIENT]
-    elsewhere = np.any([of[kind] for kind in schema.KINDS if kind not in BACKWARD_ONLY], axis=0)
+    none = np.zeros(len(history), bool)
+    records = np.any(
+        [none, *(of[kind] for kind in recorded if kind in (*SPREADING, schema.ACTIVATION_GRADIENT))], axis=0
+    )
+    elsewhere = np.any([none, *(of[kind] for kind in recorded if kind not in BACKWARD_ONLY)], axis=0)
     skipped = records & ~elsewhere & no_update
     return Bad(rows_bad, records & ~skipped, skipped)
 
