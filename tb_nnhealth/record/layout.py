@@ -289,6 +289,7 @@ class Catalog:
                     normalized=entry.normalized,
                     called=entry.name in order,
                     linear=entry.linear,
+                    samples_dimension=entry.samples_dimension,
                 )
                 for entry in leaves
             ],

@@ -17,6 +17,7 @@ from tb_nnhealth.record.layout_names import clean_name
 _OPAQUE = (nn.MultiheadAttention, torch.jit.ScriptModule)
 """Modules with children that they never call."""
 _MODE_DEPENDENT = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+_SEQUENTIAL = (nn.RNNBase, nn.MultiheadAttention)
 _FLAT_LOOKUP = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -41,6 +42,8 @@ class WatchedModule:
     linear: bool = False
     feeds: str = ""
     """The nonlinearity that a function, not a module, applies to the output."""
+    samples_dimension: int = 0
+    """Which dimension of a recurrent or attention module's input counts the samples."""
     seen: int = -1
     """The window of measurement in which it was last called, with gradients or without."""
 
@@ -110,6 +113,7 @@ def watched_modules(model: Any, wanted: Any) -> dict[int, WatchedModule]:
                 wanted=name in wanted,
                 mode_dependent=_is_mode_dependent(module),
                 own_nonlinearity=MODULE_NONLINEARITY.get(type(module).__name__, ""),
+                samples_dimension=int(isinstance(module, _SEQUENTIAL) and not module.batch_first),
             )
         elif name != entry.name and name not in entry.aliases:
             entry.aliases.append(name)

@@ -17,6 +17,7 @@ NODES = 160
 """Looked at beneath a loss."""
 SCALING = ("Add", "Sub", "Mul", "Div", "Neg", *REDUCING, *PASSING)
 LIKELIHOODS = ("NllLoss", "NllLoss2D", "NllLossNd")
+ALIGNING = ("CtcLoss", "CudnnCtcLoss", "MiopenCtcLoss")
 LAYERS = ("Addmm", "Linear", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "NativeLayerNorm")
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 RAW = {**SQUASHING, "Addmm": "linear", "Mm": "linear"}
@@ -83,6 +84,13 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
             if operand is not None and _kind(operand) in given:
                 faults.append(f"{name}<{given[_kind(operand)]}")
             continue
+        if kind in ALIGNING or (kind == "Sub" and _is_divergence(node)):
+            operand = _beneath(sources[0] if kind in ALIGNING else node.next_functions[1][0].next_functions[1][0])
+            name, given = ("ctc_loss", RAW) if kind in ALIGNING else ("kl_div", {"Softmax": "softmax"})
+            if operand is not None and _kind(operand) in given:
+                faults.append(f"{name}<{given[_kind(operand)]}")
+                others = True
+                continue
         whole = whole and kind in SCALING and (kind not in ("Mul", "Div") or len(sources) == 1)
         others |= not whole
         queue.extend((source, whole) for source in sources)
@@ -92,6 +100,15 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
         return None
     value = loss.detach()
     return Operands(tuple(dict.fromkeys(faults)), classes, reductions.pop() if classes else "", value)
+
+
+def _is_divergence(node: Any) -> bool:
+    """Whether a difference is that of ``kl_div``: constants minus constants times one operand, element by element."""
+    (constant, _), (product, _) = node.next_functions
+    if constant is not None or product is None or _kind(product) != "Mul" or len(product.next_functions) != 2:
+        return False
+    (factor, _), (operand, _) = product.next_functions
+    return factor is None and operand is not None and _shape(node) == _shape(operand) and len(_shape(node)) > 1
 
 
 def _of_another_network(node: Any, number: int) -> bool:
@@ -115,9 +132,13 @@ def _beneath(node: Any) -> Any:
     return node
 
 
-def _classes(node: Any, kind: str) -> int:
+def _shape(node: Any) -> tuple[int, ...]:
     told = getattr(node, "_input_metadata", None)
-    shape = tuple(told[0].shape) if told else ()
+    return tuple(told[0].shape) if told else ()
+
+
+def _classes(node: Any, kind: str) -> int:
+    shape = _shape(node)
     if not shape or math.prod(shape) == 0:
         return 0
     return int(shape[-1] if kind == "NllLoss" else shape[1])

@@ -17,6 +17,7 @@ from tb_nnhealth.schema import MEAN
 
 Y = torch.tensor([0, 2, 1, 2, 0, 1])
 YES = torch.ones(6, 3)
+SHARES = YES / 3
 
 
 def scores() -> torch.Tensor:
@@ -33,6 +34,8 @@ def scores() -> torch.Tensor:
         (lambda z: F.cross_entropy(z.softmax(1).view(6, 3), Y) / 2, ["cross_entropy<softmax"]),
         (lambda z: F.nll_loss(z.softmax(1), Y), ["nll_loss<softmax"]),
         (lambda z: F.nll_loss(z, Y), ["nll_loss<linear"]),
+        (lambda z: 9 * F.kl_div(z.softmax(1), SHARES, reduction="batchmean"), ["kl_div<softmax"]),
+        (lambda z: F.ctc_loss(z[:, None].expand(6, 2, 3), Y[:2, None] + 1, (6, 6), (1, 1)), ["ctc_loss<linear"]),
     ],
 )
 def test_wrong_operands(loss: Callable[[torch.Tensor], torch.Tensor], faults: list[str]) -> None:
@@ -47,6 +50,10 @@ def test_wrong_operands(loss: Callable[[torch.Tensor], torch.Tensor], faults: li
         lambda z: F.binary_cross_entropy_with_logits(z, YES) + z.sigmoid().mean(),
         lambda z: F.nll_loss(z.softmax(1).log(), Y),
         lambda z: F.mse_loss(z.softmax(1), YES),
+        lambda z: F.kl_div(z.log_softmax(1), SHARES, reduction="batchmean"),
+        lambda z: F.ctc_loss(z.log_softmax(1)[:, None], Y[:1, None] + 1, (6,), (1,)),
+        lambda z: 1 - (YES * z.softmax(1)).mean(),
+        lambda z: (1 - YES[0] * z.softmax(1).mean(0)).mean(),
         lambda z: F.cross_entropy(z, Y) * z.sigmoid().mean(),
         lambda z: F.cross_entropy(z, Y) + 0.1 * z.square().mean(),
     ],

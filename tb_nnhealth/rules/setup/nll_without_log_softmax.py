@@ -1,7 +1,7 @@
 """NLLLoss is given numbers that are no log-probabilities.
 
 ## What it detects
-Logits, or probabilities, given to `NLLLoss` or `KLDivLoss`: the `log_softmax` before it is missing.
+Logits, or probabilities, given to `NLLLoss`, `KLDivLoss` or `CTCLoss`: the `log_softmax` before it is missing.
 
 ## Why it matters
 `NLLLoss` only picks the right class's number and changes its sign. Of logits it can be lowered without bound by
@@ -11,8 +11,8 @@ making them all larger, and teaches nothing of which class it is. Of probabiliti
 ## How it is computed
 Share of samples whose prediction is a vector of logarithms of probabilities: none above 0, their exponentials sum to
 1 (unit: share of samples). It fires where that is below `share` in each of ten records. Without that measure: the
-greatest prediction above 0.01 in each of ten records; so for `KLDivLoss`. Where the loss is a function, and `observe`
-hands over probabilities and class indices, it fires on losses that lie between -1 and 0.
+greatest prediction above 0.01 in each of ten records; so for `KLDivLoss` and `CTCLoss`. Where the loss is a function,
+and `observe` hands over probabilities and class indices, it fires on losses that lie between -1 and 0.
 
 A function that the autograd graph of the loss shows to be given probabilities or a layer's raw outputs is told as such.
 
@@ -61,11 +61,15 @@ SEEN_IN_THE_GRAPH = 3
 NO_LOGARITHM = 0.01
 """A prediction above this cannot be the logarithm of a probability."""
 PROBABLE = 0.99
+OF_LOGARITHMS = ("KLDivLoss", "CTCLoss")
+GRAPH = ("nll_loss", "kl_div", "ctc_loss")
+"""Functions that take logarithms of probabilities, as the graph of a loss names them."""
 NLL_LINE = "pass criterion=nn.NLLLoss() to watch(), so that the kind of the loss is known"
 ADVICE = (
     "Give the logits to nn.CrossEntropyLoss, which applies log_softmax itself.",
     "Or end the model with nn.LogSoftmax(dim=1) and keep NLLLoss; nn.Softmax is not enough.",
 )
+OF_OTHERS = ("Give it logits.log_softmax(-1), over the dimension of the classes; softmax alone is not enough.",)
 
 
 def check(case: Case) -> Outcome:
@@ -77,8 +81,8 @@ def check(case: Case) -> Outcome:
     criterion = history.layout.criterion
     if not criterion.type:
         return _of_a_function(history)
-    if criterion.type == "KLDivLoss":
-        return _of_a_divergence(history)
+    if criterion.type in OF_LOGARITHMS:
+        return _greatest(history, criterion.type)
     if criterion.type != "NLLLoss":
         return NotApplicable(f"{criterion.type} takes no log-probabilities, or is not known to")
     share, highest = number(history, schema.LOG_PROBABILITY), number(history, schema.PREDICTION, "", schema.MAX)
@@ -96,27 +100,27 @@ def _in_the_graph(history: History) -> Outcome | None:
     for i, subject in enumerate(table.subjects):
         function, _, given = subject.partition("<")
         at = np.flatnonzero(np.isfinite(table.values[:, i]))
-        if function != "nll_loss" or len(at) < SEEN_IN_THE_GRAPH:
+        if function not in GRAPH or len(at) < SEEN_IN_THE_GRAPH:
             continue
         steps = history.steps[at]
         hit = Hit(
             subject="prediction", first_step=int(steps[0]), fired_step=int(steps[SEEN_IN_THE_GRAPH - 1]),
             last_step=int(steps[-1]), count=len(at), active=True, severity="critical",
             statistic="predictions that are no log-probabilities", unit="share of records", value=1.0, limit=1.0,
-            direction="above", healthy=(0.0, 0.0), advice=ADVICE,
-            message=f"F.nll_loss is given what comes out of {given}, not logarithms of probabilities, in {len(at)} "
+            direction="above", healthy=(0.0, 0.0), advice=ADVICE if function == "nll_loss" else OF_OTHERS,
+            message=f"F.{function} is given what comes out of {given}, not logarithms of probabilities, in {len(at)} "
             "records.",
         )  # fmt: skip
         return Ill([hit])
     return None
 
 
-def _of_a_divergence(history: History) -> Outcome:
-    """KLDivLoss takes logarithms of probabilities; shares in their place make it fall below 0, which it cannot."""
+def _greatest(history: History, criterion: str) -> Outcome:
+    """By the greatest number given, of losses that take logarithms of probabilities of any shape."""
     probable, highest = (number(history, schema.PREDICTION, "", s) for s in (schema.PROBABILITY_SHARE, schema.MAX))
     above = np.where(np.isfinite(highest), highest, 0.0) > NO_LOGARITHM
     seen = np.isfinite(highest)
-    return _judged(history, above, seen, highest, NO_LOGARITHM, "above", highest, probable, "KLDivLoss")
+    return _judged(history, above, seen, highest, NO_LOGARITHM, "above", highest, probable, criterion)
 
 
 def _of_a_function(history: History) -> Outcome:
@@ -156,8 +160,10 @@ def _judged(
     else:
         told = f"`{criterion}` is given scores below 0 of which {percent(1 - value)} do not sum to a probability of 1"
     if probabilities:
-        told += ": it cannot fall below -1 and hardly teaches." if criterion == "NLLLoss" else ": it falls below 0, the"
-        told += "" if criterion == "NLLLoss" else " least that a divergence can be, and teaches something else."
+        told += {
+            "NLLLoss": ": it cannot fall below -1 and hardly teaches.",
+            "KLDivLoss": ": it falls below 0, the least that a divergence can be, and teaches something else.",
+        }.get(criterion, ": what it takes for likely is not, and it teaches something else.")
     elif top > NO_LOGARITHM:
         told += ": it can fall without bound and teach nothing."
     else:
@@ -177,7 +183,7 @@ def _judged(
         limit=limit,
         direction=direction,
         message=told,
-        advice=ADVICE,
+        advice=ADVICE if criterion == "NLLLoss" else OF_OTHERS,
         more={"greatest_prediction": top, GIVEN: True},
     )
     return Ill([hit])
@@ -192,8 +198,8 @@ def _without_share(highest: float) -> Run:
     return Network(criterion="NLLLoss").set(schema.PREDICTION, "", max=highest).run()
 
 
-def _diverging(highest: float) -> Run:
-    return Network(criterion="KLDivLoss").set(schema.PREDICTION, "", max=highest).run()
+def _diverging(highest: float, criterion: str = "KLDivLoss") -> Run:
+    return Network(criterion=criterion).set(schema.PREDICTION, "", max=highest).run()
 
 
 def _observed(loss: float) -> Run:
@@ -231,6 +237,9 @@ RULE = Rule(
         Example("logits, in a log without the share", lambda: _without_share(2.0), ill=True, subject="prediction"),
         Example("probabilities to a function", lambda: _observed(-0.7), ill=True, subject="prediction"),
         Example("probabilities to a divergence", lambda: _diverging(0.9), ill=True, subject="prediction"),
+        Example("logits to CTCLoss", lambda: _diverging(4.0, "CTCLoss"), ill=True, subject="prediction"),
+        Example("log-probabilities to CTCLoss", lambda: _diverging(-0.1, "CTCLoss"), ill=False, outcome="Passed"),
+        Example("probabilities to F.kl_div", lambda: _graph("kl_div<softmax"), ill=True, subject="prediction"),
         Example("log-probabilities to a divergence", lambda: _diverging(-1e-4), ill=False, outcome="Passed"),
         Example("just below the limit", lambda: _given(0.45, -1e-4).run(), ill=True, subject="prediction"),
         Example("just above the limit", lambda: _given(0.55, -1e-4).run(), ill=False, outcome="Passed"),

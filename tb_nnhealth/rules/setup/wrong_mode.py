@@ -1,10 +1,12 @@
-"""Dropout and BatchNorm are in evaluation mode while training, or in train mode while evaluating.
+"""A module works in another mode than its task asks for: Dropout and BatchNorm, or which dimension the samples are.
 
 ## What it detects
 Training steps in which every Dropout and BatchNorm module of the model is in evaluation mode: `model.train()` was
 forgotten, mostly after a validation. And validations (several forwards without gradients between two training steps)
 with the model in train mode, where there is none in evaluation mode: `model.eval()` was forgotten. And dropout that is
-no module and drops in evaluation mode too: `F.dropout(x)`, or a random mask written in the forward pass.
+no module and drops in evaluation mode too: `F.dropout(x)`, or a random mask written in the forward pass. BatchNorms in
+train mode on two values, or within a frozen network. Recurrent and attention modules without `batch_first=True` that
+are given the samples first: they run over the samples of the batch instead of over time.
 
 ## Why it matters
 Training in evaluation mode trains without regularization, on running statistics that no longer follow the weights.
@@ -26,16 +28,26 @@ before it returned. More than 3 % of the elements are exactly zero that were not
 rows, random numbers were drawn between the two, and what is left is more than zeros and ones. On the CPU only. It fires
 with the second record that tells of it.
 
+A BatchNorm in train mode that has two values for each channel (samples times positions) gives 1 and -1, whatever they
+are: a warning. For information one whose weights are frozen, with all layers before it, and are no longer 1.
+
+Samples and time exchanged: a module with `batch_first=False` is given (n, m, features), where the model's input begins
+with n and m too, and predictions and targets with n alone: one answer for each of n, none for each of m. For
+information where a learned tensor of shape (1, m, features), or an embedding of the length m of the model's only input,
+shows that positions run along the second dimension.
+
 ## What to try
 1. Call `model.train()` at the head of each training epoch, `model.eval()` at the head of each validation, not once.
 2. A helper that validates should restore the mode it found: `was = model.training` … `model.train(was)`.
 3. Wrap validation in `torch.no_grad()` or `torch.inference_mode()` too: neither changes the mode.
 4. To freeze only some BatchNorms on purpose, put those into evaluation mode in an overridden `train()`.
+5. Two samples a step: GroupNorm or LayerNorm; or leave pre-trained BatchNorms in evaluation mode.
+6. `nn.LSTM(..., batch_first=True)`, `nn.TransformerEncoderLayer(..., batch_first=True)`; their default is time first.
 
 ## When it is harmless
 Fine-tuning with the BatchNorms of a pre-trained network frozen; Monte Carlo dropout; samples drawn from a generator
 in train mode, one forward at a time; recalibration of BatchNorm for averaged weights. None of these is reported, but
-for Monte Carlo dropout without any evaluation.
+for Monte Carlo dropout without any evaluation. A frozen network whose statistics are to follow the new data.
 
 ## References
 - [PyTorch: evaluation mode](https://pytorch.org/docs/stable/notes/autograd.html#evaluation-mode-nn-module-eval)
@@ -64,7 +76,9 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.setup.evaluating_in_train import evaluating_in_train
+from tb_nnhealth.rules.setup.exchanged_dimensions import exchanged_dimensions
 from tb_nnhealth.rules.setup.masked_evaluation import masked_evaluation
+from tb_nnhealth.rules.setup.norms_in_train import norms_in_train
 from tb_nnhealth.rules.setup.training_in_evaluation import WINDOW, training_in_evaluation
 from tb_nnhealth.rules.synthetic import Network
 
@@ -73,14 +87,14 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck("call writer.watch(model, optimizer)")
-    masked = masked_evaluation(history)
+    told = [*exchanged_dimensions(history), *masked_evaluation(history)]
     modes = history.table(schema.MODE, schema.MEAN)
     if not len(modes) or np.isnan(modes.values).all():
-        return Ill(masked) if masked else NotApplicable("the model has neither Dropout nor BatchNorm")
-    if len(history) < WINDOW and not masked:
+        return Ill(told) if told else NotApplicable("the model has neither Dropout nor BatchNorm")
+    if len(history) < WINDOW and not told:
         return TooLittleData(f"{len(history)} records, {WINDOW} are needed")
     in_train = evaluating_in_train(history, case.options["forwards"], case.run)
-    hits = [*training_in_evaluation(history), *in_train, *masked]
+    hits = [*training_in_evaluation(history), *in_train, *norms_in_train(history), *told]
     return Ill(hits) if hits else Passed()
 
 
@@ -101,6 +115,33 @@ def _modes(
         Parameter(name="norm.weight", module="norm", shape=(64,), trainable=True, optimizer=0, initial_rms=gain)
     )
     return network.add_row(schema.MODE, "norm", mean=norm)
+
+
+def _normalizing(samples: int, *, gain: float = 1.0, frozen: bool = False) -> Run:
+    """A BatchNorm in train mode on batches of so many samples, behind layers that are ``frozen`` or train."""
+    network = _modes(1.0, 1.0, gain=gain, only_norm=True)
+    largest = min(3.0, samples / 2)
+    network.add_row(schema.ACTIVATION, "norm", (samples, 64), rms=1.0, min=-largest, max=largest)
+    for parameter in network.layout.parameters if frozen else ():
+        parameter.trainable = False
+    network.layout.parameters.append(
+        Parameter(name="head.weight", module="head", shape=(10, 64), trainable=True, optimizer=0, initial_rms=0.1)
+    )
+    return network.run()
+
+
+def _recurrent(dimension: int, answers: tuple[int, ...], *, positions: int = 0) -> Run:
+    """A recurrent module is given 32 samples of 20 steps; ``dimension``: which one it takes for the samples."""
+    network = Network()
+    network.layout.modules.append(Module(name="rnn", type="LSTM", called=True, samples_dimension=dimension))
+    for row in network.layout.rows:
+        if row.kind == schema.INPUT:
+            row.shape[:] = (32, 20, 8)
+        elif row.kind in (schema.PREDICTION, schema.TARGET):
+            row.shape[:] = answers
+    if positions:
+        network.layout.parameters.append(Parameter(name="pos", shape=(1, positions, 64), trainable=True))
+    return network.add_row(schema.ACTIVATION, "rnn", (32, 20, 64), rms=0.5).run()
 
 
 _SWITCHED = (np.arange(200) < 80).astype(np.float64)
@@ -210,6 +251,20 @@ RULE = Rule(
         Example("BatchNorm recalibrated before validation", lambda: _evaluating(20, 10), ill=False, outcome="Passed"),
         Example("one sample drawn now and then", lambda: _evaluating(1, 0), ill=False, outcome="Passed"),
         Example("fakes drawn in every step", lambda: _evaluating(2, 0, every=1), ill=False, outcome="Passed"),
+        Example("normalized by two samples", lambda: _normalizing(2), ill=True, subject="norm", first_step=0),
+        Example("normalized by three samples", lambda: _normalizing(3), ill=False, outcome="Passed"),
+        Example(
+            "BatchNorm of a frozen network in train mode",
+            lambda: _normalizing(32, gain=0.7, frozen=True),
+            ill=True,
+            subject="norm",
+        ),
+        Example("BatchNorm that trains", lambda: _normalizing(32, gain=0.7), ill=False, outcome="Passed"),
+        Example("batch_first forgotten", lambda: _recurrent(1, (32,)), ill=True, subject="rnn", first_step=0),
+        Example("batch_first", lambda: _recurrent(0, (32,)), ill=False, outcome="NotApplicable"),
+        Example("time first, an answer each time", lambda: _recurrent(1, (32, 20)), ill=False, outcome="NotApplicable"),
+        Example("all answers in one row", lambda: _recurrent(1, (640,)), ill=False, outcome="NotApplicable"),
+        Example("positions along the samples", lambda: _recurrent(1, (640,), positions=20), ill=True, subject="rnn"),
         Example("no Dropout and no BatchNorm", lambda: Network().run(), ill=False, outcome="NotApplicable"),
     ),
     page=__doc__ or "",
@@ -220,6 +275,12 @@ RULE = Rule(
         "loss-not-decreasing",
         "over-regularized",
         "underfitting",
+        "constant-output",
+        "prediction-jitter",
+        "loss-oscillating",
+        "slow-start",
+        "learning-rate-too-high",
+        "still-improving",
     ),
 )
 
