@@ -9,7 +9,7 @@ import math
 from collections import deque
 from typing import Any, NamedTuple
 
-from tb_nnhealth.record.loss_graph import PASSING, REDUCING, differentiated
+from tb_nnhealth.record.loss_graph import PASSING, REDUCING, Compared, differentiated
 
 STEPS_TRIED = 3
 """Measured steps without success after which nothing more is looked for."""
@@ -18,6 +18,7 @@ NODES = 160
 SCALING = ("Add", "Sub", "Mul", "Div", "Neg", *REDUCING, *PASSING)
 LIKELIHOODS = ("NllLoss", "NllLoss2D", "NllLossNd")
 ALIGNING = ("CtcLoss", "CudnnCtcLoss", "MiopenCtcLoss")
+ELEMENTWISE = ("MseLoss", "SmoothL1Loss", "HuberLoss", "Sub")
 LAYERS = ("Addmm", "Linear", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "NativeLayerNorm")
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 RAW = {**SQUASHING, "Addmm": "linear", "Mm": "linear"}
@@ -27,6 +28,7 @@ _REDUCTIONS = {1: "mean", 2: "sum"}
 class Operands(NamedTuple):
     """``faults``: names of functions with those of what they are given, ``nll_loss<softmax``.
 
+    ``compared``: shapes where each of n answers is compared with n targets.
     ``classes``: of the cross-entropies whose weighted sum the loss is, 0 where it is another; ``value``: its own.
     """
 
@@ -34,6 +36,7 @@ class Operands(NamedTuple):
     classes: int = 0
     reduction: str = ""
     value: Any = None
+    compared: Compared | None = None
 
 
 class OperandReader:
@@ -61,7 +64,7 @@ class OperandReader:
 
 def operands_of(loss: Any, number: int = -1) -> Operands | None:
     """None where nothing is known of what ``loss`` is made of; ``number`` as in ``OperandReader.read``."""
-    faults, shapes, reductions, others = [], set(), set(), False
+    faults, shapes, reductions, others, compared = [], set(), set(), False, None
     queue, seen = deque([(loss.grad_fn, True)]), set[Any]()
     while queue and len(seen) < NODES:
         node, whole = queue.popleft()
@@ -91,15 +94,18 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
                 faults.append(f"{name}<{given[_kind(operand)]}")
                 others = True
                 continue
+        if kind in ELEMENTWISE and len(sources) == 1 and _kind(sources[0]) == "Expand" and compared is None:
+            told = Compared(_shape(sources[0].next_functions[0][0]), _shape(sources[0]))
+            compared = told if told.every_pair else None
         whole = whole and kind in SCALING and (kind not in ("Mul", "Div") or len(sources) == 1)
         others |= not whole
         queue.extend((source, whole) for source in sources)
     alone = not others and len(shapes) == len(reductions) == 1 and not queue
     classes = shapes.pop() if alone else 0
-    if not faults and not classes:
+    if not (faults or classes or compared):
         return None
     value = loss.detach()
-    return Operands(tuple(dict.fromkeys(faults)), classes, reductions.pop() if classes else "", value)
+    return Operands(tuple(dict.fromkeys(faults)), classes, reductions.pop() if classes else "", value, compared)
 
 
 def _is_divergence(node: Any) -> bool:

@@ -159,6 +159,8 @@ class Batch:
     def operands_told(self, told: Operands, *, training: bool) -> None:
         """Takes what the graph of a loss shows of its functions, and the loss itself where it is cross-entropies."""
         self._operands.update(told.faults)
+        if told.compared is not None:
+            self.compared(told.compared)
         if told.classes > 1 and not self._criterion_given and not self._outputs_observed:
             criterion = messages.Criterion(type="CrossEntropyLoss", classes=told.classes, reduction=told.reduction)
             if self._catalog.criterion != criterion:

@@ -13,6 +13,8 @@ from tb_nnhealth.record.reduce_table import Record
 
 RECORDS = 24
 """First measured steps that are looked at: how a program pairs tokens does not change."""
+LATER = "same_later"
+"""The share that is the same in an input behind the first: what a decoder is given."""
 _INPUTS = 3
 _MOST = 1 << 18
 """Tokens of a batch beyond which it is let be."""
@@ -48,10 +50,12 @@ class Tokens:
         wanted = _tokens(target, dims=1) if inputs else None
         if wanted is None:
             return
-        for tokens in inputs:
+        for place, tokens in enumerate(inputs):
             if tokens.numel() == wanted.numel() and tokens.device == wanted.device:
                 for subject, share in _compared(tokens, wanted.reshape(tokens.shape), self._ignored):
                     self._found[subject] = max(share, self._found.get(subject, 0.0))
+                    if place and subject == "same":
+                        self._found[LATER] = max(share, self._found.get(LATER, 0.0))
 
     def write(self, record: Record) -> None:
         if self._found:

@@ -44,6 +44,16 @@ def test_wrong_operands(loss: Callable[[torch.Tensor], torch.Tensor], faults: li
     assert list(told.faults) == faults
 
 
+@pytest.mark.parametrize("function", [F.mse_loss, F.smooth_l1_loss, F.huber_loss, F.l1_loss])
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_each_answer_compared_with_all_targets(function: Callable[..., torch.Tensor]) -> None:
+    values, policy = scores()[:, :1], scores()
+    told = operands_of(policy.log_softmax(1).mean() + 0.5 * function(values, torch.zeros(6)))
+    assert told is not None
+    assert told.compared == ((6, 1), (6, 6))
+    assert operands_of(policy.log_softmax(1).mean() + 0.5 * function(values, torch.zeros(6, 1))) is None
+
+
 @pytest.mark.parametrize(
     "loss",
     [

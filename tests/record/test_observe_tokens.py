@@ -104,3 +104,22 @@ def test_later_keys_without_weight(*, causal: bool, blind: float) -> None:
 
 def numbers(stream: MemoryStream, subject: str) -> list[float]:
     return [stream.value(schema.TOKENS, subject, MEAN, i) for i in range(STEPS)]
+
+
+def test_tokens_that_a_decoder_is_given() -> None:
+    class Pair(Reader):
+        def forward(self, tokens: torch.Tensor, given: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(tokens) + super().forward(given)
+
+    torch.manual_seed(0)
+    model, criterion = Pair(causal=True), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    recorder = MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, criterion=criterion, every=1)
+    for shift in (0, 0, 0, 1, 1, 1):
+        source, target = torch.randint(0, KINDS, (2, SAMPLES, LENGTH)).unbind()
+        optimizer.zero_grad()
+        criterion(model(source, target.roll(shift, 1)).transpose(1, 2), target).backward()
+        optimizer.step()
+    watch.remove()
+    assert numbers(recorder.stream, "same_later") == pytest.approx([1.0] * 3 + [1 / KINDS] * 3, abs=0.08)

@@ -18,7 +18,9 @@ BOUNDS = {
     "sigmoid": (0.0, 1.0), "hardsigmoid": (0.0, 1.0), "softmax": (0.0, 1.0),
     "tanh": (-1.0, 1.0), "hardtanh": (-1.0, 1.0), "softsign": (-1.0, 1.0),
 }  # fmt: skip
-FEWEST = 3
+FEWEST, FEWEST_PRESSED = 3, 20
+PRESSED = 0.02
+"""Share of the range from its end within which answers lie that would go beyond if they could."""
 EPSILON = 1e-5
 BEYOND = 0.3
 """Share of the targets' variance that no answer within the bounds can do without; standard normal targets and a tanh
@@ -38,6 +40,10 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
     low, high, mean, std = (_first(history, schema.TARGET, name) for name in _EXTREMES)
     least, most, *_ = (_first(history, schema.PREDICTION, name) for name in _EXTREMES)
     seen = np.isfinite(low) & np.isfinite(high) & np.isfinite(mean) & (std > 0)
+    ends = f"`{last.name}` ends in a {kind}, whose answers"
+    if function := kind not in BOUNDS:
+        kind = _pressed(least, most, mean)
+        ends = f"The predictions press against the bounds of a {kind}, and"
     if kind not in BOUNDS or seen.sum() < FEWEST or not np.isfinite(most).any():
         return None
     bottom, top = BOUNDS[kind]
@@ -54,7 +60,7 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
     if come is not None and (come.learned or come.stuck or share >= 1):
         severity = "info" if come.learned else "critical"
     return Hit(
-        subject=last.name,
+        subject="prediction" if function else last.name,
         first_step=int(steps[0]),
         fired_step=int(steps[np.flatnonzero(seen)[FEWEST - 1]]),
         last_step=int(steps[-1]),
@@ -66,7 +72,7 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
         value=share,
         limit=BEYOND,
         direction="above",
-        message=f"`{last.name}` ends in a {kind}, whose answers lie between {short(bottom)} and {short(top)}; the"
+        message=f"{ends} lie between {short(bottom)} and {short(top)}; the"
         f" targets go from {short(float(np.nanmin(low)))} to {short(float(np.nanmax(high)))}, of which the answers miss"
         f" {short(share)} of the variance at least.",
         advice=ADVICE,
@@ -76,6 +82,24 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
 
 
 _EXTREMES = (schema.MIN, schema.MAX, schema.MEAN, schema.STD)
+
+
+def _pressed(least: np.ndarray, most: np.ndarray, targets: np.ndarray) -> str:
+    """The function whose bound the answers press against and never pass, with the targets' mean far beyond; or ""."""
+    seen = np.isfinite(least) & np.isfinite(most)
+    if seen.sum() < FEWEST_PRESSED or not np.isfinite(targets).any():
+        return ""
+    bottom, top, beyond = float(np.min(least[seen])), float(np.max(most[seen])), float(np.nanmedian(targets))
+    for kind in ("sigmoid", "tanh"):
+        low, high = BOUNDS[kind]
+        within = bottom >= low - EPSILON and top <= high + EPSILON
+        above, below = beyond > high + (high - low) / 2, beyond < low - (high - low) / 2
+        late = slice(-max(FEWEST_PRESSED, int(seen.sum()) // 2), None)
+        if within and above and np.median(most[seen][late]) > high - PRESSED * (high - low):
+            return kind
+        if within and below and np.median(least[seen][late]) < low + PRESSED * (high - low):
+            return kind
+    return ""
 
 
 def _first(history: History, kind: str, statistic: str) -> np.ndarray:

@@ -17,7 +17,8 @@ information where it has, for the network then learns with it.
 
 A regression's targets are out of reach where the predictions end in such a function and stay within its bounds, and
 the parts of the targets beyond these (for a normal distribution of their mean and standard deviation) make more than
-0.3 of their variance, median over the records.
+0.3 of their variance, median over the records. Where no module tells the function: predictions that never leave 0 to 1
+(or -1 to 1) and come within 0.02 of the range of its end, targets whose mean lies half the range beyond it.
 
 Attention: the median over a module's heads of the entropy of their weights, over the logarithm of the keys that a query
 may see, is below `entropy` and a fifth of the module's own start in eight of ten readings, over at least 8 keys, while
@@ -199,6 +200,10 @@ RULE = Rule(
         ),
         Example("a tanh for standardized targets", lambda: _answering("Tanh", 0, 1), False, outcome="NotApplicable"),
         Example("a tanh for targets of twice its range", lambda: _answering("Tanh", 0, 2), ill=True),
+        Example("a sigmoid that is no module", lambda: _answering("Linear", 3, 0.9), ill=True, subject="prediction"),
+        Example(
+            "answers up to 1, as asked for", lambda: _answering("Linear", 0.6, 0.2), False, outcome="NotApplicable"
+        ),
         Example("nine tenths from the start", lambda: _saturated(0.9), ill=True, subject="layers.2", first_step=0),
         Example("from step 80 on", lambda: _saturated(0.9, since=80), ill=True, subject="layers.2", first_step=80),
         Example("in a network that learns", lambda: _saturated(0.7, flat=False), ill=True, subject="layers.2"),

@@ -17,7 +17,8 @@ below `moving` of its weights' norm per step, or the loss stands where it began.
 records, or of the eight and more that there are after a hundred steps.
 
 Adam divides by the gradient's own size, so a small gradient alone is no illness. Gradients of exactly zero belong to
-no-gradient; embeddings, of which a batch touches few rows, are not judged. Critical below a ten-thousandth with a
+no-gradient; embeddings, of which a batch touches few rows, are not judged, nor a layer before one that started at zero
+and has hardly left it (LoRA's A before B). Critical below a ten-thousandth with a
 loss that has not been learned; for information only where the loss has fallen to less than half.
 
 ## What to try
@@ -61,7 +62,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.depth import slopes
 from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -74,6 +75,8 @@ LONG = 100
 """Steps over which so few records suffice."""
 STEADY = 0.5
 SEVERE = 1e-4
+ASLEEP = 0.1
+"""Share of a default initialization's scale below which a matrix that started at zero is on its way."""
 UNDERFLOW = 1e-6
 """Share below which the layers before it may well have underflowed to zero."""
 
@@ -102,6 +105,8 @@ def check(case: Case) -> Outcome:
     limit = case.options.per_subject("depth_ratio", weights.names)
     still = ~(weights.ratio >= case.options.per_subject("moving", weights.names))
     harmful = (steady >= STEADY)[:, None] & (still | stuck)
+    share[:, :-1][behind_zero(weights)] = np.nan
+    judged &= np.isfinite(share)
     found = episodes((share < limit) & harmful, judged, weights.steps, window=window)
     if not found:
         near = closest(
@@ -115,6 +120,13 @@ def check(case: Case) -> Outcome:
         return Passed(near)
     hits = [_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found]
     return Ill(with_scale(hits, history.layout, "below"))
+
+
+def behind_zero(weights: Weights) -> Mask:
+    """Where the next matrix started at zero and still is nearly so, shape (records, n - 1): a branch made to wake."""
+    zero = weights.initial_rms == 0
+    near = ~(weights.weight > ASLEEP * weights.natural_rms)
+    return np.asarray((near & zero)[:, 1:])
 
 
 def share_of_later(gradient: Floats) -> Floats:
@@ -212,6 +224,23 @@ def _zero_branches() -> Run:
     return network.run()
 
 
+def _adapters() -> Run:
+    """Pairs of matrices beside frozen ones, the second of each begun at zero, under a rate that is far too low."""
+    network = _zero_branches_of(Network(depth=8).set(schema.LOSS, "", mean=2.3026))
+    for i in range(0, 8, 2):
+        network.scale(schema.GRADIENT, network.weight(i), 1e-4).scale(schema.UPDATE, network.weight(i), 1e-3)
+    return network.run()
+
+
+def _zero_branches_of(network: Network) -> Network:
+    for i in range(1, network.depth, 2):
+        network.scale(schema.WEIGHT, network.weight(i), 1e-3)
+        for parameter in network.layout.parameters:
+            if parameter.name == network.weight(i):
+                parameter.initial_rms = 0.0
+    return network
+
+
 def _underflow() -> Run:
     network = _network(1e-5, depth=10)
     for i in range(4):
@@ -257,6 +286,7 @@ EXAMPLES = (
     ),
     Example("Converged: all gradients are small", _converged, False, outcome="Passed"),
     Example("Residual branches that start at zero", _zero_branches, False, outcome="Passed"),
+    Example("Adapters whose second matrix started at zero", _adapters, False, outcome="Passed"),
     Example("Two layers", lambda: Network(depth=2).run(), False, outcome="NotApplicable"),
 )
 

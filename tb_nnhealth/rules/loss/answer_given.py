@@ -19,7 +19,8 @@ from tb_nnhealth.rules.wording import names, percent, short
 
 FEWEST = 3
 """Records of how the tokens lie; and the first readings of the heads, before they may have closed keys themselves."""
-ALWAYS = 0.95
+ALWAYS, MOSTLY = 0.95, 0.5
+"""Shares of the tokens asked for from which all, or most, are given."""
 SEES, BLIND = 0.05, 0.95
 """Share of the later keys without weight, under which a head looks ahead, and from which it does not."""
 FAR_BELOW, NEXT_TO_NOTHING = 0.3, 0.05
@@ -34,7 +35,7 @@ def answer_given(history: History) -> list[Hit]:
     same, following = (_usual(number(history, schema.TOKENS, subject)) for subject in ("same", "next"))
     curve = criterion_loss(history)
     classes = int(history.layout.criterion.classes)
-    if curve is None or classes < 2 or not max(same, following) >= ALWAYS:
+    if curve is None or classes < 2 or not max(same, following) >= MOSTLY:
         return []
     now = float(np.median(curve.finite().values[-LATE:])) if len(curve.finite()) else math.nan
     share = now / math.log(classes)
@@ -52,8 +53,19 @@ def answer_given(history: History) -> list[Hit]:
         if share < NEXT_TO_NOTHING:
             return [replace(_hit(history, CRITERION, "info", share, _so_sure(now, classes), _LOOK), **_OF_THE_LOSS)]
         return []
-    if several or same < ALWAYS:
+    decoding = _usual(number(history, schema.TOKENS, "same_later")) if several else -1.0
+    if decoding >= ALWAYS and share < NEXT_TO_NOTHING:
+        return [_hit(history, CRITERION, "info", decoding, _unshifted(decoding, now), _SHIFT_DECODER)]
+    if several:
         return []
+    if same < ALWAYS:
+        common = _usual(number(history, schema.TOKENS, "common"))
+        copied = same >= MOSTLY and 0 <= common < same / 2 and not any(blind >= BLIND for blind in heads.values())
+        return (
+            [replace(_hit(history, CRITERION, "info", same, _copied(same, now), _MASKED_ONLY), limit=MOSTLY)]
+            if copied
+            else []
+        )
     causal = bool(heads) and all(blind >= BLIND for blind in heads.values())
     if causal or share < NEXT_TO_NOTHING:
         return [_hit(history, CRITERION, "warning" if causal else "info", same, _unshifted(same, now), _SHIFT)]
@@ -116,6 +128,21 @@ def _unshifted(share: float, now: float) -> str:
     )
 
 
+def _copied(share: float, now: float) -> str:
+    return (
+        f"{percent(share)} of the tokens that the model is asked for are given to it at the same place, by layers that "
+        f"may look there: the loss, now {short(now)}, is mostly of copying."
+    )
+
+
+_MASKED_ONLY = (
+    "Masked tokens alone belong into the loss: labels[~masked] = -100, which CrossEntropyLoss ignores.",
+    "Where most tokens are to stay as they are, as in correcting text, look at the loss of the others too.",
+)
+_SHIFT_DECODER = (
+    "Shift by one: the decoder is given begin and target[:, :-1], and asked for target.",
+    "Prove it: preflight(..., causal=True) checks that no output depends on a later input.",
+)
 _MASK = (
     "Mask what comes later: F.scaled_dot_product_attention(q, k, v, is_causal=True), or for torch's Transformer "
     "mask=nn.Transformer.generate_square_subsequent_mask(length).",

@@ -24,7 +24,8 @@ that lasts 150 steps, critical where the loss becomes infinite. At least `sample
 A model of sequences may be given its answers: the class indices asked for are the next ones of its own input, and its
 attention gives weight to later positions, or a recurrent layer reads both ways (critical where the loss is below 0.3
 times the guess); or they are those at the same place, where all its attention is causal. Without such layers it is for
-information, where the loss is below 0.05 times the guess.
+information, where the loss is below 0.05 times the guess; so are the same tokens in an input behind the first, as of a
+decoder. Also for information where most, but not all, are given at the same place, and layers may look there.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
@@ -148,13 +149,23 @@ def _unwatched() -> Run:
     return network.run()
 
 
-def _next_token(*, now: float, blind: float = math.nan, following: float = 1.0, same: float = 0.0) -> Run:
-    """A model of sequences of 24 tokens of 20 kinds, with one head of attention; ``now``: its loss in the end."""
+def _next_token(
+    *, now: float, blind: float = math.nan, following: float = 1.0, same: float = 0.0, common: float = math.nan,
+    decoder: float = math.nan,
+) -> Run:  # fmt: skip
+    """A model of sequences of 24 tokens of 20 kinds, with one head of attention; ``now``: its loss in the end.
+
+    ``decoder``: share of the answers that a second input holds at the same place.
+    """
     network = Network(classes=20)
     for row in network.layout.rows:
         if row.kind in (schema.INPUT, schema.TARGET):
             row.dtype, row.shape[:] = "int64", (32, 24)
     network.add_row(schema.TOKENS, "next", mean=following).add_row(schema.TOKENS, "same", mean=same)
+    network.add_row(schema.TOKENS, "common", mean=common)
+    if not math.isnan(decoder):
+        network.add_row(schema.INPUT, "1", (32, 24)).add_row(schema.TOKENS, "same_later", mean=decoder)
+        network.layout.rows[-2].dtype = "int64"
     if not math.isnan(blind):
         network.add_row(schema.ATTENTION, "attention:0", (24,), mean=0.9, max=1.0, zero_share=blind)
     return network.set(schema.LOSS, "", mean=now + (math.log(20) - now) * np.exp(-network.at / 30)).run()
@@ -226,6 +237,30 @@ RULE = Rule(
         Example("next tokens without a mask", lambda: _next_token(now=0.2, blind=0.0), ill=True, subject="loss"),
         Example("the tokens themselves", lambda: _next_token(now=0.1, blind=1.0, following=0.1, same=1.0), ill=True),
         Example("next tokens, sure of all: information", lambda: _next_token(now=0.01), ill=True, subject="loss"),
+        Example(
+            "a decoder given its answers",
+            lambda: _next_token(now=0.001, following=0.1, same=1.0, decoder=1.0),
+            ill=True,
+            subject="loss",
+        ),
+        Example(
+            "copies of the source, learned",
+            lambda: _next_token(now=0.001, following=0.1, same=1.0, decoder=0.1),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example(
+            "masked tokens, and all others in the loss",
+            lambda: _next_token(now=0.4, blind=0.0, following=0.1, same=0.85, common=0.2),
+            ill=True,
+            subject="loss",
+        ),
+        Example(
+            "padding asked for and given",
+            lambda: _next_token(now=0.4, blind=0.0, following=0.9, same=0.85, common=0.84),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("next tokens under a mask", lambda: _next_token(now=1.2, blind=1.0), ill=False, outcome="Passed"),
         Example(
             "tags of a text read as a whole",

@@ -24,7 +24,9 @@ are no shares. So does any loss that is a hundred times its first size below 0 a
 than twice as far as before.
 
 Of reinforcement learning the loss tells nothing; a reward that has fallen from its first to its last points, and nearly
-all that it ever moved, is told for information.
+all that it ever moved, is told for information. A beaten generator is a warning: where the cross-entropies of generator
+and discriminator both began at about an even game, the one above 4 nats and the other below 0.02 through nine tenths
+of the second half of a hundred points and more.
 
 ## What to try
 1. Go back to a checkpoint from before the first step reported, with a learning rate three to ten times smaller.
@@ -72,6 +74,7 @@ from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
 from tb_nnhealth.rules.loss.falling_reward import falling_reward
 from tb_nnhealth.rules.loss.judged_loss import rate_at
+from tb_nnhealth.rules.loss.opponent_wins import opponent_wins
 from tb_nnhealth.rules.loss.unlearned import LOST, unlearned_since
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import round_rate, short
@@ -89,8 +92,8 @@ COMING_BACK = 0.7
 
 def check(case: Case) -> Outcome:
     if why := tags.moving_target(case.run):
-        fallen = falling_reward(case.run)
-        return NotApplicable(why) if fallen is None else Ill([fallen])
+        played = falling_reward(case.run) or opponent_wins(case.run)
+        return NotApplicable(why) if played is None else Ill([played])
     found = losses.training_loss(case.run)
     if found is None:
         return CouldNotCheck(losses.NEEDS)
@@ -216,6 +219,14 @@ def _negative(criterion: str) -> Run:
     return network.set(schema.LOSS, "", mean=0.7 - network.at / 20, std=0.0, nan_count=0, inf_count=0).run()
 
 
+def _opponents(generator: float, discriminator: float) -> Run:
+    """Both begin at an even game, and come to these levels within thirty steps."""
+    network, fading = Network(), np.exp(-np.arange(200) / 8)
+    for name, start, end in (("G", 0.7, generator), ("D", 1.4, discriminator)):
+        network.loss(np.asarray(end + (start - end) * fading), tag=f"loss/{name}", noise=0.02)
+    return network.run()
+
+
 def _rewards(curve: Any) -> Run:
     network = Network().loss(np.asarray(curve, np.float64), tag="reward", noise=0.02)
     return network.run()
@@ -243,6 +254,8 @@ RULE = Rule(
     ),
     examples=(
         Example("rewards that fall: information", lambda: _rewards(-0.01 * np.arange(200)), ill=True, subject="reward"),
+        Example("a discriminator that tells every fake", lambda: _opponents(9.0, 1e-3), ill=True, subject="loss/G"),
+        Example("a strong discriminator", lambda: _opponents(3.0, 0.1), ill=False, outcome="NotApplicable"),
         Example("rewards that rise", lambda: _rewards(0.01 * np.arange(200)), ill=False, outcome="NotApplicable"),
         Example(
             "rewards that fall at first",

@@ -23,7 +23,8 @@ a bias that its normalization subtracts again.
 
 For information also weight matrices whose `requires_grad` is off: those that trained before, and those that have
 rested since the start at the scale of a fresh initialization (PyTorch's default, He's or Xavier's), where all that
-rest do.
+rest do. And embeddings that rest from the start and whose numbers are as if drawn at random: evenly from an interval
+about 0, or of a standard deviation that embeddings are initialized with, without the long tails of learned ones.
 
 ## What to try
 1. Look for code that writes the weights after or within the step: loading a checkpoint, an exponential average copied
@@ -235,6 +236,14 @@ def _asleep(*layers: int, since: int = 0, scale: float | None = None, small: int
     return network.run()
 
 
+def _table(largest: float, rms: float) -> Run:
+    """A frozen embedding of 500 rows beside a network that trains."""
+    network = Network().add_module("words", "Embedding", first=True)
+    network.layout.parameters.add(name="words.weight", module="words", shape=[500, 16], dtype="float32", optimizer=-1)
+    network.add_row(schema.WEIGHT, "words.weight", (500, 16), rms=rms, mean=0.0, min=-largest, max=largest)
+    return network.run()
+
+
 def _warm_up() -> Run:
     network = _still("layers.2.weight", until=50)
     rate = np.where(np.arange(200) < 50, 0.0, 1e-3)
@@ -264,6 +273,9 @@ EXAMPLES = (
     Example("Put to rest at step 60, never woken", lambda: _asleep(1, since=60), True, "layers.1.weight", 60),
     Example("At rest at a fresh initialization", lambda: _asleep(0, 1), True, "layers.0.weight", 0),
     Example("Trained elsewhere and put to rest", lambda: _asleep(0, 1, scale=0.09), False, outcome="Passed"),
+    Example("An embedding at rest, drawn evenly", lambda: _table(0.25, 0.25 / 3**0.5), True, "words.weight", 0),
+    Example("An embedding at rest, drawn normally", lambda: _table(4.0, 1.0), True, "words.weight", 0),
+    Example("Learned vectors at rest, with long tails", lambda: _table(7.0, 1.0), False, outcome="Passed"),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Nine records: not enough", lambda: _still("layers.1.weight", 30, 39).run(), False, outcome="Passed"),
     Example("Learning rate 0 in warm-up", _warm_up, False, outcome="Passed"),

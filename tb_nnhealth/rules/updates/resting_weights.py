@@ -6,12 +6,15 @@ trained and stopped, and matrices that rest while they still have the scale of a
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
-from tb_nnhealth.rules.evidence.weights import Weights, awake, weights_of
+from tb_nnhealth.rules.evidence.weights import Weights, aligned, awake, weights_of
 from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_ELEMENTS = 256
@@ -19,6 +22,8 @@ FEWEST_ELEMENTS = 256
 SIGMAS = 4.0
 """Within which the scale of a sample counts as that of its distribution."""
 FEWEST_RECORDS = 10
+NORMAL = (1.0, 0.1, 0.02, 0.01)
+"""Standard deviations of embeddings as they are initialized, beside one over the root of their width."""
 
 
 def resting(history: History) -> list[Hit]:
@@ -26,17 +31,72 @@ def resting(history: History) -> list[Hit]:
     everything = weights_of(history)
     rests = np.array([not p.trainable for p in everything.parameters], bool) & ~awake(everything)
     off = everything.matrix & rests & ~everything.sparse
-    if len(history) < FEWEST_RECORDS or not off.any() or not everything.trained.any():
+    if len(history) < FEWEST_RECORDS or not everything.trained.any():
         return []
+    tables = _random_tables(history, everything.only(everything.sparse & everything.matrix & rests))
+    if not off.any():
+        return tables
     weights = everything.only(off)
     trained_before = np.asarray(np.isfinite(weights.gradient).any(axis=0))
     telling = ~trained_before & (weights.numel >= FEWEST_ELEMENTS)
     fresh = telling if _fresh(weights)[telling].all() else np.zeros_like(telling)
     share = float(weights.numel.sum() / everything.numel.sum())
-    return [
+    hits = [
         _hit(weights, int(i), bool(trained_before[i]), share, len(history))
         for i in np.flatnonzero(trained_before | fresh)
     ]
+    return hits + tables
+
+
+def _random_tables(history: History, tables: Weights) -> list[Hit]:
+    """Embeddings that rest from the start and are as if drawn at random: nothing was learned that they could keep."""
+    if not tables.names:
+        return []
+    mean, rms, low, high = (
+        np.nanmedian(aligned(history.table(schema.WEIGHT, statistic), tables.names), axis=0)
+        for statistic in (schema.MEAN, schema.RMS, schema.MIN, schema.MAX)
+    )
+    hits = []
+    for i, (name, parameter) in enumerate(zip(tables.names, tables.parameters, strict=True)):
+        count, scale = float(tables.numel[i]), float(rms[i])
+        if np.isfinite(tables.gradient[:, i]).any() or count < FEWEST_ELEMENTS or not scale > 0:
+            continue
+        off, scales = SIGMAS / math.sqrt(2 * count), (*NORMAL, parameter.shape[-1] ** -0.5)
+        centred = abs(float(mean[i])) < SIGMAS * scale / math.sqrt(count)
+        ends = (abs(float(low[i])) / scale, float(high[i]) / scale)
+        uniform = all(abs(end / math.sqrt(3) - 1) < off for end in ends)
+        longest = math.sqrt(2 * math.log(count)) + 1
+        normal = any(abs(scale / usual - 1) < off for usual in scales) and max(ends) < longest
+        if centred and (uniform or normal):
+            told = f"as of a table drawn at random between {short(float(low[i]))} and {short(float(high[i]))}"
+            told = told if uniform else f"as of a table drawn at random with a standard deviation of {short(scale)}"
+            hits.append(_table_hit(tables, name, told, count))
+    return hits
+
+
+def _table_hit(tables: Weights, name: str, told: str, count: float) -> Hit:
+    steps = tables.steps
+    return Hit(
+        subject=name,
+        first_step=int(steps[0]),
+        fired_step=int(steps[FEWEST_RECORDS - 1]),
+        last_step=int(steps[-1]),
+        count=len(steps),
+        active=True,
+        severity="info",
+        statistic="numbers of a frozen embedding drawn at random",
+        unit="numbers",
+        value=count,
+        limit=FEWEST_ELEMENTS,
+        direction="above",
+        message=f"`{name}` has requires_grad=False, and its {count:,.0f} numbers are {told}: no learned vectors.",
+        advice=(
+            "Look whether the vectors were found and loaded: words that are spelled otherwise keep random ones.",
+            "If there are none to load, train them: nn.Embedding.from_pretrained(vectors, freeze=False).",
+        ),
+        more={GIVEN: True},
+        rank=math.log(count),
+    )
 
 
 def _fresh(weights: Weights) -> NDArray[np.bool_]:
