@@ -14,7 +14,7 @@ from tb_nnhealth.record.loss_graph import Compared
 from tb_nnhealth.record.loss_operands import Operands
 from tb_nnhealth.record.observe_evaluation import EvaluationInput
 from tb_nnhealth.record.observe_facts import SUBJECTS, Facts, Told
-from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX
+from tb_nnhealth.record.observe_labels import BINARY, CLASS_INDEX, OF_PAIRS
 from tb_nnhealth.record.observe_predictions import class_dimension, probability_share
 from tb_nnhealth.record.observe_probe import Probe
 from tb_nnhealth.record.observe_tokens import Tokens
@@ -54,6 +54,8 @@ class Batch:
         self._evaluation = EvaluationInput()
         self._tokens = Tokens(catalog)
         self._class_index = self._criterion_given = False
+        self._target = 1
+        """Which of a criterion's arguments it is."""
         self._read_back = False
         """The criterion is a stand-in for a loss that was read back from its gradient."""
         self._outputs_observed = False
@@ -76,6 +78,7 @@ class Batch:
         ``waits``: no step runs, so that a device may be waited for.
         """
         self._criterion_given, self._class_index = True, isinstance(criterion, CLASS_INDEX)
+        self._target = 2 if isinstance(criterion, OF_PAIRS) else 1
         self._facts.describe(criterion)
         self._tokens.describe(criterion)
         self._catalog.criterion = messages.Criterion(
@@ -129,7 +132,7 @@ class Batch:
 
     def criterion_called(self, args: Any, kwargs: Any, output: Any, *, training: bool) -> None:
         prediction = args[0] if args else kwargs.get("input")
-        target = args[1] if len(args) > 1 else kwargs.get("target")
+        target = args[self._target] if len(args) > self._target else kwargs.get("target")
         seen = self._seen[training]
         self._forget_outputs(seen)
         self._take_nested(seen, schema.PREDICTION, prediction)

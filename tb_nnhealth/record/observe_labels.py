@@ -14,6 +14,8 @@ from tb_nnhealth.record.reduce_readable import plain
 from tb_nnhealth.record.reduce_table import Record
 
 CLASS_INDEX = (nn.CrossEntropyLoss, nn.NLLLoss)
+OF_PAIRS = (nn.CosineEmbeddingLoss, nn.MarginRankingLoss)
+"""Criteria that are given two predictions before the target."""
 BINARY = (nn.BCELoss, nn.BCEWithLogitsLoss)
 _MOST_CLASSES = 1 << 16
 """A label beyond is an identifier rather than a class."""

@@ -1,6 +1,6 @@
 """What a model returns comes to be the same for every sample: embeddings that become one, codes that tell nothing.
 
-Read where no criterion tells what the answers are compared with.
+Read where no criterion tells what the answers are compared with, or one that compares them with each other.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import episodes, since_last_well
 from tb_nnhealth.rules.wording import percent, short
 
+OF_EMBEDDINGS = ("CosineEmbeddingLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss")
+"""Criteria that compare what the model returns with itself."""
 OPENING = 3
 FEATURES = 8
 """Fewest numbers for a sample that are an embedding."""
 APART, TOGETHER = 0.3, 0.1
 """Spread over the samples : size, at first and where embeddings have become one."""
+NEARER, OF_THE_FIRST = 0.2, 1 / 3
+"""Spread : size, and share of what that was at first, from which embeddings are told, for information, on their way."""
 CENTRED = 0.7
 """|mean| : size below which the features differ: answers that lie far from 0 are alike for that alone."""
 FADED, SMALL, QUARTER = 0.05, 0.05, 0.25
@@ -35,12 +39,13 @@ FEWEST_STEPS = 50
 @np.errstate(all="ignore")
 def collapsed_outputs(history: History, records: int, advice: Sequence[str]) -> list[Hit]:
     """Hits on the model ("") for its first result, for information on further ones."""
-    rows = [history.layout.rows[row] for row in history.rows(schema.OUTPUT)]
+    kind = schema.OUTPUT if history.rows(schema.OUTPUT) else schema.PREDICTION
+    rows = [history.layout.rows[row] for row in history.rows(kind)]
     subjects = [row.subject for row in rows if len(row.shape) == 2 and row.shape[0] > 1 and row.shape[1] > 1]
     if not subjects or len(history) < records:
         return []
-    spread = aligned(history.table(schema.SPREAD, schema.MEAN), [_spread(subject) for subject in subjects])
-    size, mean = (aligned(history.table(schema.OUTPUT, s), subjects) for s in (schema.RMS, schema.MEAN))
+    spread = aligned(history.table(schema.SPREAD, schema.MEAN), [_spread(kind, subject) for subject in subjects])
+    size, mean = (aligned(history.table(kind, s), subjects) for s in (schema.RMS, schema.MEAN))
     moving = aligned(history.table(schema.SPREAD, schema.MEAN), ("input",))[:, 0]
     widths = {row.subject: int(row.shape[1]) for row in rows if len(row.shape) == 2}
     hits = []
@@ -53,25 +58,30 @@ def collapsed_outputs(history: History, records: int, advice: Sequence[str]) -> 
         relative, first = own / size[:, i], float(np.median(known[:OPENING]))
         began = float(np.median(relative[judged][:OPENING]))
         embedding = widths[subject] >= FEATURES and began > APART
-        one = embedding & (relative < TOGETHER) & (np.abs(mean[:, i]) < CENTRED * size[:, i])
+        centred = np.abs(mean[:, i]) < CENTRED * size[:, i]
+        one = embedding & (relative < TOGETHER) & centred
+        nearer = embedding & (relative < min(NEARER, OF_THE_FIRST * began)) & centred
         left = np.where(size[:, i] < SMALL, QUARTER, FADED) if subject else FADED
         faded = own < left * first
-        for ill, told in ((one, True), (faded, False)):
-            value, limit = (relative, TOGETHER) if told else (own / first, QUARTER if subject else FADED)
-            severity: Severity = "warning" if told and subject == "" else "info"
+        for ill, limit in ((one, TOGETHER), (nearer, NEARER), (faded, QUARTER if subject else FADED)):
+            value = own / first if ill is faded else relative
+            severity: Severity = "warning" if ill is one and subject == "" else "info"
             for episode in episodes(ill[:, None], judged[:, None], history.steps, window=records, share=0.9)[-1:]:
                 episode = since_last_well(episode, ill[:, None], judged[:, None], history.steps)
                 if not episode.active or episode.last_step - episode.first_step < FEWEST_STEPS:
                     continue
-                now = float(np.median(own[judged][-OPENING:]))
+                now = float(np.median(value[judged][-OPENING:]))
+                by = f"{short(now)} of its size from sample to sample, {short(began)} at first"
+                if ill is faded:
+                    apart = short(float(np.median(known[-OPENING:])))
+                    by = f"{apart} from sample to sample, {percent(now)} of what it did at first"
                 of = "what the model returns" if subject == "" else f"result {subject} of the model"
                 hits.append(
                     hit(
                         episode, "", severity=severity, statistic="spread of the output over samples", unit="1",
-                        value=float(np.median(value[judged][-OPENING:])), limit=limit, direction="below",
+                        value=now, limit=limit, direction="below",
                         message=f"{of[0].upper()}{of[1:]} is nearly the same for every sample since step "
-                        f"{episode.first_step}: it differs by {short(now)} from sample to sample, "
-                        f"{percent(now / first)} of what it did at first.",
+                        f"{episode.first_step}: it differs by {by}.",
                         advice=(*_ADVICE, *advice[2:]), more={"output": subject},
                     )
                 )  # fmt: skip
@@ -82,8 +92,8 @@ def collapsed_outputs(history: History, records: int, advice: Sequence[str]) -> 
     return hits[:1]
 
 
-def _spread(subject: str) -> str:
-    return f"output {subject}".strip()
+def _spread(kind: str, subject: str) -> str:
+    return f"output {subject}".strip() if kind == schema.OUTPUT else "prediction"
 
 
 _ADVICE = (

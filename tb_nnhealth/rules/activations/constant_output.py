@@ -23,10 +23,11 @@ first. It does not fire where the
 answers come apart, or where the loss still falls and more than a quarter of what it gained was gained in the second
 half of that time: the cost of a constant is soon learned, a network that is merely slow goes on.
 
-Where no criterion is known, what the model returns is looked at, tensors of shape (samples, numbers) alone: embeddings
-of 8 numbers or more that have become one (spread over their size from above 0.3 to below 0.1, their mean less than 0.7
-of it: a warning), and, for information, a result whose spread has come below 0.05 of what it was at first; further
-results also below a quarter where their size is below 0.05, as the codes of a VAE whose posterior has collapsed.
+Where no criterion is known, or one that compares embeddings, what the model returns is looked at, tensors of shape
+(samples, numbers) alone: embeddings of 8 numbers or more that have become one (spread over their size from above 0.3 to
+below 0.1, their mean less than 0.7 of it: a warning; information from a third of the start and 0.2 on), and, for
+information, a result whose spread has come below 0.05 of what it was at first; further results also below a quarter
+where their size is below 0.05, as the codes of a VAE whose posterior has collapsed.
 
 Critical where the loss stands where it began, and where the answers were the same to the last digit from the first
 record on: what then lies before the output gets no gradient. Else a warning, as the constant itself was learned.
@@ -68,7 +69,7 @@ from tb_nnhealth.rules.activations.alike_answers import (
     inputs_and_targets_vary,
     still_falls,
 )
-from tb_nnhealth.rules.activations.collapsed_outputs import collapsed_outputs
+from tb_nnhealth.rules.activations.collapsed_outputs import OF_EMBEDDINGS, collapsed_outputs
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -116,7 +117,7 @@ def check(case: Case) -> Outcome:
     records = int(case.options["records"])
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
-    if not compared:
+    if not compared or history.layout.criterion.type in OF_EMBEDDINGS:
         hits = collapsed_outputs(history, records, ADVICE)
         return Ill(hits) if hits else Passed()
     differ, unit = answers_differ(history, spread)
@@ -242,8 +243,18 @@ def _returns(*spread: float | Curve) -> Run:
     return network.run()
 
 
+def _triplets(spread: Curve) -> Run:
+    """Embeddings of 10 numbers of size 1, compared with each other."""
+    network = Network(criterion="TripletMarginLoss").add_row(schema.SPREAD, "prediction", mean=spread)
+    network.add_row(schema.SPREAD, "input", mean=1.0).add_row(schema.SPREAD, "target", mean=spread)
+    return network.set(schema.PREDICTION, "", mean=0.1, rms=1.0).run()
+
+
 EXAMPLES = (
     Example("What the model returns becomes one", lambda: _returns(0.8 * np.exp(-_T / 20) + 0.01), True, ""),
+    Example("Embeddings that come near to one", lambda: _returns(0.8 * np.exp(-_T / 20) + 0.13), True, ""),
+    Example("Embeddings of a triplet loss become one", lambda: _triplets(0.8 * np.exp(-_T / 20) + 0.01), True, ""),
+    Example("Embeddings of a triplet loss part", lambda: _triplets(0.4 + 0.5 * _T / 200), False, outcome="Passed"),
     Example("A code that fades", lambda: _returns(0.8, 0.06 * np.exp(-_T / 50)), True, ""),
     Example("A code that is used", lambda: _returns(0.8, 0.06 + 0.9 * _T / 200), False, outcome="Passed"),
     Example("A result that shrinks to a tenth", lambda: _returns(1 - 0.9 * _T / 200), False, outcome="Passed"),

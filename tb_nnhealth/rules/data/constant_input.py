@@ -16,7 +16,8 @@ costs all the same.
 
 An `Embedding` of four rows or more whose gradient is zero in all rows but one, in nearly all records, is always asked
 for the same index where an input of integers never changes (a warning where little was learned).
-Samples of a batch that have one target of several numbers, in a regression, are told for information.
+Samples of a batch that have one target of several numbers, in a regression, are told for information, and so are pairs
+of embeddings that all have one and the same target (`CosineEmbeddingLoss`).
 
 ## What to try
 1. Look at a batch right before the model: `print(x.shape, x.min(), x.max(), x.std(0).mean())`.
@@ -87,7 +88,7 @@ def check(case: Case) -> Outcome:
         return Ill([_constant(found[0], history, "info" if learned else "critical")])
     if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
         return Ill([_copies(found[0], history, ratio, case.options["least"], "info" if learned else "warning")])
-    hits = one_row(history, learns) + _same_target(history)
+    hits = one_row(history, learns) + _same_target(history) + _pairs_alike(history)
     return Ill(hits) if hits else Passed()
 
 
@@ -107,6 +108,30 @@ def _same_target(history: History) -> list[Hit]:
             advice=("Look at the targets of a batch: y.std(0) tells how they differ from sample to sample.",),
         )
         for episode in _held(seen & (spread == 0), seen, history)[:1]
+    ]  # fmt: skip
+
+
+def _pairs_alike(history: History) -> list[Hit]:
+    """For information: pairs of embeddings that are all to be alike, or all to differ."""
+    low, high = (number(history, schema.TARGET, "", name) for name in (schema.MIN, schema.MAX))
+    seen = np.isfinite(low) & np.isfinite(high)
+    if history.layout.criterion.type != "CosineEmbeddingLoss" or not seen.any():
+        return []
+    told = "alike, and nothing keeps different samples apart" if high[seen].max() > 0 else "different, and none alike"
+    same = seen & (low == high) & (high == high[seen][0])
+    if not same[seen].all():
+        return []
+    return [
+        hit(
+            episode, "target", severity="info", statistic="spread of the targets over the batch", unit="target's unit",
+            value=0.0, limit=0.0, direction="below",
+            message=f"The target of every pair is {short(float(high[seen][0]))}: all are to be {told}.",
+            advice=(
+                "Draw pairs of both kinds: target 1 for samples that belong together, -1 for others.",
+                "Where one of the two is a teacher's and does not learn, all is well.",
+            ),
+        )
+        for episode in _held(same, seen, history)[:1]
     ]  # fmt: skip
 
 
@@ -199,6 +224,10 @@ def _one_target(spread: float) -> Run:
     return network.add_row(schema.SPREAD, "target", mean=spread).run()
 
 
+def _pairs(low: float, high: float) -> Run:
+    return Network(criterion="CosineEmbeddingLoss").set(schema.TARGET, "", min=low, max=high).run()
+
+
 RULE = Rule(
     id="constant-input",
     healthy="Inputs differ",
@@ -218,6 +247,8 @@ RULE = Rule(
         Example("one row, and it learns: information", lambda: _embedding(49 / 50, learns=True), ill=True),
         Example("two rows of an embedding", lambda: _embedding(48 / 50), ill=False, outcome="Passed"),
         Example("one target for all samples", lambda: _one_target(0.0), ill=True, subject="target"),
+        Example("pairs that are all alike", lambda: _pairs(1.0, 1.0), ill=True, subject="target"),
+        Example("pairs of both kinds", lambda: _pairs(-1.0, 1.0), ill=False, outcome="Passed"),
         Example("targets that differ", lambda: _one_target(0.5), ill=False, outcome="Passed"),
         Example("each sample the same", lambda: _spread(0.0), ill=True, subject="input"),
         Example("learned all the same: information", lambda: _spread(0.0, learns=True), ill=True, subject="input"),
