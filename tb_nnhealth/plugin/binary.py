@@ -21,7 +21,8 @@ _PLAIN = frozenset({int, str, bool, type(None)})
 def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
     """``content``, a reply as JSON would hold it, as ``http_api.md`` describes.
 
-    Arrays in fields of the names in ``coarse`` (without their ending) are rounded to bfloat16.
+    Arrays in fields of the names in ``coarse`` (without their ending) are rounded to bfloat16; "part.name" is such a
+    field within the field ``part`` of ``content``.
     """
     rounded = frozenset(coarse)
     arrays: list[bytes] = []
@@ -34,11 +35,11 @@ def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
         end += len(arrays[-1])
         return [at, len(data) // width]
 
-    def moved(value: Any) -> Any:
+    def moved(value: Any, within: str = "") -> Any:
         if isinstance(value, (list, tuple)):
             if _is_plain(value):
                 return value
-            return [item if isinstance(item, (int, str)) else moved(item) for item in value]
+            return [item if isinstance(item, (int, str)) else moved(item, within) for item in value]
         if isinstance(value, float) and not math.isfinite(value):
             return json_number(value)
         if not isinstance(value, Mapping):
@@ -46,10 +47,10 @@ def pack(content: Mapping[str, Any], coarse: Iterable[str] = ()) -> bytes:
         fields: dict[str, Any] = {}
         for name, item in value.items():
             if not (name.endswith(ENDING) and isinstance(item, str)):
-                fields[name] = moved(item)
+                fields[name] = moved(item, within or f"{name}.")
                 continue
             data, stem = base64.b64decode(item), name.removesuffix(ENDING)
-            if stem in rounded:
+            if stem in rounded or within + stem in rounded:
                 fields[stem + COARSE_ENDING] = place(bfloat16(np.frombuffer(data, "<f4")).astype("<u2").tobytes(), 2)
             else:
                 fields[name] = place(data, 4)

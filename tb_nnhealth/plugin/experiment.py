@@ -215,8 +215,7 @@ class Experiment:
                     if judged.name not in self._kept:
                         (self._keep if self._kept_bytes() + judged.nbytes <= BYTES_KEPT else self._drop)(judged)
                     if judged.opened is not None:
-                        judged.opened.tables.every()
-                        judged.opened.model()
+                        judged.opened.prepare()
                 except UnreadableRunError:
                     continue  # its row says so
                 finally:

@@ -47,6 +47,12 @@ class Opened:
         """The scalar charts that every run has, over all steps."""
         return standard(self.run)
 
+    def prepare(self) -> None:
+        """Makes what a page of the run is drawn of, before anybody asks for it."""
+        self.tables.every()
+        self.model()
+        _ = self.charts
+
     def model(self) -> dict[str, Any]:
         return self.once("model", lambda: model(self.run, self.tables))
 

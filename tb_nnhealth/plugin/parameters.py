@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from tensorboard import errors
@@ -61,4 +62,13 @@ def tags(request: Any) -> list[str]:
     asked = list(dict.fromkeys(request.args.getlist("tag")))
     if len(asked) > TAGS_MOST:
         raise errors.InvalidArgumentError(f"expected at most {TAGS_MOST} tags, found {len(asked)}")
+    return asked
+
+
+def several(request: Any, name: str, known: Collection[str]) -> list[str]:
+    """Names of ``known``, one at least, each once."""
+    asked = list(dict.fromkeys(request.args.getlist(name)))
+    if not asked or not set(asked) <= set(known):
+        found = ", ".join(repr(value[:80]) for value in asked[:10]) or "none"
+        raise errors.InvalidArgumentError(f"expected parameters {name!r} ({', '.join(known)}), found {found}")
     return asked

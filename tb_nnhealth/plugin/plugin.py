@@ -8,8 +8,9 @@ import re
 import secrets
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from tensorboard import errors, plugin_util
@@ -41,8 +42,12 @@ POINTS, POINTS_MOST = 400, 2000
 EXPERIMENTS_MOST = 8
 ENOUGH = 8
 """Verdicts with which the page can begin; while there are fewer, whoever looks at the list waits for them."""
-COARSE = ("values",)
+COARSE = {"/heatmap": ("values",), "/together": ("heatmap.values",)}
 """Arrays of the heatmap that are rounded in bytes: no eye tells colours apart so finely."""
+
+
+AboutRun = Callable[[Any, Opened], dict[str, Any]]
+"""What a route answers to a request about a run that has been opened."""
 
 
 class Watched(NamedTuple):
@@ -65,21 +70,26 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         self._experiments: dict[str, Watched] = {}
         self._life = secrets.token_hex(4)
         """Tells the states of this process's runs from those of the one before."""
+        self._about_run: Mapping[str, AboutRun] = {
+            "report": self._report,
+            "model": self._model,
+            "heatmap": self._heatmap,
+            "scalars": self._scalars,
+        }
+        """What a page of one run begins with: routes that may be asked together."""
 
     def get_plugin_apps(self) -> Mapping[str, Any]:
         answers: Mapping[str, Answer] = {
             "/runs": self._runs,
-            "/report": self._report,
-            "/model": self._model,
-            "/heatmap": self._heatmap,
+            **{f"/{name}": partial(self._answer_about, name) for name in self._about_run},
+            "/together": self._together,
             "/evidence": self._evidence,
             "/rejudge": self._rejudge,
-            "/scalars": self._scalars,
             "/layer": self._layer,
             "/ranks": self._ranks,
         }
         static = {f"/{name}": static_route(name, mime) for name, mime in STATIC_FILES.items()}
-        routes = {path: route(answer, COARSE * (path == "/heatmap")) for path, answer in answers.items()}
+        routes = {path: route(answer, COARSE.get(path, ())) for path, answer in answers.items()}
         routes["/report_html"] = route(self._report_html)
         return {**routes, **static, "/parts/*": part_route()}
 
@@ -130,22 +140,28 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             **({"first": _first(experiment, request.args["first"], rows)} if opens else {}),
         }
 
-    def _report(self, request: Any) -> dict[str, Any]:
+    def _answer_about(self, name: str, request: Any) -> dict[str, Any]:
         with self._opened(request) as opened:
-            return _reported(opened, self._experiment(request))
+            return self._about_run[name](request, opened)
 
-    def _model(self, request: Any) -> dict[str, Any]:
+    def _together(self, request: Any) -> dict[str, Any]:
+        wanted = parameters.several(request, "of", self._about_run)
         with self._opened(request) as opened:
-            return opened.model()
+            return {name: self._about_run[name](request, opened) for name in wanted}
 
-    def _heatmap(self, request: Any) -> dict[str, Any]:
+    def _report(self, request: Any, opened: Opened) -> dict[str, Any]:
+        return _reported(opened, self._experiment(request))
+
+    def _model(self, request: Any, opened: Opened) -> dict[str, Any]:
+        return opened.model()
+
+    def _heatmap(self, request: Any, opened: Opened) -> dict[str, Any]:
         name = parameters.text(request, "statistic")
         start, end = parameters.span(request)
         columns = parameters.count(request, "columns", COLUMNS, COLUMNS_MOST)
         if name not in BY_ID:
             raise errors.InvalidArgumentError(f"expected a statistic ({', '.join(BY_ID)}), found {name[:80]!r}")
-        with self._opened(request) as opened:
-            return heatmap(opened.tables, BY_ID[name], start=start, end=end, limit=columns)
+        return heatmap(opened.tables, BY_ID[name], start=start, end=end, limit=columns)
 
     def _evidence(self, request: Any) -> dict[str, Any]:
         index = parameters.integer(request, "finding", None, -1, 2**31)
@@ -184,17 +200,16 @@ class HealthPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             tried = opened.once((rule.id, option, value), lambda: rejudge(run, report, rule, option, value))
             return {**answer, "tried": tried}
 
-    def _scalars(self, request: Any) -> dict[str, Any]:
+    def _scalars(self, request: Any, opened: Opened) -> dict[str, Any]:
         tags = parameters.tags(request)
         start, end = parameters.span(request)
         points = parameters.count(request, "points", POINTS, POINTS_MOST)
-        with self._opened(request) as opened:
-            run = opened.run
-            for tag in tags:
-                if tag not in run.scalars:
-                    raise errors.NotFoundError(f"run {run.name!r} has no scalar {tag[:200]!r}")
-            known = None if tags else opened.charts
-            return scalars(run, tags, start=start, end=end, limit=points, known=known)
+        run = opened.run
+        for tag in tags:
+            if tag not in run.scalars:
+                raise errors.NotFoundError(f"run {run.name!r} has no scalar {tag[:200]!r}")
+        known = None if tags else opened.charts
+        return scalars(run, tags, start=start, end=end, limit=points, known=known)
 
     def _ranks(self, request: Any) -> dict[str, Any]:
         with self._opened(request) as opened:

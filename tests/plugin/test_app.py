@@ -129,6 +129,22 @@ def test_the_list_brings_along_what_the_page_begins_with(client: Client) -> None
     assert rows == {"ill": findings[0]["statistic_id"], "odd <b>run</b> ü": None, "plain": None}
 
 
+@pytest.mark.parametrize("run", ["ill", "plain"])
+def test_several_routes_answer_together_what_each_says_alone(client: Client, run: str) -> None:
+    asked = {"run": run, "statistic": "update-ratio", "columns": "50", "points": "40", "from": "10", "to": "90"}
+    parts = ["report", "model", "heatmap", "scalars"]
+    said = get(client, "together", of=parts, **asked)
+    assert said == {part: get(client, part, **asked) for part in parts}
+    assert list(get(client, "together", of=["scalars", "scalars"], **asked)) == ["scalars"]
+    query = {"of": parts, **asked, "as": "binary"}
+    response = client.get(ROOT + "together", query_string=query)
+    head = json.loads(response.get_data()[4 : 4 + int.from_bytes(response.get_data()[:4], "little")])
+    assert "values_bf16" in head["heatmap"], "colours are rounded"
+    assert all("values_f32" in series for chart in head["scalars"]["charts"] for series in chart["series"])
+    again = client.get(ROOT + "together", query_string=query, headers={"If-None-Match": response.headers["ETag"]})
+    assert again.status_code == 304
+
+
 def test_the_report_is_that_of_the_command_line(
     client: Client, logdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +217,10 @@ def test_a_run_without_records_has_no_model_and_no_fault(client: Client) -> None
         ("layer", {"run": "ill", "layer": "layers.99"}, 404, "no layer 'layers.99'"),
         ("layer", {"run": "ill"}, 400, "'layer'"),
         ("report", {"run": "x" * 9000}, 400, "8192 bytes"),
+        ("together", {"run": "ill"}, 400, "found none"),
+        ("together", {"run": "ill", "of": ["report", "evidence"]}, 400, "'evidence'"),
+        ("together", {"of": "report"}, 400, "'run'"),
+        ("together", {"run": "ill", "of": ["report", "heatmap"]}, 400, "'statistic'"),
     ],
 )
 def test_bad_requests_are_told_in_one_sentence(client: Client, route: str, query: Any, status: int, told: str) -> None:

@@ -94,6 +94,13 @@ def test_rounded_arrays_are_named_otherwise_and_half_as_long(count: int) -> None
     assert unpack(exact)["values"].tolist() == values.tolist()
 
 
+def test_arrays_of_one_part_are_rounded_and_those_of_another_are_not() -> None:
+    part = {"values_f32": f32([1.001]), "deep": [{"values_f32": f32([1.001])}]}
+    found = unpack(pack({"map": part, "charts": part}, ["map.values"]))
+    assert found["map"]["values"] == found["map"]["deep"][0]["values"] == [1.0]
+    assert found["charts"]["values"] == found["charts"]["deep"][0]["values"] == [np.float32(1.001)]
+
+
 def test_lists_of_records_keep_their_numbers() -> None:
     worst = [{"value": 0.5, "step": 3}, None, {"value": float("nan"), "step": 4}]
     assert unpack(pack({"worst": worst}))["worst"] == [worst[0], None, {"value": "NaN", "step": 4}]

@@ -87,3 +87,11 @@ def test_blocks_are_medians_of_neighbours(length: int) -> None:
     edges = np.linspace(0, length, 201).astype(int) if length > 200 else np.arange(length + 1)
     assert steps.tolist() == edges[:-1].tolist()
     np.testing.assert_array_equal(medians, [np.median(values[a:b]) for a, b in pairwise(edges)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 11])
+def test_medians_are_numpys(count: int) -> None:
+    values = np.random.default_rng(count).normal(size=(4, count))
+    values[1, 0], values[2, 0] = np.nan, np.inf
+    assert np.array_equal(curves.medians(values), np.median(values, axis=1), equal_nan=True)
+    assert curves.median(values[0]) == np.median(values[0])

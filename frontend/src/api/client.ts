@@ -1,6 +1,7 @@
 /** One function a route. Addresses are relative to the document, so any path prefix or proxy works. */
 
 import { decode, decodeBinary } from "./decode";
+import { together } from "./together";
 import type {
   EvidenceResponse,
   HeatmapResponse,
@@ -31,7 +32,7 @@ export type Parameters = Record<string, string | number | readonly string[] | nu
 export type Answer<T> = { ok: true; data: T } | { ok: false; status: number; message: string };
 
 /** Relative address with parameters in the order given; null and undefined are left out. */
-export function address(route: Route, parameters: Parameters = {}): string {
+export function address(route: Route | "together", parameters: Parameters = {}): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
     if (value === null || value === undefined) continue;
@@ -44,7 +45,7 @@ export function address(route: Route, parameters: Parameters = {}): string {
 /** Where replies come from. Faults come back as values, in a sentence; only an abort is thrown. */
 export type Source = (route: Route, parameters: Parameters, signal?: AbortSignal) => Promise<Answer<unknown>>;
 
-let source: Source = overHttp;
+let source: Source = together(overHttp, (parameters, signal) => overHttp("together", parameters, signal));
 
 /** A saved report answers from its own page. */
 export function answerFrom(other: Source): void {
@@ -61,16 +62,20 @@ export function answerRunsWith(response: Promise<Response>): void {
   begun = response;
 }
 
-function ask(route: Route, url: URL, signal?: AbortSignal): Promise<Response> {
+function ask(route: string, url: URL, signal?: AbortSignal): Promise<Response> {
   const known = route === "runs" ? begun : null;
   if (known) begun = null;
   return known ?? fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
 }
 
 /** Routes whose answers are mostly numbers: they come in bytes. */
-const ARRAYS: ReadonlySet<Route> = new Set(["heatmap", "evidence", "scalars", "layer"]);
+const ARRAYS: ReadonlySet<string> = new Set(["heatmap", "evidence", "scalars", "layer", "together"]);
 
-async function overHttp(route: Route, parameters: Parameters, signal?: AbortSignal): Promise<Answer<unknown>> {
+async function overHttp(
+  route: Route | "together",
+  parameters: Parameters,
+  signal?: AbortSignal,
+): Promise<Answer<unknown>> {
   const asked = ARRAYS.has(route) ? { ...parameters, as: "binary" } : parameters;
   const url = new URL(address(route, asked), document.baseURI);
   let response: Response;
@@ -91,7 +96,7 @@ async function overHttp(route: Route, parameters: Parameters, signal?: AbortSign
   }
 }
 
-async function sentence(response: Response, route: Route): Promise<string> {
+async function sentence(response: Response, route: string): Promise<string> {
   const isText = response.headers.get("content-type")?.startsWith("text/plain");
   const text = isText ? (await response.text()).trim() : "";
   return text || `"${route}" answered with status ${response.status}; TensorBoard's log has the details.`;

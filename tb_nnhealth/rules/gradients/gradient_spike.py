@@ -118,19 +118,28 @@ def total_norms(history: History) -> Norms:
 def spike_limits(norms: Norms, window: int, sigmas: float, factor: float) -> Norms:
     """Above what each record counts as a spike against the ``window`` before it, shape of ``norms``; inf at first."""
 
-    def of(before: Norms) -> Norms:
-        middle = np.median(before, axis=-1, keepdims=True)
-        spread = SIGMA_OF_MAD * np.median(np.abs(before - middle), axis=-1)
-        usual = np.partition(before, -1 - EXCEPTIONS, axis=-1)[..., -1 - EXCEPTIONS]
-        return np.maximum(middle[..., 0] + sigmas * spread, factor * usual)
-
     limits = np.full(len(norms), np.inf)
-    for i in range(SETTLED, min(window, len(norms))):
-        limits[i] = of(norms[:i])
-    whole = max(window, SETTLED)
+    opening, whole = np.arange(SETTLED, min(window, len(norms))), max(window, SETTLED)
+    if len(opening):
+        so_far = np.where(np.arange(opening[-1]) < opening[:, None], norms[: opening[-1]], np.inf)
+        ordered = np.sort(so_far, axis=1)
+        middle = _middle(ordered, opening)
+        spread = SIGMA_OF_MAD * _middle(np.sort(np.abs(so_far - middle[:, None]), axis=1), opening)
+        usual = ordered[np.arange(len(opening)), opening - 1 - EXCEPTIONS]
+        limits[opening] = np.maximum(middle + sigmas * spread, factor * usual)
     if len(norms) > whole:
-        limits[whole:] = of(np.lib.stride_tricks.sliding_window_view(norms, window)[whole - window : -1])
+        before = np.lib.stride_tricks.sliding_window_view(norms, window)[whole - window : -1]
+        middle = np.median(before, axis=1)
+        spread = SIGMA_OF_MAD * np.median(np.abs(before - middle[:, None]), axis=1)
+        usual = np.partition(before, -1 - EXCEPTIONS, axis=1)[:, -1 - EXCEPTIONS]
+        limits[whole:] = np.maximum(middle + sigmas * spread, factor * usual)
     return limits
+
+
+def _middle(ordered: Norms, counts: NDArray[np.int64]) -> Norms:
+    """The median of the first ``counts`` of each row."""
+    rows = np.arange(len(counts))
+    return np.asarray((ordered[rows, (counts - 1) // 2] + ordered[rows, counts // 2]) / 2)
 
 
 def did_harm(curve: LossCurve, step: int) -> bool:

@@ -50,14 +50,14 @@ def averaged(run: Run, curve: losses.LossCurve, fewest: int) -> bool:
     if len(curve) < FEWEST_AVERAGES:
         return False
     taken = curve.at_optimizer(run).steps
-    scale = max(abs(float(np.median(curve.values))), float(np.ptp(curve.values)))
+    scale = max(abs(curves.median(curve.values)), float(np.ptp(curve.values)))
     many = taken[-1] - taken[0] >= AVERAGED_STEPS * fewest
     return bool(many and curves.noise(curve.values[len(curve) // 3 :]) < QUIET * scale)
 
 
 def opening_level(values: curves.Values) -> float:
     """Where the loss began: the median of the first points; the very first where the next have leapt far above it."""
-    opening, first = float(np.median(values[: max(1, min(OPENING, len(values) // 8))])), float(values[0])
+    opening, first = curves.median(values[: max(1, min(OPENING, len(values) // 8))]), float(values[0])
     return first if opening > LEAP * first > 0 else opening
 
 

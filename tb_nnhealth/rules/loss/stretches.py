@@ -42,14 +42,14 @@ def line(values: curves.Values) -> Line:
     few points counts in full; infinite for fewer than ``FEWEST`` points.
     """
     if len(values) < FEWEST:
-        level = float(np.median(values)) if len(values) else math.nan
+        level = curves.median(values) if len(values) else math.nan
         return Line(level, level, math.inf)
     _, medians = curves.blocks(np.arange(len(values)), values, BLOCKS)
     n = len(medians)
     at = np.arange(n, dtype=np.float64)
     later, earlier = np.triu_indices(n, 1)[::-1]
-    slope = float(np.median((medians[later] - medians[earlier]) / (at[later] - at[earlier])))
-    middle = float(np.median(medians - slope * (at - at.mean())))
+    slope = curves.median((medians[later] - medians[earlier]) / (at[later] - at[earlier]))
+    middle = curves.median(medians - slope * (at - at.mean()))
     scatter = curves.sigma(medians - middle - slope * (at - at.mean()))
     half = slope * (n - 1) / 2
     return Line(middle - half, middle + half, scatter * math.sqrt(12 / n))
