@@ -57,6 +57,7 @@ def numel(history: History, kind: str) -> Floats:
     return np.array([math.prod(map(float, history.layout.rows[i].shape)) for i in history.rows(kind)], np.float32)
 
 
+@np.errstate(over="ignore")  # near the end of float32 a norm is infinite
 def norm(history: History, kind: str) -> Table:
     """L2 norm: rms × √numel."""
     rms = history.table(kind, schema.RMS)

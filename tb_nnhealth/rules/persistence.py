@@ -26,6 +26,29 @@ class Episode:
     last: int
 
 
+APART = 2
+"""Times as many steps as a window has records after which fewer records tell as much."""
+MOST = 0.75
+"""Share of a window of few records that must be ill where half of a long one suffices."""
+
+
+def window_of(steps: Steps, usual: int, least: int) -> int:
+    """Records to be asked for in place of ``usual``, those of a run measured in every step; at least ``least``.
+
+    A window outlasts an opening, and noise that hangs together: both count in steps. Where records lie apart, each
+    is of other batches, and fewer of them span ``APART`` times ``usual`` steps. The usual distance is the median one.
+    """
+    if len(steps) < 2:
+        return usual
+    apart = max(1.0, float(np.median(np.diff(steps))))
+    return int(min(usual, max(least, np.ceil(APART * usual / apart))))
+
+
+def share_of(window: int, usual: int) -> float:
+    """Share of ``window`` records that must be ill, where half of ``usual`` would do."""
+    return 0.5 if window >= usual else MOST
+
+
 def episodes(
     ill: NDArray[np.bool_],
     judged: NDArray[np.bool_],

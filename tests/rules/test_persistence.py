@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from tb_nnhealth.rules.persistence import episodes
+from tb_nnhealth.rules.persistence import episodes, share_of, window_of
 
 
 def column(*values: int) -> np.ndarray:
@@ -55,3 +56,21 @@ def test_a_lone_ill_record_far_before_the_episode_is_not_its_onset():
     ill[2] = ill[30:] = True
     (episode,) = episodes(ill, np.ones_like(ill), steps(40), window=4)
     assert episode.first_step == 300
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(1, 20), (2, 20), (4, 10), (5, 8), (25, 6), (1000, 6)], ids=lambda value: str(value)
+)
+def test_sparse_records_need_fewer(every: int, expected: int) -> None:
+    assert window_of(np.arange(40) * every, 20, 6) == expected
+
+
+def test_records_close_together_at_the_start_need_as_many_as_ever() -> None:
+    steps = np.concatenate([np.arange(30), np.arange(100, 600, 100)])
+    assert window_of(steps, 20, 6) == 20
+    assert window_of(steps[:1], 20, 6) == 20
+
+
+def test_a_short_window_asks_for_more_of_itself() -> None:
+    assert share_of(20, 20) == 0.5
+    assert share_of(8, 20) > 0.5

@@ -56,7 +56,7 @@ from tb_nnhealth.rules.evidence.depth import chains
 from tb_nnhealth.rules.evidence.progress import ENOUGH, STUCK, Progress, progress
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, share_of, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -69,6 +69,9 @@ ADVICE = (
     "Start its bias at 0, and lower the learning rate if the shift came during training.",
     "Use ELU, GELU or SiLU, whose outputs lie nearer to mean 0 than ReLU's.",
 )
+
+LEAST = 6
+"""Records where they lie apart."""
 
 
 @np.errstate(all="ignore")
@@ -87,7 +90,8 @@ def check(case: Case) -> Outcome:
     )
     if not names:
         return NotApplicable("no hidden linear layer's output goes without a normalization")
-    window = int(case.options["window"])
+    usual = int(case.options["window"])
+    window = window_of(history.steps, usual, LEAST)
     if len(history) < window:
         return TooLittleData(f"{len(history)} records so far, {window} needed")
     mean = aligned(history.table(schema.ACTIVATION, schema.MEAN), names)
@@ -97,7 +101,7 @@ def check(case: Case) -> Outcome:
     if not judged.any():
         return NotApplicable("no activation of a hidden linear layer was measured")
     limit = case.options.per_subject("ratio", names)
-    found = episodes(shift > limit, judged, history.steps, window=window)
+    found = episodes(shift > limit, judged, history.steps, window=window, share=share_of(window, usual))
     if not found:
         return Passed(
             closest(shift, float(limit.min()), "above", names, history.steps, "shift of the activations' mean")

@@ -66,12 +66,13 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.hits import hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import percent
 
-WINDOW = 5
+WINDOW, LEAST = 5, 6
+"""Records that are judged; where they lie apart, so many are needed in all."""
 HELD = 0.8
 MOST = 0.9
 """Beyond this share a layer is a warning however well the network learns."""
@@ -114,8 +115,9 @@ def check(case: Case) -> Outcome:
     judged = np.isfinite(share)
     if same.any() and not judged.any():
         return NotApplicable("all samples of a batch have the same prediction")
-    if len(history) < schema.SILENCE_WINDOW + WINDOW or judged.sum(axis=0).max(initial=0) < WINDOW:
-        return TooLittleData(f"{schema.SILENCE_WINDOW + WINDOW} records are needed")
+    needed = window_of(history.steps, schema.SILENCE_WINDOW + WINDOW, LEAST)
+    if len(history) < needed or judged.sum(axis=0).max(initial=0) < WINDOW:
+        return TooLittleData(f"{needed} records are needed")
     limits = case.options.per_subject("share", subjects)
     few = np.nan_to_num(share) * units < case.options["units"]
     ill = judged & (share > limits) & (~few | (share > ALL))

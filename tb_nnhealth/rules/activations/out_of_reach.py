@@ -22,6 +22,8 @@ FEWEST, FEWEST_PRESSED = 3, 20
 PRESSED = 0.02
 """Share of the range from its end within which answers lie that would go beyond if they could."""
 EPSILON = 1e-5
+FEWEST_CUT, MOST_CUT = 5, 0.5
+"""Records, and share of all, whose extreme answer is the same number to the last digit where answers are cut there."""
 BEYOND = 0.3
 """Share of the targets' variance that no answer within the bounds can do without; standard normal targets and a tanh
 have 0.15."""
@@ -38,15 +40,20 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
         return None
     kind = last.type.lower() if last.type.lower() in BOUNDS else last.nonlinearity
     low, high, mean, std = (_first(history, schema.TARGET, name) for name in _EXTREMES)
-    least, most, *_ = (_first(history, schema.PREDICTION, name) for name in _EXTREMES)
+    least, most, answer, _ = (_first(history, schema.PREDICTION, name) for name in _EXTREMES)
     seen = np.isfinite(low) & np.isfinite(high) & np.isfinite(mean) & (std > 0)
+    if seen.sum() < FEWEST or not np.isfinite(most).any():
+        return None
     ends = f"`{last.name}` ends in a {kind}, whose answers"
     if function := kind not in BOUNDS:
         kind = _pressed(least, most, mean)
         ends = f"The predictions press against the bounds of a {kind}, and"
-    if kind not in BOUNDS or seen.sum() < FEWEST or not np.isfinite(most).any():
+    bottom, top = BOUNDS.get(kind, (-math.inf, math.inf))
+    if not kind and np.nanmax(answer) > np.nanmin(answer):
+        bottom, top = _cut_at(least, bottom), _cut_at(most, top)
+        ends = "The predictions are cut off, and"
+    if math.isinf(bottom) and math.isinf(top):
         return None
-    bottom, top = BOUNDS[kind]
     if np.nanmin(least) < bottom - EPSILON or np.nanmax(most) > top + EPSILON:
         return None  # the answers are scaled behind it
     beyond = [
@@ -72,11 +79,12 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
         value=share,
         limit=BEYOND,
         direction="above",
-        message=f"{ends} lie between {short(bottom)} and {short(top)}; the"
+        message=f"{ends} lie {_between(bottom, top)}; the"
         f" targets go from {short(float(np.nanmin(low)))} to {short(float(np.nanmax(high)))}, of which the answers miss"
         f" {short(share)} of the variance at least.",
         advice=ADVICE,
-        more={"targets": [float(np.nanmin(low)), float(np.nanmax(high))], "bounds": [bottom, top]},
+        more={"targets": [float(np.nanmin(low)), float(np.nanmax(high))]}
+        | {name: bound for name, bound in (("bottom", bottom), ("top", top)) if math.isfinite(bound)},
         rank=2.0,
     )
 
@@ -108,8 +116,23 @@ def _first(history: History, kind: str, statistic: str) -> np.ndarray:
     return values[:, 0].astype(np.float64) if values.shape[1] else np.full(len(history), np.nan)
 
 
+def _cut_at(extremes: np.ndarray, otherwise: float) -> float:
+    """The one extreme answer of most batches: a function behind the last layer gives no further one."""
+    known, counts = np.unique(extremes[np.isfinite(extremes)], return_counts=True)
+    often = len(known) and counts.max() >= max(FEWEST_CUT, MOST_CUT * counts.sum())
+    return float(known[counts.argmax()]) if often else otherwise
+
+
+def _between(bottom: float, top: float) -> str:
+    if math.isinf(top):
+        return f"above {short(bottom)}"
+    return f"below {short(top)}" if math.isinf(bottom) else f"between {short(bottom)} and {short(top)}"
+
+
 def _excess(z: float) -> float:
     """E[max(0, t - b)^2] / variance of normal t whose mean lies z standard deviations above the bound b."""
+    if z < -30:
+        return 0.0
     density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) if abs(z) < 30 else 0.0
     below = 0.5 * math.erfc(-z / math.sqrt(2))
     return (1 + z * z) * below + z * density

@@ -70,12 +70,13 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.hits import hit, worst
-from tb_nnhealth.rules.persistence import episodes
+from tb_nnhealth.rules.persistence import episodes, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import percent
 
-WINDOW = 10
+WINDOW, LEAST = 10, 6
+"""Records that are judged, and where they lie apart."""
 HELD = 0.8
 
 ADVICE = (
@@ -103,10 +104,11 @@ def check(case: Case) -> Outcome:
     subjects = tuple(table.subjects[i] for i in columns)
     share = table.values[:, columns]
     judged = np.isfinite(share)
-    if judged.sum(axis=0).max() < WINDOW:
-        return TooLittleData(f"{int(judged.sum(axis=0).max())} records, {WINDOW} are needed")
+    window = window_of(history.steps, WINDOW, LEAST)
+    if judged.sum(axis=0).max() < window:
+        return TooLittleData(f"{int(judged.sum(axis=0).max())} records, {window} are needed")
     limits = case.options.per_subject("share", subjects)
-    found = episodes(judged & (share > limits), judged, history.steps, window=WINDOW, share=HELD)
+    found = episodes(judged & (share > limits), judged, history.steps, window=window, share=HELD)
     if not found:
         relative = share / limits
         record, column = divmod(int(np.nanargmax(relative)), len(subjects))

@@ -71,7 +71,7 @@ from tb_nnhealth.rules.evidence.depth import chains, standing, total_change
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import closest, hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, share_of, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import short
@@ -79,6 +79,9 @@ from tb_nnhealth.rules.wording import short
 STEADY = -0.8
 PER_LAYER = 0.9
 SHORTEST_CHAIN = 3
+
+LEAST = 6
+"""Records where they lie apart."""
 
 
 @np.errstate(all="ignore")
@@ -94,7 +97,9 @@ def check(case: Case) -> Outcome:
     names = tuple(name for chain in groups for name in chain)
     if not names:
         return NotApplicable(f"no {SHORTEST_CHAIN} hidden linear layers follow each other without a normalization")
-    window = int(case.options["window"])
+    usual = int(case.options["window"])
+    window = window_of(history.steps, usual, LEAST)
+    held = share_of(window, usual)
     if len(history) < window:
         return TooLittleData(f"{len(history)} records so far, {window} needed")
 
@@ -116,11 +121,17 @@ def check(case: Case) -> Outcome:
     fallen[cut], carried[cut] = np.nan, np.nan
     hits: dict[str, Hit] = {}
     if seen is not None and seen.stuck:
-        for episode in episodes(carried < signal, measured & np.isfinite(carried), history.steps, window=window):
+        for episode in episodes(
+            carried < signal,
+            measured & np.isfinite(carried),
+            history.steps,
+            window=window,
+            share=held,
+        ):
             hits[names[episode.column]] = _hit(
                 names, episode, carried, signal, "of the signal, beneath its bias,", seen
             )
-    for episode in episodes((fallen < total) & (falls > 0), measured, history.steps, window=window):
+    for episode in episodes((fallen < total) & (falls > 0), measured, history.steps, window=window, share=held):
         hits[names[episode.column]] = _hit(names, episode, fallen, total, "of the spread", seen)
     if hits:
         return Ill(with_scale(list(hits.values()), history.layout, "below"))

@@ -11,6 +11,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run, Steps
 from tb_nnhealth.rules.base import CouldNotCheck, NotApplicable, Outcome, TooLittleData
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.persistence import window_of
 
 Curve = NDArray[np.float64]
 
@@ -36,6 +37,10 @@ def is_integer(history: History, kind: str) -> bool:
     """Whether the first row of ``kind`` holds integers: class indices, token numbers."""
     rows = history.rows(kind)
     return bool(rows) and history.layout.rows[rows[0]].dtype.startswith(("int", "uint"))
+
+
+LEAST = 6
+"""Batches of which the labels must be known, where records lie apart."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Labels:
 
 
 def labels_of(run: Run, history: History | None, fewest: int) -> Labels | Outcome:
-    """The labels of at least ``fewest`` batches, or what a rule about them must answer in their place."""
+    """The labels of ``fewest`` batches (``LEAST`` where they lie apart), or what a rule about them must answer."""
     if history is None or not history.rows(schema.TARGET):
         return CouldNotCheck(TARGETS_LINE)
     if why := tags.moving_target(run):
@@ -82,6 +87,7 @@ def labels_of(run: Run, history: History | None, fewest: int) -> Labels | Outcom
         return NotApplicable("a sample has several labels, which depend on each other")
     samples, distinct = (number(history, schema.LABELS, name) for name in ("samples", "distinct"))
     seen = (samples >= 1) & np.isfinite(distinct)
+    fewest = window_of(history.steps, fewest, LEAST)
     if seen.sum() < fewest:
         return TooLittleData(f"labels of {int(seen.sum())} batches, {fewest} are needed")
     table = history.table(schema.CLASS, schema.MEAN)

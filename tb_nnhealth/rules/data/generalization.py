@@ -10,9 +10,9 @@ from tb_nnhealth.rules.evidence import losses, tags
 from tb_nnhealth.rules.loss import overfitting
 from tb_nnhealth.rules.wording import short
 
-FEWEST_POINTS = 6
-BEHIND = 3.0
-"""Validation loss : training loss, from which validation is left behind …"""
+FEWEST_POINTS, ENOUGH_POINTS = 3, 6
+BEHIND, FAR_BEHIND = 3.0, 6.0
+"""Validation loss : training loss, from which validation is left behind; of fewer than ``ENOUGH_POINTS`` points …"""
 UNLEARNED = 0.35
 """… where it stands above this share of where it began."""
 
@@ -28,7 +28,8 @@ def parted(run: Run) -> str:
     if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS:
         return ""
     now, trained = (float(np.median(values[-max(3, len(values) // 10) :])) for values in (val, train))
-    left_behind = now > BEHIND * trained and now > UNLEARNED * max(val[0], float(np.median(train[:3])))
+    behind = BEHIND if min(len(val), len(train)) >= ENOUGH_POINTS else FAR_BEHIND
+    left_behind = now > behind * trained and now > UNLEARNED * max(val[0], float(np.median(train[:3])))
     if not left_behind and not _overfitted(run):
         return ""
     return f"the validation loss stands at {short(now)}, the training loss at {short(trained)}"

@@ -149,15 +149,25 @@ def _stuck(case: Case, history: History, batches: Batches, needed: int) -> list[
             return []
         told = f"Since step {int(batches.steps[begin]):,} the same batch{of} is trained on in every step."
         return [_one_batch(batches, begin, needed, "warning", told)]
-    if np.gcd.reduce(gaps) > 1 or begin > 1:
+    cycle, departed = int(np.gcd.reduce(gaps)), parted(case.run)
+    if begin > 1 or (cycle > 1 and not departed):
         return []
-    departed = parted(case.run)
+    if cycle > 1:
+        told = (
+            f"All {len(batches.steps):,} batches looked at are the same{of}, {cycle} steps or a multiple apart: it is"
+        )
+        told += f" the same in every step, or all the data are {cycle} batches in one order. {_capital(departed)}."
+        return [_one_batch(batches, begin, needed, "warning", told)]
     told = f"Every one of {len(batches.steps):,} steps looked at trains on the same batch{of}." + (
         f" It is learned by heart: {departed}."
         if departed
         else " Well if these are all the data, or if this is a test that one batch can be learned."
     )
     return [_one_batch(batches, begin, needed, "warning" if departed else "info", told)]
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _one_batch(batches: Batches, begin: int, needed: int, severity: Severity, message: str) -> Hit:
@@ -313,6 +323,12 @@ RULE = Rule(
         Example("stuck for 5 records", lambda: _repeating(_since(194)).run(), ill=False, outcome="Passed"),
         Example("new batches", lambda: _repeating(np.zeros(200)).run(), ill=False, outcome="Passed"),
         Example("a cycle of four batches", lambda: _repeating(np.where(_AT < 4, 0, 4)).run(), ill=False),
+        Example(
+            "one batch seen in every fourth step, while validation rises",
+            lambda: _repeating(_since(0, 60, every=4), every=4, validation=4.0).run(),
+            ill=True,
+            first_step=0,
+        ),
         Example(
             "a cycle of four batches, seen in every fourth step",
             lambda: _repeating(_since(0, 60, every=4), every=4).run(),

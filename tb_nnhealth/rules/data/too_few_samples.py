@@ -53,9 +53,11 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, number, shape_of
 from tb_nnhealth.rules.data.generalization import parted
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.synthetic import Network
 
-RECORDS = 20
+RECORDS, LEAST = 20, 10
+"""Records that are needed, and where they lie apart."""
 ADVICE = (
     "Add data, or augmentation: crops, flips, noise, mixup.",
     "Begin with a network that was trained on much data, and train its last layers only.",
@@ -75,9 +77,10 @@ def check(case: Case) -> Outcome:
         return NotApplicable("a sample has many targets")
     share, marked = (number(history, schema.SEEN, "samples", name) for name in (schema.MEAN, schema.MAX))
     seen = np.flatnonzero(np.isfinite(share) & (marked > 0))
-    if len(seen) < RECORDS:
-        return TooLittleData(f"{len(seen)} records of the samples seen, {RECORDS} are needed")
-    late = seen[-max(RECORDS, len(seen) // 2) :]
+    needed = window_of(history.steps, RECORDS, LEAST)
+    if len(seen) < needed:
+        return TooLittleData(f"{len(seen)} records of the samples seen, {needed} are needed")
+    late = seen[-max(needed, len(seen) // 2) :]
     again = float(share[late].mean())
     if not again > 0:
         return Passed()
@@ -94,7 +97,7 @@ def check(case: Case) -> Outcome:
             Hit(
                 subject="input",
                 first_step=int(steps[seen[0]]),
-                fired_step=int(steps[seen[RECORDS - 1]]),
+                fired_step=int(steps[seen[needed - 1]]),
                 last_step=int(steps[seen[-1]]),
                 count=len(seen),
                 active=True,

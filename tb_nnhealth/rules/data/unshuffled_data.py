@@ -57,9 +57,10 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.data.batch_rows import Labels, labels_of, number
+from tb_nnhealth.rules.data.batch_rows import LEAST, Labels, labels_of, number
 from tb_nnhealth.rules.data.target_order import in_their_order
 from tb_nnhealth.rules.evidence import curves
+from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
 from tb_nnhealth.rules.wording import short
@@ -93,8 +94,9 @@ def check(case: Case) -> Outcome:
     if history.resolution > 1:
         return NotApplicable("records were averaged")
     labels = labels.only(number(history, schema.REPEATED, "input")[labels.records] != 1)
-    if len(labels.steps) < RECORDS:
-        return TooLittleData(f"{len(labels.steps)} different batches, {RECORDS} are needed")
+    needed = window_of(history.steps, RECORDS, LEAST)
+    if len(labels.steps) < needed:
+        return TooLittleData(f"{len(labels.steps)} different batches, {needed} are needed")
     departures, freedom = _departures(history, labels)
     if freedom < 1:
         return NotApplicable("one class is all there is")

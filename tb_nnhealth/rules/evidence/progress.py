@@ -23,6 +23,8 @@ LEARNED = 0.5
 """A loss below this share of where it began, or of what a constant answer would cost, has been learned from."""
 LEAP = 2.0
 STUCK = 0.97
+UNLEARNED = 0.95
+"""Share of a constant answer's cost above which few points tell that nothing was learned."""
 ENOUGH = 30
 FEWEST_MEANS, STEPS_OF_MEANS = 8, 100
 VERY_SURE = 6.0
@@ -66,9 +68,13 @@ class Progress:
 
     @property
     def stuck(self) -> bool:
-        """The loss stands where it began, or above, and a constant answer would cost no more."""
+        """The loss stands where it began, or above, and a constant answer would cost no more.
+
+        Fewer points tell it too, where they span many steps and a constant answer's cost is known.
+        """
         high = math.isnan(self.naive) or self.now > 0.8 * self.naive
-        return self.points >= ENOUGH and self.start > 0 and high and not self.now < STUCK * self.start
+        told = self.points >= ENOUGH or (self.enough and self.now > UNLEARNED * self.naive)
+        return told and self.start > 0 and high and not self.now < STUCK * self.start
 
     @property
     def diverged(self) -> bool:

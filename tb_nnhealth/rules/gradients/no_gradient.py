@@ -18,8 +18,9 @@ bias may well have none, and a branch behind a zero-initialized layer has none u
 Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is
 above 0 in the same records, and that no weight has changed since; three records over twenty steps are enough. Where no
 gradient was ever there, it counts that the optimizer steps at a rate above 0 and no weight has changed. A loss that
-gives no gradient any more, as a hinge loss at 0, does not. Where all had one and none has any more, though the
-optimizer goes on stepping and no weight changes, it is told from there on: a freezing that nobody took back.
+gives no gradient any more, as a hinge loss at 0, does not; but one that stands above a fifth of where it began, while
+the gradient of every parameter is exactly zero in eight of ten records. Where all had one and none has any more, though
+the optimizer goes on stepping and no weight changes, it is told from there on: a freezing that nobody took back.
 
 A module without parameters that only passes on what it is given (a rectifier, dropout, pooling), between two layers
 whose outputs do get a gradient, and whose own never does, is called in vain: its result is not used.
@@ -68,10 +69,15 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
+from tb_nnhealth.rules.gradients.flat_loss import flat_loss
 from tb_nnhealth.rules.gradients.model_without_gradient import cleared, left_frozen, without_backward
 from tb_nnhealth.rules.gradients.parameter_without_gradient import others_alive, parameters_without_gradient
 from tb_nnhealth.rules.gradients.unused_outputs import unused_outputs
+from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.synthetic import Network
+
+LEAST = 6
+"""Records where they lie apart."""
 
 
 @np.errstate(all="ignore")
@@ -87,11 +93,13 @@ def check(case: Case) -> Outcome:
         held = everything.only(np.array([p.optimizer >= 0 for p in everything.parameters], bool))
         frozen = left_frozen(history, held, _arrived(held), records) if held.names else None
         return Ill([frozen]) if frozen is not None else NotApplicable("no parameter is trained by a watched optimizer")
+    records = window_of(history.steps, records, LEAST)
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
 
     arrived = _arrived(weights)
     whole = cleared(case.run, history, weights, arrived, records) or left_frozen(history, weights, arrived, records)
+    whole = whole or flat_loss(case.run, history, weights)
     if whole is not None:
         return Ill([whole])
     alive = others_alive(weights, arrived)
@@ -128,15 +136,15 @@ def _zero_until(step: int) -> Run:
     return network.set(schema.GRADIENT, network.weight(2), rms=rms).run()
 
 
-def _converged() -> Run:
-    """A hinge loss that has reached zero: nobody gets a gradient any more."""
+def _converged(left: float = 0.0) -> Run:
+    """A hinge loss that has come down by 1, to ``left``: nobody gets a gradient any more."""
     network = Network()
     for kind, rms in ((schema.GRADIENT, 1e-3), (schema.ACTIVATION_GRADIENT, 1e-4)):
         for row in [row for row in network.layout.rows if row.kind == kind]:
             network.set(kind, row.subject, rms=np.where(np.arange(200) < 100, rms, 0.0))
     for name in [p.name for p in network.layout.parameters]:
         network.set(schema.WEIGHT, name, rms=0.2)
-    return network.run()
+    return network.set(schema.LOSS, "", mean=np.where(np.arange(200) < 100, left + 1.0, left)).run()
 
 
 def _cleared(since: int, *, moving: bool = False) -> Run:
@@ -229,6 +237,7 @@ EXAMPLES = (
     Example("Nine records without: not enough", lambda: _zero_until(9), False, outcome="Passed"),
     Example("Behind a layer that starts at zero", lambda: _zero_until(1), False, outcome="Passed"),
     Example("Converged: no gradient anywhere", _converged, False, outcome="Passed"),
+    Example("Loss that depends on no weight any more", lambda: _converged(0.4), True, "", 100),
     Example("Deliberately frozen", _frozen, False, outcome="Passed"),
     Example("An expert chosen now and then", _now_and_then, False, outcome="Passed"),
 )

@@ -64,13 +64,13 @@ from tb_nnhealth.rules.evidence.depth import slopes
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, share_of, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.initial_scale import with_scale
 from tb_nnhealth.rules.wording import short
 
 FEWEST_LAYERS = 4
-FEWEST_RECORDS = 8
+FEWEST_RECORDS, LEAST = 8, 6
 LONG = 100
 """Steps over which so few records suffice."""
 STEADY = 0.5
@@ -90,7 +90,8 @@ def check(case: Case) -> Outcome:
     weights = weights_of(history).matrices_in_depth()
     if len(weights.names) < FEWEST_LAYERS:
         return NotApplicable(f"the network has {len(weights.names)} weight matrices in depth, {FEWEST_LAYERS} needed")
-    window = int(case.options["window"])
+    usual = int(case.options["window"])
+    window = window_of(history.steps, usual, LEAST)
     if len(history) < window and not (len(history) >= FEWEST_RECORDS and np.ptp(history.steps) >= LONG):
         return TooLittleData(f"{len(history)} records so far, {window} needed")
     window = min(window, len(history))
@@ -107,7 +108,7 @@ def check(case: Case) -> Outcome:
     harmful = (steady >= STEADY)[:, None] & (still | stuck)
     share[:, :-1][behind_zero(weights)] = np.nan
     judged &= np.isfinite(share)
-    found = episodes((share < limit) & harmful, judged, weights.steps, window=window)
+    found = episodes((share < limit) & harmful, judged, weights.steps, window=window, share=share_of(window, usual))
     if not found:
         near = closest(
             np.where(harmful, share, np.nan),

@@ -270,5 +270,5 @@ RULE = Rule(
         ),
     ),
     page=__doc__ or "",
-    causes=("slow-start", "learning-rate-too-high"),
+    causes=("slow-start", "learning-rate-too-high", "constant-output"),
 )

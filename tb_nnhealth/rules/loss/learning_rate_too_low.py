@@ -67,6 +67,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import Pace, pace
 from tb_nnhealth.rules.loss.judged_loss import chance, judged_loss, opening_level, rate_at
+from tb_nnhealth.rules.loss.rate_of_zero import rate_of_zero
 from tb_nnhealth.rules.loss.slow_pace import slow_pace
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
@@ -83,6 +84,8 @@ WARMING_UP = 1.02
 
 
 def check(case: Case) -> Outcome:
+    if (zero := rate_of_zero(case.run)) is not None:
+        return Ill([zero])
     curve = judged_loss(case.run, int(case.options["points"]))
     if not isinstance(curve, losses.LossCurve):
         return Ill([crept]) if isinstance(curve, TooLittleData) and (crept := slow_pace(case)) is not None else curve
@@ -206,6 +209,17 @@ def _epochs(curve: curves.Values, factor: float, *, epsilon: float = 0.0) -> Run
     return Run("run", run.watches, {"loss/train": Series([(i, 40.0 * i, v) for i, v in enumerate(series.values)])})
 
 
+def _at_zero(records: int, other: float = 0.0) -> Run:
+    """One group's rate is 0 for ``records`` records, every tenth step, and 1e-3 after; ``other``: a second group's."""
+    network = Network(steps=300, every=10)
+    rate = np.where(np.arange(30) < records, 0.0, 1e-3)
+    network.set(schema.LEARNING_RATE, "0.0", mean=rate).add_row(schema.LEARNING_RATE, "0.1", mean=other)
+    for name in (p.name for p in network.layout.parameters):
+        moved = network.get(schema.UPDATE, name, schema.RMS)
+        network.set(schema.UPDATE, name, rms=np.where(rate > 0, moved, 0.0) if not other else moved)
+    return network.loss(2.0 + 0.15 * _BENT).run()
+
+
 def _plain(curve: curves.Values, rates: curves.Values | None = None) -> Run:
     noisy = curve * (1 + 0.01 * np.random.default_rng(0).standard_normal(len(curve)))
     scalars = {"loss": Series([(i, float(i), float(v)) for i, v in enumerate(noisy)])}
@@ -255,6 +269,9 @@ RULE = Rule(
         Example("bends", lambda: _watched(2.0 + 0.15 * _BENT), ill=False, outcome="Passed"),
         Example("a usual pace, at chance", lambda: _watched(2.3 + 0 * _STEPS, 1.0), ill=False, outcome="Passed"),
         Example("fine-tuned", lambda: _watched(0.4 - 0.03 * _STEPS / 300), ill=False, outcome="NotApplicable"),
+        Example("a rate of zero throughout", lambda: _at_zero(30), ill=True, subject="learning rate", first_step=0),
+        Example("a rate of zero for four records", lambda: _at_zero(4), ill=False, outcome="Passed"),
+        Example("a rate of zero for one group alone", lambda: _at_zero(30, 1e-3), ill=False, outcome="Passed"),
         Example("warming up", lambda: _plain(_LINE, 1e-6 * _STEPS), ill=False, outcome="TooLittleData"),
         Example("lowered on the way", lambda: _plain(_LINE, 0.99**_STEPS), ill=False, outcome="NotApplicable"),
         Example("fifty steps", lambda: _plain(_LINE[:50]), ill=False, outcome="TooLittleData"),

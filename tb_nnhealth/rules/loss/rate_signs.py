@@ -40,6 +40,7 @@ RAISED_LOSS = 0.5
 @dataclass(frozen=True)
 class Shape:
     """``level``: of the last half; ``leapt``: highest of the medians of three in the opening, over the first loss;
+    ``leapt_out``: it lies beyond all of the last half too, so that it was no noise about a level;
     ``regress``: how far it ends above its lowest level, in the loss's unit, 0 where that is noise.
     """
 
@@ -47,6 +48,7 @@ class Shape:
     untrained: float
     flat: bool
     leapt: float
+    leapt_out: bool
     leap_at: int
     regress: float
     lowest: float
@@ -74,6 +76,7 @@ def shape_of(values: curves.Values, start: float) -> Shape:
         untrained=start,
         flat=_settled(trend, start),
         leapt=float(opening.max()) / max(start, values[0]) if start > 0 else math.nan,
+        leapt_out=bool(opening.max() > curves.smooth(half, 3).max()),
         leap_at=int(np.argmax(opening)),
         regress=regress if regress > max(least, 6 * noise / math.sqrt(width)) else 0.0,
         lowest=lowest,
@@ -103,7 +106,7 @@ def harm(shape: Shape, moved: Pace | None, case: Case) -> str:
     told = f"it had leapt to {short(shape.leapt)} times its first value before"
     fastest = fastest_pace(moved)
     if math.isnan(fastest):
-        return told if leapt and shape.level > STUCK * shape.untrained else ""
+        return told if leapt and shape.leapt_out and shape.level > STUCK * shape.untrained else ""
     if moved is None or fastest < case.options["ratio"] * (ENOUGH_TO_FORGET if shape.forgot else 1.0):
         return ""
     if leapt:

@@ -60,16 +60,18 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.losses import criterion_loss
 from tb_nnhealth.rules.loss.initial_loss_off import CRITERION_LINE
+from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.synthetic import Network
 
-RECORDS = 10
+RECORDS, LEAST = 10, 5
+"""Records that are judged, and where they lie apart."""
 SEEN_IN_THE_GRAPH = 3
 BOUNDED = {
     "softmax": (0.0, 1.0), "sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, math.inf), "relu6": (0.0, 6.0),
     "hardtanh": (-1.0, 1.0), "hardsigmoid": (0.0, 1.0), "softsign": (-1.0, 1.0),
 }  # fmt: skip
 """What squashes a last layer's outputs, as a module or as a function behind it, and between which bounds."""
-BINARY_RECORDS = 30
+BINARY_RECORDS, BINARY_LEAST = 30, 12
 """Logits of a narrow output may lie between 0 and 1 for a while; those of a network that learns do not stay there."""
 SURE_OF_NO, SURE_OF_YES = 0.1, 0.9
 """What a sigmoid that learns comes to answer."""
@@ -121,16 +123,17 @@ def _softmax_twice(history: History, share: float) -> Outcome:
         return NotApplicable("there is one class")
     probable, std = _prediction(history, schema.PROBABILITY_SHARE), _prediction(history, schema.STD)
     seen = np.isfinite(probable)
-    if seen.sum() < RECORDS:
-        return TooLittleData(f"{int(seen.sum())} records of the prediction, {RECORDS} are needed")
+    needed = window_of(history.steps, RECORDS, LEAST)
+    if seen.sum() < needed:
+        return TooLittleData(f"{int(seen.sum())} records of the prediction, {needed} are needed")
     ill = (probable >= share) & (std > CONSTANT)
-    if not ill[seen][-RECORDS:].all():
+    if not ill[seen][-needed:].all():
         return _squashed(history, seen)
     classes = int(history.layout.criterion.classes)
     floor = _floor(classes) if classes else 0.0
     told = "The predictions given to CrossEntropyLoss are probabilities already, and it applies softmax again"
     told += f": with {classes} classes the loss cannot fall below {floor:.2f}." if classes else "."
-    return Ill([_hit(history, ill & seen, RECORDS, float(probable[seen][-1]), share, "share of samples", told)])
+    return Ill([_hit(history, ill & seen, needed, float(probable[seen][-1]), share, "share of samples", told)])
 
 
 def _squashed(history: History, seen: NDArray[np.bool_]) -> Outcome:
@@ -154,7 +157,7 @@ def _squashed(history: History, seen: NDArray[np.bool_]) -> Outcome:
     else:
         harm = "cannot be below 0: a class is never told to be unlikely, and a silent output gets no gradient"
     told = f"The predictions given to {history.layout.criterion.type} come out of {last}: each logit {harm}."
-    return Ill([_hit(history, seen, RECORDS, 1.0, 1.0, "share of records", told)])
+    return Ill([_hit(history, seen, min(RECORDS, int(seen.sum())), 1.0, 1.0, "share of records", told)])
 
 
 def _of_a_function(history: History, share: float) -> Outcome:
@@ -187,8 +190,9 @@ def _floor(classes: int) -> float:
 def _sigmoid_twice(history: History) -> Outcome:
     low, high, mean = (_prediction(history, name) for name in (schema.MIN, schema.MAX, schema.MEAN))
     seen = np.isfinite(low) & np.isfinite(high)
-    if seen.sum() < BINARY_RECORDS:
-        return TooLittleData(f"{int(seen.sum())} records of the prediction, {BINARY_RECORDS} are needed")
+    needed = window_of(history.steps, BINARY_RECORDS, BINARY_LEAST)
+    if seen.sum() < needed:
+        return TooLittleData(f"{int(seen.sum())} records of the prediction, {needed} are needed")
     within = (low > 0) & (high <= 1) & (high - low > CONSTANT)
     starts_at_half = abs(float(mean[seen][0]) - 0.5) < AROUND_HALF
     if not within[seen].all() or not starts_at_half or _small_logits(history, low[seen], high[seen]):
@@ -197,7 +201,7 @@ def _sigmoid_twice(history: History) -> Outcome:
         "The predictions given to BCEWithLogitsLoss never leave the interval from 0 to 1: they are probabilities "
         "already, and it applies sigmoid again, so that no sample can be given less than 0.5 or more than 0.73."
     )
-    return Ill([_hit(history, within & seen, BINARY_RECORDS, 1.0, 1.0, "share of records", told)])
+    return Ill([_hit(history, within & seen, needed, 1.0, 1.0, "share of records", told)])
 
 
 def _small_logits(history: History, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:

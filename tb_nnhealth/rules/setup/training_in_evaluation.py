@@ -9,9 +9,10 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.hits import hit
-from tb_nnhealth.rules.persistence import episodes
+from tb_nnhealth.rules.persistence import episodes, window_of
 
-WINDOW = 10
+WINDOW, LEAST = 10, 5
+"""Records that are judged, and where they lie apart."""
 SHARE = 0.8
 
 
@@ -21,7 +22,8 @@ def training_in_evaluation(history: History) -> list[Hit]:
     judged: NDArray[np.bool_] = np.asarray(np.isfinite(modes.values).any(axis=1))
     off = np.nan_to_num(modes.values) == 0
     all_off: NDArray[np.bool_] = np.asarray(judged & off.all(axis=1))
-    found = episodes(all_off[:, None], judged[:, None], history.steps, window=WINDOW, share=SHARE)
+    window = window_of(history.steps, WINDOW, LEAST)
+    found = episodes(all_off[:, None], judged[:, None], history.steps, window=window, share=SHARE)
     if not found:
         return _new_norms_in_evaluation_mode(history)
     episode = found[0]

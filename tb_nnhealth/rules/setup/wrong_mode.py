@@ -75,11 +75,12 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.setup.evaluating_in_train import evaluating_in_train
 from tb_nnhealth.rules.setup.exchanged_dimensions import exchanged_dimensions
 from tb_nnhealth.rules.setup.masked_evaluation import masked_evaluation
 from tb_nnhealth.rules.setup.norms_in_train import norms_in_train
-from tb_nnhealth.rules.setup.training_in_evaluation import WINDOW, training_in_evaluation
+from tb_nnhealth.rules.setup.training_in_evaluation import LEAST, WINDOW, training_in_evaluation
 from tb_nnhealth.rules.synthetic import Network
 
 
@@ -91,8 +92,9 @@ def check(case: Case) -> Outcome:
     modes = history.table(schema.MODE, schema.MEAN)
     if not len(modes) or np.isnan(modes.values).all():
         return Ill(told) if told else NotApplicable("the model has neither Dropout nor BatchNorm")
-    if len(history) < WINDOW and not told:
-        return TooLittleData(f"{len(history)} records, {WINDOW} are needed")
+    needed = window_of(history.steps, WINDOW, LEAST)
+    if len(history) < needed and not told:
+        return TooLittleData(f"{len(history)} records, {needed} are needed")
     in_train = evaluating_in_train(history, case.options["forwards"], case.run)
     hits = [*training_in_evaluation(history), *in_train, *norms_in_train(history), *told]
     return Ill(hits) if hits else Passed()

@@ -67,7 +67,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
 from tb_nnhealth.rules.hits import hit
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.updates.resting_weights import resting
 from tb_nnhealth.rules.wording import short
@@ -82,6 +82,8 @@ CONVERGED = 1e-5
 """Share of its greatest gradient below which a parameter has come to rest."""
 DECAYED = 1e-4
 """Share of its greatest value below which a learning rate is as good as 0."""
+LEAST = 6
+"""Records where they lie apart."""
 PLAIN = ("SGD", "ASGD")
 """Optimizers whose step is the gradient times the learning rate; that of others is about the learning rate."""
 
@@ -97,7 +99,7 @@ def check(case: Case) -> Outcome:
     weights = everything.only(everything.trained)
     if not weights.names:
         return NotApplicable("no parameter is trained by a watched optimizer")
-    records = int(case.options["records"])
+    records = window_of(history.steps, int(case.options["records"]), LEAST)
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
     judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0) & ~_converged(weights)

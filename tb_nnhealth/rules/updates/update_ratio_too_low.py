@@ -61,7 +61,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
-from tb_nnhealth.rules.persistence import Episode, episodes
+from tb_nnhealth.rules.persistence import Episode, episodes, share_of, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import round_rate, short
 
@@ -81,6 +81,9 @@ FULL_STEP = 0.1
 UNKNOWN_FACTOR = 0.1
 """Share of the limit above which a ratio is no warning where nobody can tell learning from fine-tuning."""
 
+LEAST = 8
+"""Records where they lie apart."""
+
 
 @np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
@@ -92,7 +95,8 @@ def check(case: Case) -> Outcome:
     weights = everything.only(everything.matrix & everything.trained & ~everything.sparse)
     if not weights.names:
         return NotApplicable("no weight matrix is trained by a watched optimizer")
-    window = int(case.options["window"])
+    usual = int(case.options["window"])
+    window = window_of(history.steps, usual, LEAST)
     if len(history) < window:
         return TooLittleData(f"{len(history)} records so far, {window} needed")
 
@@ -105,7 +109,7 @@ def check(case: Case) -> Outcome:
     untaught = seen is not None and seen.stuck and seen.points >= STUCK_RECORDS and not np.isnan(seen.naive)
     if untaught and float(np.nanmedian(np.where(judged, ratio, np.nan))) < STUCK_FACTOR * limit.min():
         limit = limit * STUCK_FACTOR
-    found = episodes(ratio < limit, judged, weights.steps, window=window)
+    found = episodes(ratio < limit, judged, weights.steps, window=window, share=share_of(window, usual))
     found = [episode for episode in found if not _waking(ratio / weights.lr, judged, episode)]
     if not found:
         near = closest(

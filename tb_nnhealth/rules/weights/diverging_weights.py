@@ -62,7 +62,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import hit
-from tb_nnhealth.rules.persistence import Episode
+from tb_nnhealth.rules.persistence import Episode, window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.runaway import keeps_growing, lasting, severity, swelling, without_bound
 from tb_nnhealth.rules.wording import short
@@ -78,6 +78,9 @@ BOUND = (
     *ADVICE,
 )
 
+LEAST = 6
+"""Records of a window where they lie apart: the same growth in fewer steps."""
+
 
 @np.errstate(all="ignore")
 def check(case: Case) -> Outcome:
@@ -91,7 +94,7 @@ def check(case: Case) -> Outcome:
     weights = everything.only(everything.trained & everything.matrix & free)
     if not weights.names:
         return NotApplicable("no trained weight matrix whose output is not normalized")
-    window = int(case.options["window"])
+    window = window_of(weights.steps, int(case.options["window"]), LEAST)
     judged = np.isfinite(weights.weight)
     sizes = np.fmax(weights.weight.astype(np.float64), weights.natural_rms)
     doubling = case.options["doubling"]

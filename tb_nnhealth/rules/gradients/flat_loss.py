@@ -1,0 +1,66 @@
+"""A loss that stands well above zero while every gradient is exactly zero: it no longer depends on the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_nnhealth import schema
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
+from tb_nnhealth.rules.evidence.weights import Weights
+from tb_nnhealth.rules.persistence import Episode, episodes, window_of
+from tb_nnhealth.rules.wording import short
+
+WINDOW, LEAST, HELD = 10, 5, 0.8
+LEFT = 0.2
+"""Share of its first value above which a loss has something left to lose."""
+OPENING, CLOSING = 3, 8
+
+
+def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
+    """The finding on the model ("") up to the newest record; None for a hinge loss that has come to 0, as it should.
+
+    A backward pass that reaches the modules' outputs loses its gradients on the way: that is another finding.
+    """
+    curve = criterion_loss(history) or training_loss(run)
+    if curve is None or tags.moving_target(run) or len(curve := curve.finite()) < OPENING:
+        return None
+    first, now = float(np.median(curve.values[:OPENING])), float(np.median(curve.values[-CLOSING:]))
+    if not now > LEFT * first > 0:
+        return None
+    told = np.isfinite(weights.gradient)
+    reached = np.asarray((np.nan_to_num(history.table(schema.ACTIVATION_GRADIENT, schema.RMS).values) > 0).any(axis=1))
+    zero = (~told | (weights.gradient == 0)).all(axis=1, keepdims=True) & ~reached[:, None]
+    judged = told.any(axis=1, keepdims=True) & ~(weights.lr == 0).all(axis=1, keepdims=True)
+    window = window_of(weights.steps, WINDOW, LEAST)
+    found = [e for e in episodes(zero, judged, weights.steps, window=window, share=HELD) if e.active]
+    return _hit(found[0], now, window) if found else None
+
+
+def _hit(episode: Episode, now: float, window: int) -> Hit:
+    return Hit(
+        subject="",
+        first_step=episode.first_step,
+        fired_step=episode.fired_step,
+        last_step=episode.last_step,
+        count=episode.count,
+        active=True,
+        severity="warning",
+        statistic="records_without_gradient",
+        unit="records",
+        value=float(episode.count),
+        limit=HELD * window,
+        direction="above",
+        healthy=(0.0, 0.0),
+        message=f"From step {episode.first_step:,} on the gradient of every parameter is exactly zero, in"
+        f" {episode.count} records, though the loss is {short(now)}: it no longer depends on the weights.",
+        advice=(
+            "Look at what the loss is made of for targets of another coding (0 and 1 where -1 and 1 are meant), masks"
+            " that leave nothing, and answers cut off by clamp or a rectifier.",
+            "Print the loss of single samples: those that cost the most give no gradient.",
+        ),
+        more={"loss": now, "share_of_weights": 1.0, "absent": False},
+        rank=1e9,
+    )
