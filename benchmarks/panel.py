@@ -3,9 +3,11 @@
 TensorBoard serves generated logs: many runs, among them a very large one. From a TensorBoard whose page stands on
 another tab, NN Health is clicked; measured is until list, verdict and heatmap have been painted, then how long an
 interaction takes until its result is painted, what a frame costs while the cursor moves, and what is sent. "Painted"
-is the end of the frame after the one in which the page shows it, and is no longer busy. What opens the tab is measured
-five times, each on a TensorBoard that was started for it, and the median told. Beside it TensorBoard's own
-Histograms and Time Series on fewer layers and steps, written with PyTorch's writer: the same amount would take hours.
+is the end of the frame in which the page shows a text; of the one after where something is drawn, and the page no
+longer busy. What opens the tab is measured five times, each on a TensorBoard that was started for it, and the median
+told; in turns with it a plugin whose tab is one line of text, which tells what TensorBoard itself takes to open any
+tab. Beside it TensorBoard's own Histograms and Time Series on fewer layers and steps, written with PyTorch's writer:
+the same amount would take hours.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import panel_logs
+from benchmarks import panel_floor, panel_logs
 from benchmarks.machine import machine
-from benchmarks.panel_pages import CURSOR, FRAME, IDLE, PATIENCE, act, click, go
+from benchmarks.panel_pages import CURSOR, FRAME, IDLE, PATIENCE, Text, act, click, go
 from benchmarks.panel_table import table
 from tb_nnhealth.plugin.page import STATIC
 
@@ -55,6 +57,7 @@ FIRST_CLICK: tuple[Told, ...] = (
     ("the first verdict after the click", "ms", 1000),
     ("all of the page that was opened", "ms", None),
 )
+FLOOR: tuple[Told, ...] = (("a tab of one line of text, in the same TensorBoard, after the click", "ms", None),)
 LARGE_AT_ONCE: tuple[Told, ...] = (
     ("the large run, as soon as TensorBoard's page stands: its verdict", "ms", 1000),
     ("the same: its heatmap", "ms", None),
@@ -104,10 +107,13 @@ class Sent:
 
 
 @contextmanager
-def served(logdir: Path) -> Iterator[str]:
+def served(logdir: Path, plugins: Path | None = None) -> Iterator[str]:
+    """A TensorBoard, started for this; ``plugins``: a directory from which it takes more of them."""
+    paths = [*([] if plugins is None else [str(plugins)]), *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryFile("w+") as told:
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
-        process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=environment)
         try:
             while not (found := SERVING.search(os.pread(told.fileno(), 100_000, 0).decode())):
                 if process.poll() is not None:
@@ -127,14 +133,25 @@ def titled(run: str) -> str:
     return f"root.querySelector('.run-title')?.textContent === '{run}'"
 
 
-def first_click(page: Any, address: str) -> list[float]:
-    """The tab's first opening, with TensorBoard's page standing on another tab: list, first verdict, all of it."""
+def standing(page: Any, address: str, name: str) -> Any:
+    """The tab of this ``name``, with TensorBoard's page standing on another one."""
     page.goto(f"{address}#timeseries")
-    tab = page.get_by_role("tab", name=re.compile("^NN Health$", re.IGNORECASE))
+    tab = page.get_by_role("tab", name=re.compile(f"^{name}$", re.IGNORECASE))
     tab.wait_for()
     time.sleep(STARTED)
-    listed = "root.querySelector('.runs li, .overview tbody tr, .verdict h1')"
-    return click(page, tab, [listed, f"{VERDICT} ?? root.querySelector('.overview tbody tr')", IDLE])
+    return tab
+
+
+def one_line(page: Any, address: str) -> list[float]:
+    """What opening any tab costs in TensorBoard itself."""
+    return click(page, standing(page, address, panel_floor.TAB), [Text("root.querySelector('.one-line')")])
+
+
+def first_click(page: Any, address: str) -> list[float]:
+    """The tab's first opening: list, first verdict, all of it."""
+    tab = standing(page, address, "NN Health")
+    listed = Text("root.querySelector('.runs li, .overview tbody tr, .verdict h1')")
+    return click(page, tab, [listed, Text(f"{VERDICT} ?? root.querySelector('.overview tbody tr')"), IDLE])
 
 
 def large_at_once(page: Any, address: str) -> list[float]:
@@ -142,7 +159,7 @@ def large_at_once(page: Any, address: str) -> list[float]:
     time.sleep(STARTED)
     page.goto(f"{address}#timeseries")
     page.get_by_role("tab", name=re.compile("^NN Health$", re.IGNORECASE)).wait_for()
-    return go(page, named(panel_logs.LARGE), [f"{titled(panel_logs.LARGE)} && {VERDICT}", HEATMAP])
+    return go(page, named(panel_logs.LARGE), [Text(f"{titled(panel_logs.LARGE)} && {VERDICT}"), HEATMAP])
 
 
 def until_judged(address: str) -> None:
@@ -163,7 +180,7 @@ def ours(page: Any, address: str, rounds: int, last: int, rows: list[Row]) -> No
     until_judged(address)
     page.reload()
     drawn = f"{titled(panel_logs.LARGE)} && {HEATMAP}"
-    times = act(page, "", [f"{titled(panel_logs.LARGE)} && {VERDICT}", drawn])
+    times = act(page, "", [Text(f"{titled(panel_logs.LARGE)} && {VERDICT}"), drawn])
     rows.append(Row("the large run, page loaded anew: its verdict", times[0], "ms", 1000))
     rows.append(Row("the same: its heatmap", times[1], "ms", 1000))
     interactions(page, rounds, last, rows)
@@ -255,7 +272,8 @@ def main() -> None:
     peer_layers, peer_steps = (5, 50) if given.quick else (50, 500)
     rows: list[Row] = Rows()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        mine, peers = Path(folder) / "ours", Path(folder) / "theirs"
+        mine, peers, more = Path(folder) / "ours", Path(folder) / "theirs", Path(folder) / "plugins"
+        panel_floor.install(more)
         panel_logs.many(mine, runs - 1)
         records = panel_logs.large(mine, layers, steps)
         panel_logs.by_pytorch(peers, peer_layers, peer_steps)
@@ -263,28 +281,30 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
 
         @contextmanager
-        def opened(logdir: Path) -> Iterator[tuple[Any, str]]:
+        def opened(logdir: Path, plugins: Path | None = None) -> Iterator[tuple[Any, str]]:
             """A page that nothing was loaded in, and the address of a TensorBoard that has just been started."""
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             page.set_default_timeout(PATIENCE)
-            with served(logdir) as address:
+            with served(logdir, plugins) as address:
                 yield page, address
             page.close()
 
-        def afresh(logdir: Path, measure: Callable[[Any, str], list[float]], told: Sequence[Told]) -> None:
-            """The median over as many TensorBoards, each started for it, with a page of its own."""
-            times = []
+        def afresh(logdir: Path, *measures: tuple[Callable[[Any, str], list[float]], Sequence[Told]]) -> None:
+            """The median over as many TensorBoards, each started for it, with a page of its own, in turns."""
+            times: list[list[list[float]]] = [[] for _ in measures]
             for _ in range(rounds):
-                with opened(logdir) as (page, address):
-                    times.append(measure(page, address))
-            for (what, unit, goal), measured in zip(told, zip(*times, strict=True), strict=True):
-                rows.append(Row(what, statistics.median(measured), unit, goal))
+                for (measure, _), found in zip(measures, times, strict=True):
+                    with opened(logdir, more) as (page, address):
+                        found.append(measure(page, address))
+            for (_, told), found in zip(measures, times, strict=True):
+                for (what, unit, goal), measured in zip(told, zip(*found, strict=True), strict=True):
+                    rows.append(Row(what, statistics.median(measured), unit, goal))
 
-        afresh(mine, first_click, FIRST_CLICK)
-        afresh(mine, large_at_once, LARGE_AT_ONCE)
+        afresh(mine, (first_click, FIRST_CLICK), (one_line, FLOOR))
+        afresh(mine, (large_at_once, LARGE_AT_ONCE))
         with opened(mine) as (page, address):
             ours(page, address, rounds, steps, rows)
-        afresh(peers, theirs, THEIRS)
+        afresh(peers, (theirs, THEIRS))
         version = browser.version
         browser.close()
         sizes = {

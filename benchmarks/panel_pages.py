@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-FRAME = "iframe[src*='plugin_entry.html?name=nnhealth']"
+FRAME = "iframe[src*='plugin_entry.html?name=']"
 PATIENCE = 120_000
 """Milliseconds for what the page is waited for."""
 IDLE = "!root.querySelector('[aria-busy=true]')"
+
+
+class Text(str):
+    """A condition met by text, which is painted in the frame that shows it; a canvas is drawn one later."""
+
 
 _DEEP = """
 const deep = (root, wanted) => root.querySelector(wanted) ??
@@ -18,22 +23,23 @@ _PAINTED = (
         _DEEP
         + """
 const frame = document.querySelector("FRAME");
-const met = conditions.map((text) => new Function("root", "deep", "return " + text));
-const [times, last] = [[], met.length];
-let seen = 0;
+const met = conditions.map(([text]) => new Function("root", "deep", "return " + text));
+const times = [];
+let [seen, painted] = [0, 0];
 const message = new MessageChannel();
 message.port1.onmessage = ({ data }) => {
-  while (times.length < data) times.push(performance.now() - begun);
-  if (times.length === last) done(times);
+  times[data] = performance.now() - begun;
+  if (++painted === met.length) done(times);
 };
 const look = () => {
   const root = document.querySelector("FRAME")?.contentDocument ?? document;
-  while (seen < last && root.body && met[seen](root, deep)) seen++; // what one frame shows is painted in one
-  const now = seen;
-  if (performance.now() - begun > PATIENCE) return fail(new Error("not painted in time: " + conditions[seen]));
-  // A canvas is drawn in the frame after the one in which the document changed; the message comes behind it.
-  if (now > times.length) requestAnimationFrame(() => message.port2.postMessage(now));
-  if (seen < last) requestAnimationFrame(look);
+  if (performance.now() - begun > PATIENCE) return fail(new Error("not painted in time: " + conditions[seen][0]));
+  for (; seen < met.length && root.body && met[seen](root, deep); seen++) {
+    const [place, isText] = [seen, conditions[seen][1]];
+    const atTheEndOfTheFrame = () => message.port2.postMessage(place);
+    isText ? atTheEndOfTheFrame() : requestAnimationFrame(atTheEndOfTheFrame);
+  }
+  if (seen < met.length) requestAnimationFrame(look);
 };
 requestAnimationFrame(look);
 """
@@ -86,16 +92,20 @@ def click(page: Any, tab: Any, conditions: list[str]) -> list[float]:
     """Milliseconds from the click on a tab, as the page meets it, until each condition in turn is painted."""
     page.evaluate("addEventListener('click', () => { window.clickedAt = performance.now(); }, { capture: true })")
     tab.click()
-    times: list[float] = page.evaluate(CLICKED, conditions)
+    times: list[float] = page.evaluate(CLICKED, _told(conditions))
     return times
 
 
 def act(page: Any, trigger: str, conditions: list[str]) -> list[float]:
     """Milliseconds from ``trigger``, JavaScript, until each of the ``conditions`` in turn is painted."""
-    times: list[float] = page.evaluate(ACT, [trigger, conditions])
+    times: list[float] = page.evaluate(ACT, [trigger, _told(conditions)])
     return times
 
 
 def go(page: Any, place: str, conditions: list[str]) -> list[float]:
     """As ``act``: the address names another ``place`` in the tab."""
     return act(page, f"location.hash = '#nnhealth&{place}'", conditions)
+
+
+def _told(conditions: list[str]) -> list[tuple[str, bool]]:
+    return [(condition, isinstance(condition, Text)) for condition in conditions]
