@@ -1,4 +1,4 @@
-"""What optimizers are set to, as the layout tells it: how long their momentum lasts, what holds their steps down."""
+"""What optimizers are set to, as layout and gradients tell: how long momentum lasts, what holds the steps down."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LONG_MEMORY = 0.99
 """Momentum from which a gradient acts for a hundred steps, ten times as many as at the usual 0.9."""
 USUAL_EPSILON = 1e-6
 """Up to which an epsilon above the gradients says that these are too small; defaults are 1e-10 to 1e-6."""
+FEWEST_CLIPPED, CLIPPED, NEARLY_ALWAYS = 20, 1e-3, 0.95
+"""Records, the relative distance between norms that are one and the same, and the share of the records that have it."""
 ADAPTIVE = {"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta"}
 """Optimizers that divide a gradient by its own size plus epsilon."""
 
@@ -84,3 +86,23 @@ def ruling_epsilon(history: History | None, times: float = 10.0) -> Epsilon | No
     found.sort(key=lambda each: each.times)
     middle = found[len(found) // 2] if found else None
     return middle if middle is not None and middle.times > times else None
+
+
+@np.errstate(all="ignore")
+def binding_clip(history: History | None) -> float:
+    """The norm to which all gradients together were clipped in nearly every record; NaN where they were not.
+
+    The norm of gradients that nobody cut varies from batch to batch. Not of an optimizer that divides it out again.
+    """
+    if history is None or len(history) < FEWEST_CLIPPED:
+        return math.nan
+    if any(optimizer.type in ADAPTIVE for optimizer in history.layout.optimizers):
+        return math.nan
+    weights = weights_of(history)
+    squares = np.where(weights.trained, weights.numel * weights.gradient.astype(np.float64) ** 2, 0.0)
+    norm = np.sqrt(np.nansum(squares, axis=1))
+    norm = norm[np.isfinite(norm) & (norm > 0)]
+    if len(norm) < FEWEST_CLIPPED:
+        return math.nan
+    middle = float(np.median(norm))
+    return middle if (np.abs(norm / middle - 1) < CLIPPED).mean() >= NEARLY_ALWAYS else math.nan

@@ -268,6 +268,7 @@ RULE = Rule(
         "learning-rate-too-low",
         "still-improving",
         "constant-output",
+        "dead-units",
     ),
     statistic="gradient-norm",
 )

@@ -23,7 +23,9 @@ Where the loss has fewer points, or too much noise to tell, the pace tells alone
 steps, at a rate that is neither rising nor was lowered, while the last third of the loss stands above 0.7 of the
 untrained level, and has not bent; information unless the pace is below `ratio` and the level above 0.9 of a constant
 answer's cost. Where an adaptive optimizer's epsilon is ten times the gradients' root mean square and more, epsilon
-holds the steps down: then from 1e-3 and a quarter of the untrained level on, for information.
+holds the steps down: then from 1e-3 and a quarter of the untrained level on, for information. So it does where all
+gradients together have one and the same norm (to a thousandth) in 95 % of 20 records and more, and no optimizer divides
+it out again: clipping to less than any gradient has sets the size of every step.
 
 ## What to try
 1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.
@@ -198,10 +200,14 @@ def _watched(curve: curves.Values, factor: float = 0.05, *, criterion: str = "Cr
     return network.loss(curve, noise=0.01).run()
 
 
-def _epochs(curve: curves.Values, factor: float, *, epsilon: float = 0.0) -> Run:
+def _epochs(curve: curves.Values, factor: float, *, epsilon: float = 0.0, clipped: bool = False) -> Run:
     """Eight means of forty steps each; updates ``factor`` times the usual 1e-3 of the weights."""
     network = Network(steps=320, lr=1e-5)
     network.layout.optimizers[0].groups[0].epsilon = epsilon
+    if clipped:
+        network.layout.optimizers[0].type = "SGD"
+        for parameter in network.layout.parameters:
+            network.set(schema.GRADIENT, parameter.name, rms=1e-5)
     for i in range(network.depth):
         network.scale(schema.UPDATE, network.weight(i), factor)
     run = network.absent(schema.LOSS, "").loss(np.asarray(curve), noise=0.002).run()
@@ -252,6 +258,13 @@ RULE = Rule(
         Example("just below the limit", lambda: _watched(_LINE, 0.09), ill=True, subject="loss/train"),
         Example("leisurely: information", lambda: _watched(_LINE, 0.12), ill=True, subject="loss/train"),
         Example("eight epochs at a slow pace", lambda: _epochs(_EPOCHS, 0.05), ill=True, subject="loss/train"),
+        Example("held down by clipping", lambda: _epochs(_EPOCHS, 0.5, clipped=True), ill=True, subject="loss/train"),
+        Example(
+            "clipped always, and learned",
+            lambda: _epochs(_LEARNED, 0.5, clipped=True),
+            ill=False,
+            outcome="TooLittleData",
+        ),
         Example("held down by epsilon", lambda: _epochs(_EPOCHS, 0.5, epsilon=1.0), ill=True, subject="loss/train"),
         Example(
             "eight epochs at half the usual pace", lambda: _epochs(_EPOCHS, 0.5), ill=False, outcome="TooLittleData"

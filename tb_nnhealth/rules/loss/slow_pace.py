@@ -11,7 +11,7 @@ from tb_nnhealth.findings import Severity
 from tb_nnhealth.rules.base import GIVEN, Case, Hit
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.pace import Pace, pace
-from tb_nnhealth.rules.evidence.settings import Epsilon, ruling_epsilon
+from tb_nnhealth.rules.evidence.settings import Epsilon, binding_clip, ruling_epsilon
 from tb_nnhealth.rules.evidence.steps import TARGET
 from tb_nnhealth.rules.loss.judged_loss import chance, opening_level
 from tb_nnhealth.rules.loss.stretches import line
@@ -41,16 +41,17 @@ def slow_pace(case: Case) -> Hit | None:
     usual, naive, start = float(np.nanmedian(moved.usual)), chance(case.run), opening_level(curve.values)
     untrained = start if math.isnan(naive) else max(start, naive) if start < naive else naive
     level = float(np.median(curve.values[-max(3, len(curve) // 3) :]))
-    epsilon = ruling_epsilon(case.history)
-    slow = 0 < usual < (LEISURELY if epsilon is None else TARGET)
+    epsilon, clip = ruling_epsilon(case.history), binding_clip(case.history)
+    free = epsilon is None and math.isnan(clip)
+    slow = 0 < usual < (LEISURELY if free else TARGET)
     if not slow or start < FINE_TUNED * naive or not untrained > 0:
         return None
-    if level < (UNLEARNED if epsilon is None else HALFWAY) * min(start, untrained) or level > 2 * start:
+    if level < (UNLEARNED if free else HALFWAY) * min(start, untrained) or level > 2 * start:
         return None
-    if epsilon is None and _bent(curve.values):
+    if free and _bent(curve.values):
         return None
     sure = not math.isnan(naive) and usual < case.options["ratio"] and level > UNTOUCHED * min(start, naive)
-    return _hit(found, moved, usual, level / untrained, level, epsilon, "warning" if sure else "info", case)
+    return _hit(found, moved, usual, level / untrained, level, epsilon, clip, "warning" if sure else "info")
 
 
 def _bent(values: curves.Values) -> bool:
@@ -70,7 +71,7 @@ def _at_one_rate(case: Case) -> bool:
 
 def _hit(
     found: losses.LossCurve, moved: Pace, usual: float, share: float, level: float, epsilon: Epsilon | None,
-    severity: Severity, case: Case,
+    clip: float, severity: Severity,
 ) -> Hit:  # fmt: skip
     at = f" at learning rate {short(moved.rate)}" if moved.rate > 0 else ""
     told = (
@@ -88,6 +89,9 @@ def _hit(
             " which it is to keep from being divided by zero"
         )
         more |= {"epsilon": epsilon.value, "epsilon_over_gradient": epsilon.times, GIVEN: True}
+    if clip > 0:
+        told += f"; the gradients' norm is {short(clip)} step by step: clipping sets the size of the steps, not they"
+        more |= {"clipped_to": clip, GIVEN: True}
     return Hit(
         subject=found.subject,
         first_step=int(moved.steps[0]),
@@ -99,11 +103,15 @@ def _hit(
         statistic="update_ratio",
         unit="per step",
         value=usual,
-        limit=LEISURELY if epsilon is None else TARGET,
+        limit=LEISURELY if epsilon is None and math.isnan(clip) else TARGET,
         direction="below",
         message=told + ".",
         advice=(
             *(() if epsilon is None else (f"Set eps of {epsilon.optimizer} back to 1e-8.",)),
+            *(
+                (f"Clip to more than {short(clip)}: to about what the norm is without, so that few steps are cut.",)
+                * (clip > 0)
+            ),
             advice,
             "Check that the loss is not divided twice, and that gradients are not clipped to a tiny norm.",
         ),
