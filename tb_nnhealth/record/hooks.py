@@ -15,6 +15,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_module_registration_hook
 
 from tb_nnhealth.record.attention import Attention
+from tb_nnhealth.record.dropping import Dropping
 from tb_nnhealth.record.graph import Graph
 from tb_nnhealth.record.hooks_loss import LossInputs
 from tb_nnhealth.record.hooks_module import (
@@ -91,6 +92,7 @@ class Activations:
         self._hearing: tuple[Listener, ...] = ()
         self._attention = Attention(catalog)
         self.stray = Stray(model, catalog)
+        self._dropping = Dropping(catalog)
 
     def attach(self) -> None:
         """Lays hooks on the layers where compiled code is to be seen: they must be there before it is compiled."""
@@ -120,6 +122,7 @@ class Activations:
         self.evaluated_backward = False
         self._backward_seen = False
         self.stray.open()
+        self._dropping.open()
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
         self._opened = True
         self.loss.open()
@@ -225,8 +228,10 @@ class Activations:
         inside = entry.leaves and any(leaf.seen == self.window for leaf in entry.leaves)
         entry.seen = self.window
         if not torch.is_grad_enabled():
+            self._dropping.without_gradients(entry, module, root=module is self._model())
             return
         if module is self._model():
+            self._dropping.model_returned(training=self._training() and not in_backward())
             self._end_of_graph(output)
             self._batch.model_returned(output, training=self._training())
             if self._training() and not in_backward():
@@ -337,3 +342,4 @@ class Activations:
             settled=self._graphs_read == GRAPHS_READ,
         )
         self._attention.write(record)
+        self._dropping.write(record)

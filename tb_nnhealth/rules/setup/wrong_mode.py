@@ -31,6 +31,9 @@ with the second record that tells of it.
 A BatchNorm in train mode that has two values for each channel (samples times positions) gives 1 and -1, whatever they
 are: a warning. For information one whose weights are frozen, with all layers before it, and are no longer 1.
 
+For information a dropout in train mode that the training forward calls with gradients off, in nine tenths of the
+records and never with them, in a part of the model of which nothing learns: a teacher's.
+
 Samples and time exchanged: a module with `batch_first=False` is given (n, m, features), where the model's input begins
 with n and m too, and predictions and targets with n alone: one answer for each of n, none for each of m. For
 information where a learned tensor of shape (1, m, features), or an embedding of the length m of the model's only input,
@@ -58,15 +61,11 @@ for Monte Carlo dropout without any evaluation. A frozen network whose statistic
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import Run
-from tb_nnhealth.messages import Module, Parameter
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
-    Example,
     Ill,
     NotApplicable,
     Option,
@@ -76,19 +75,20 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.persistence import window_of
+from tb_nnhealth.rules.setup.dropping_teacher import dropping_teacher
 from tb_nnhealth.rules.setup.evaluating_in_train import evaluating_in_train
 from tb_nnhealth.rules.setup.exchanged_dimensions import exchanged_dimensions
 from tb_nnhealth.rules.setup.masked_evaluation import masked_evaluation
 from tb_nnhealth.rules.setup.norms_in_train import norms_in_train
 from tb_nnhealth.rules.setup.training_in_evaluation import LEAST, WINDOW, training_in_evaluation
-from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.setup.wrong_mode_examples import EXAMPLES
 
 
 def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck("call writer.watch(model, optimizer)")
-    told = [*exchanged_dimensions(history), *masked_evaluation(history)]
+    told = [*exchanged_dimensions(history), *masked_evaluation(history), *dropping_teacher(history)]
     modes = history.table(schema.MODE, schema.MEAN)
     if not len(modes) or np.isnan(modes.values).all():
         return Ill(told) if told else NotApplicable("the model has neither Dropout nor BatchNorm")
@@ -98,83 +98,6 @@ def check(case: Case) -> Outcome:
     in_train = evaluating_in_train(history, case.options["forwards"], case.run)
     hits = [*training_in_evaluation(history), *in_train, *norms_in_train(history), *told]
     return Ill(hits) if hits else Passed()
-
-
-def _modes(
-    dropout: NDArray[np.float64] | float,
-    norm: NDArray[np.float64] | float,
-    *,
-    gain: float = 1.0,
-    only_norm: bool = False,
-) -> Network:
-    """A network with one Dropout and one BatchNorm, in the modes given over its 200 records."""
-    network = Network()
-    if not only_norm:
-        network.layout.modules.append(Module(name="drop", type="Dropout", called=True))
-        network.add_row(schema.MODE, "drop", mean=dropout)
-    network.layout.modules.append(Module(name="norm", type="BatchNorm1d", called=True))
-    network.layout.parameters.append(
-        Parameter(name="norm.weight", module="norm", shape=(64,), trainable=True, optimizer=0, initial_rms=gain)
-    )
-    return network.add_row(schema.MODE, "norm", mean=norm)
-
-
-def _normalizing(samples: int, *, gain: float = 1.0, frozen: bool = False) -> Run:
-    """A BatchNorm in train mode on batches of so many samples, behind layers that are ``frozen`` or train."""
-    network = _modes(1.0, 1.0, gain=gain, only_norm=True)
-    largest = min(3.0, samples / 2)
-    network.add_row(schema.ACTIVATION, "norm", (samples, 64), rms=1.0, min=-largest, max=largest)
-    for parameter in network.layout.parameters if frozen else ():
-        parameter.trainable = False
-    network.layout.parameters.append(
-        Parameter(name="head.weight", module="head", shape=(10, 64), trainable=True, optimizer=0, initial_rms=0.1)
-    )
-    return network.run()
-
-
-def _recurrent(dimension: int, answers: tuple[int, ...], *, positions: int = 0) -> Run:
-    """A recurrent module is given 32 samples of 20 steps; ``dimension``: which one it takes for the samples."""
-    network = Network()
-    network.layout.modules.append(Module(name="rnn", type="LSTM", called=True, samples_dimension=dimension))
-    for row in network.layout.rows:
-        if row.kind == schema.INPUT:
-            row.shape[:] = (32, 20, 8)
-        elif row.kind in (schema.PREDICTION, schema.TARGET):
-            row.shape[:] = answers
-    if positions:
-        network.layout.parameters.append(Parameter(name="pos", shape=(1, positions, 64), trainable=True))
-    return network.add_row(schema.ACTIVATION, "rnn", (32, 20, 64), rms=0.5).run()
-
-
-_SWITCHED = (np.arange(200) < 80).astype(np.float64)
-
-
-def _with_gradients(forwards: int, usual: int = 1, evaluation: int = 0, last: int = 0) -> Run:
-    """A logged validation of so many forwards with gradients every forty steps, and one of ``last`` every twenty."""
-    at = np.arange(200)
-    burst, short = at % 40 == 39, at % 20 == 9
-    network = _modes(1.0, 1.0)
-    network.add_row(schema.EVALUATION, "train with gradients", mean=usual + burst * forwards + short * last)
-    network.add_row(schema.EVALUATION, "eval with gradients", mean=burst * float(evaluation))
-    network.scalars["loss/val"] = [(int(step), 1.0) for step in network.at[burst]]
-    return network.run()
-
-
-def _masked(records: int) -> Run:
-    """Nothing but functions, one of which drops 0.3 in the evaluations before so many records."""
-    at = np.arange(200)
-    seen = (at % 40 == 39) & (at < 40 * records)
-    return Network().add_row(schema.EVALUATION_MASK, "layers.3", mean=np.where(seen, 0.3, np.nan)).run()
-
-
-def _evaluating(train: int, evaluation: int, every: int = 40, logged: bool = False) -> Run:
-    """A validation of so many forwards, in train or evaluation mode, every so many steps; ``logged``: its loss."""
-    burst = (np.arange(200) % every == every - 1).astype(np.float64)
-    network = _modes(1.0, 1.0)
-    network.set(schema.EVALUATION, "train", mean=train * burst).set(schema.EVALUATION, "eval", mean=evaluation * burst)
-    if logged:
-        network.scalars["loss/val"] = [(int(step), 1.0) for step in network.at[burst > 0]]
-    return network.run()
 
 
 RULE = Rule(
@@ -188,87 +111,7 @@ RULE = Rule(
     options=(
         Option("forwards", 2, "forwards", "least mean size of a validation in train mode", "one is a sample drawn"),
     ),
-    examples=(
-        Example(
-            "train() forgotten after a validation",
-            lambda: _modes(_SWITCHED, _SWITCHED).run(),
-            ill=True,
-            subject="",
-            first_step=80,
-        ),
-        Example(
-            "never in train mode, with Dropout", lambda: _modes(0.0, 0.0).run(), ill=True, subject="", first_step=0
-        ),
-        Example("untrained BatchNorms frozen", lambda: _modes(0.0, 0.0, only_norm=True).run(), ill=True, first_step=0),
-        Example(
-            "an untrained BatchNorm frozen, Dropout at work",
-            lambda: _modes(1.0, 0.0).run(),
-            ill=True,
-            subject="norm",
-            first_step=0,
-        ),
-        Example("validated in train mode", lambda: _evaluating(10, 0), ill=True, subject="", first_step=39),
-        Example(
-            "validated in one forward each, in train mode",
-            lambda: _evaluating(1, 0, logged=True),
-            ill=True,
-            subject="",
-            first_step=39,
-        ),
-        Example("validated in train mode, with gradients", lambda: _with_gradients(12), ill=True, first_step=39),
-        Example(
-            "validated in evaluation mode, with gradients",
-            lambda: _with_gradients(0, evaluation=12),
-            ill=False,
-            outcome="Passed",
-        ),
-        Example("a step on one batch more", lambda: _with_gradients(0, 4, last=1), ill=False, outcome="Passed"),
-        Example("F.dropout that knows no mode", lambda: _masked(3), ill=True, subject="layers.3", first_step=39),
-        Example("a mask seen once", lambda: _masked(1), ill=False, outcome="NotApplicable"),
-        Example(
-            "a pseudo-label in every step",
-            lambda: _evaluating(1, 0, every=1, logged=True),
-            ill=False,
-            outcome="Passed",
-        ),
-        Example(
-            "pre-trained BatchNorms frozen",
-            lambda: _modes(0.0, 0.0, gain=0.7, only_norm=True).run(),
-            ill=False,
-            outcome="Passed",
-        ),
-        Example(
-            "pre-trained BatchNorm frozen, Dropout at work",
-            lambda: _modes(1.0, 0.0, gain=0.7).run(),
-            ill=False,
-            outcome="Passed",
-        ),
-        Example(
-            "in evaluation mode for seven records", lambda: _modes(_dip(7), _dip(7)).run(), ill=False, outcome="Passed"
-        ),
-        Example(
-            "in evaluation mode for eight records", lambda: _modes(_dip(8), _dip(8)).run(), ill=True, first_step=50
-        ),
-        Example("validated in evaluation mode", lambda: _evaluating(0, 10), ill=False, outcome="Passed"),
-        Example("BatchNorm recalibrated before validation", lambda: _evaluating(20, 10), ill=False, outcome="Passed"),
-        Example("one sample drawn now and then", lambda: _evaluating(1, 0), ill=False, outcome="Passed"),
-        Example("fakes drawn in every step", lambda: _evaluating(2, 0, every=1), ill=False, outcome="Passed"),
-        Example("normalized by two samples", lambda: _normalizing(2), ill=True, subject="norm", first_step=0),
-        Example("normalized by three samples", lambda: _normalizing(3), ill=False, outcome="Passed"),
-        Example(
-            "BatchNorm of a frozen network in train mode",
-            lambda: _normalizing(32, gain=0.7, frozen=True),
-            ill=True,
-            subject="norm",
-        ),
-        Example("BatchNorm that trains", lambda: _normalizing(32, gain=0.7), ill=False, outcome="Passed"),
-        Example("batch_first forgotten", lambda: _recurrent(1, (32,)), ill=True, subject="rnn", first_step=0),
-        Example("batch_first", lambda: _recurrent(0, (32,)), ill=False, outcome="NotApplicable"),
-        Example("time first, an answer each time", lambda: _recurrent(1, (32, 20)), ill=False, outcome="NotApplicable"),
-        Example("all answers in one row", lambda: _recurrent(1, (640,)), ill=False, outcome="NotApplicable"),
-        Example("positions along the samples", lambda: _recurrent(1, (640,), positions=20), ill=True, subject="rnn"),
-        Example("no Dropout and no BatchNorm", lambda: Network().run(), ill=False, outcome="NotApplicable"),
-    ),
+    examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
         "overfitting",
@@ -285,8 +128,3 @@ RULE = Rule(
         "still-improving",
     ),
 )
-
-
-def _dip(records: int) -> NDArray[np.float64]:
-    at = np.arange(200)
-    return ((at < 50) | (at >= 50 + records)).astype(np.float64)
