@@ -27,6 +27,7 @@ NO_SERIES: Mapping[str, str] = {
     "values that a channel is normalized by": "It follows from the shapes of the batches.",
     "frozen BatchNorms in train mode": "It follows from the modes and from what is frozen, the same at every step.",
     "dropouts at work without gradients": "It follows from the modes of all records together.",
+    "learning rate": "It is 0 at every step.",
     "dimension of the samples": "It follows from the shapes of inputs and targets, the same at every step.",
     "numbers of a frozen embedding drawn at random": "It follows from weights that are the same at every step.",
     "classes seen": "It follows from the labels of all batches together; each batch for itself says little.",
