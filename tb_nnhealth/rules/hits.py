@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from tb_nnhealth.findings import Direction, Severity
-from tb_nnhealth.history import Floats
+from tb_nnhealth.history import Floats, Steps
 from tb_nnhealth.rules.base import Closest, Hit
 from tb_nnhealth.rules.persistence import Episode
 
@@ -50,43 +50,31 @@ def hit(
     )
 
 
-def start_hit(
-    step: int,
-    subject: str,
-    *,
-    severity: Severity,
-    statistic: str,
-    value: float,
-    limit: float,
-    direction: Direction,
-    message: str,
-    advice: Sequence[str],
-    unit: str = "1",
-    lasts_to: int | None = None,
-    healthy: tuple[float, float] | None = None,
-    more: Mapping[str, Any] | None = None,
-    rank: float = 0.0,
-) -> Hit:
-    """What the first record, at ``step``, tells by itself; ``lasts_to``: the newest step of what still holds."""
-    return Hit(
-        subject=subject,
-        first_step=step,
-        fired_step=step,
-        last_step=step if lasts_to is None else lasts_to,
-        count=1,
-        active=lasts_to is not None,
-        severity=severity,
-        statistic=statistic,
-        unit=unit,
-        value=value,
-        limit=limit,
-        direction=direction,
-        message=message,
-        advice=tuple(advice),
-        healthy=healthy,
-        more=more or {},
-        rank=rank,
+class When(TypedDict):
+    """The fields of a hit that tell of time."""
+
+    first_step: int
+    fired_step: int
+    last_step: int
+    count: int
+    active: bool
+
+
+def lasting(steps: Steps, fired: int, *, since: int = 0) -> When:
+    """What holds at all of ``steps`` from the place ``since`` to the newest, and was certain at the place ``fired``."""
+    return When(
+        first_step=int(steps[since]),
+        fired_step=int(steps[fired]),
+        last_step=int(steps[-1]),
+        count=len(steps) - since,
+        active=True,
     )
+
+
+def at_start(step: int, lasts_to: int | None = None) -> When:
+    """What the first record, at ``step``, tells by itself; ``lasts_to``: the newest step of what still holds."""
+    last = step if lasts_to is None else lasts_to
+    return When(first_step=step, fired_step=step, last_step=last, count=1, active=lasts_to is not None)
 
 
 def worst(values: Floats, episode: Episode, direction: Direction) -> float:

@@ -12,7 +12,7 @@ from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, Table
 from tb_nnhealth.rules.base import Case, Hit
 from tb_nnhealth.rules.evidence.progress import Progress
-from tb_nnhealth.rules.hits import hit, worst
+from tb_nnhealth.rules.hits import hit, lasting, worst
 from tb_nnhealth.rules.persistence import episodes
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
@@ -156,8 +156,7 @@ def sharp_from_the_start(case: Case, seen: Progress | None) -> list[Hit]:
         severity = _severity(seen) if seen is not None and not math.isnan(seen.naive) else "info"
         hits.append(
             Hit(
-                subject=name, first_step=int(steps[0]), fired_step=int(steps[WINDOW - 1]), last_step=int(steps[-1]),
-                count=len(steps), active=True, severity=severity, statistic="attention_entropy",
+                subject=name, **lasting(steps, WINDOW - 1), severity=severity, statistic="attention_entropy",
                 unit="share of log keys, median of heads", value=float(np.median(entropy)), limit=SHARP,
                 direction="below", healthy=ATTENTION_ENTROPY_HEALTHY, advice=SCALED,
                 message=f"The attention of `{name}` sees single keys from the start: its scores reach "

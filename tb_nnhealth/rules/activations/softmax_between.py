@@ -9,6 +9,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence.progress import ENOUGH, progress
+from tb_nnhealth.rules.hits import lasting
 
 FEWEST_UNITS = 8
 """Below it a layer is a gate among a few, or a choice, more likely than features."""
@@ -25,11 +26,7 @@ def normalized_to_one(run: Run, history: History) -> list[Hit]:
     return [
         Hit(
             subject=name,
-            first_step=int(steps[0]),
-            fired_step=int(steps[fired]),
-            last_step=int(steps[-1]),
-            count=len(steps),
-            active=True,
+            **lasting(steps, fired),
             severity="critical" if seen.stuck else "warning",
             statistic="mean_activation_after_softmax",
             unit="1",

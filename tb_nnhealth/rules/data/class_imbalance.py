@@ -66,6 +66,7 @@ from tb_nnhealth.rules.data.element_shares import of_elements
 from tb_nnhealth.rules.data.generalization import parted
 from tb_nnhealth.rules.data.passed_over import passed_over
 from tb_nnhealth.rules.evidence.losses import criterion_loss
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
 from tb_nnhealth.rules.wording import percent, short
@@ -119,11 +120,7 @@ def check(case: Case) -> Outcome:
         [
             Hit(
                 subject="target",
-                first_step=int(labels.steps[0]),
-                fired_step=int(labels.steps[int(np.searchsorted(np.cumsum(labels.samples), SAMPLES))]),
-                last_step=int(labels.steps[-1]),
-                count=len(labels.steps),
-                active=True,
+                **lasting(labels.steps, int(np.searchsorted(np.cumsum(labels.samples), SAMPLES))),
                 severity=severity,
                 statistic="share of the most frequent class" if by_majority else "most frequent : rarest class",
                 unit="share of samples" if by_majority else "1",

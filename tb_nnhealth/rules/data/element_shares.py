@@ -12,6 +12,7 @@ from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Case, Hit, Ill
 from tb_nnhealth.rules.data.batch_rows import is_integer, number, shape_of
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import percent
 
 RECORDS = 10
@@ -44,11 +45,7 @@ def of_elements(case: Case, limit: float) -> Ill | None:
         [
             Hit(
                 subject="target",
-                first_step=int(steps[0]),
-                fired_step=int(steps[RECORDS - 1]),
-                last_step=int(steps[-1]),
-                count=len(steps),
-                active=True,
+                **lasting(steps, RECORDS - 1),
                 severity="info",
                 statistic="share of the most frequent answer",
                 unit="share of elements",

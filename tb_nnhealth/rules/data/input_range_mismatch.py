@@ -58,6 +58,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -199,11 +200,7 @@ def _hit(name: str, one: Scales, ratio: float, offset: float, most: float, farth
     other_mean, other_std = float(np.median(one.evaluated_mean)), float(np.median(one.evaluated_std))
     return Hit(
         subject=name,
-        first_step=int(one.steps[0]),
-        fired_step=int(one.steps[EVALUATIONS - 1]),
-        last_step=int(one.steps[-1]),
-        count=len(one.steps),
-        active=True,
+        **lasting(one.steps, EVALUATIONS - 1),
         severity="warning",
         statistic="ratio of the standard deviations" if by_scale else "distance of the means : standard deviation",
         unit="1",

@@ -60,6 +60,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, number
 from tb_nnhealth.rules.data.generalization import parted
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent
 
@@ -174,11 +175,7 @@ def _one_batch(batches: Batches, begin: int, needed: int, severity: Severity, me
     steps = batches.steps
     return Hit(
         subject="input",
-        first_step=int(steps[begin]),
-        fired_step=int(steps[begin + needed]),
-        last_step=int(steps[-1]),
-        count=len(steps) - begin,
-        active=True,
+        **lasting(steps, begin + needed, since=begin),
         severity=severity,
         statistic="batches equal to the one before",
         unit="share of records",

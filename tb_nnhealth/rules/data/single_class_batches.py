@@ -49,6 +49,7 @@ from tb_nnhealth.rules.base import (
     Rule,
 )
 from tb_nnhealth.rules.data.batch_rows import Labels, labels_of, number
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
 from tb_nnhealth.rules.wording import percent
@@ -117,11 +118,7 @@ def _one_label(history: History, labels: Labels) -> Outcome:
         [
             Hit(
                 subject="target",
-                first_step=int(labels.steps[0]),
-                fired_step=int(labels.steps[min(FEWEST_BATCHES, len(labels.steps)) - 1]),
-                last_step=int(labels.steps[-1]),
-                count=len(labels.steps),
-                active=True,
+                **lasting(labels.steps, min(FEWEST_BATCHES, len(labels.steps)) - 1),
                 severity="critical",
                 statistic="classes seen",
                 unit="classes",

@@ -13,6 +13,7 @@ from tb_nnhealth.rules.data.batch_rows import number, shape_of
 from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE
 from tb_nnhealth.rules.evidence.targets import Targets, targets_of
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import short
 
 RECORDS = 20
@@ -59,11 +60,7 @@ def in_their_order(case: Case) -> Ill | None:
 def _hit(steps: NDArray[np.int64], alike: float, order: float, within: float, whole: float) -> Hit:
     return Hit(
         subject="target",
-        first_step=int(steps[0]),
-        fired_step=int(steps[RECORDS - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, RECORDS - 1),
         severity="warning",
         statistic="correlation of the targets of two samples of a batch",
         unit="1",

@@ -60,6 +60,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.data.batch_rows import LEAST, Labels, labels_of, number
 from tb_nnhealth.rules.data.target_order import in_their_order
 from tb_nnhealth.rules.evidence import curves
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
@@ -154,11 +155,7 @@ def _hit(labels: Labels, mixing: Mixing, what: str, value: float, limit: float, 
     ordered = " Neighbouring batches are alike: they come in an order." if mixing.order > ORDER_OF_BLOCKS else ""
     return Hit(
         subject="target",
-        first_step=int(steps[0]),
-        fired_step=int(steps[min(RECORDS, len(steps)) - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, min(RECORDS, len(steps)) - 1),
         severity="warning",
         statistic=f"correlation of the {what}",
         unit="1",

@@ -8,6 +8,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.data.batch_rows import number
+from tb_nnhealth.rules.hits import lasting
 
 RECORDS = 10
 FEWEST = 100
@@ -30,11 +31,7 @@ def whole_set(history: History) -> Hit | None:
     steps = history.steps[seen]
     return Hit(
         subject="",
-        first_step=int(steps[0]),
-        fired_step=int(steps[RECORDS - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, RECORDS - 1),
         severity="info",
         statistic="steps for each pass over the data",
         unit="1",

@@ -7,6 +7,7 @@ import numpy as np
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.departure import departure, rises, training_at
 from tb_nnhealth.rules.wording import percent, short
 
@@ -33,11 +34,7 @@ def accuracy_lost(run: Run, train: losses.LossCurve, limit: float) -> Hit | None
         best = int(error.steps[gone.low_at])
         return Hit(
             subject=tag,
-            first_step=int(error.steps[gone.crossing]),
-            fired_step=int(error.steps[min(len(error) - 1, gone.crossing + gone.tail - 1)]),
-            last_step=int(error.steps[-1]),
-            count=len(error) - gone.crossing,
-            active=True,
+            **lasting(error.steps, min(len(error) - 1, gone.crossing + gone.tail - 1), since=gone.crossing),
             severity="warning",
             statistic="validation accuracy lost",
             unit="share of samples",

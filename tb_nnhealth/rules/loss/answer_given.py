@@ -15,6 +15,7 @@ from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.data.batch_rows import is_integer, number
 from tb_nnhealth.rules.evidence.losses import CRITERION, criterion_loss
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import names, percent, short
 
 FEWEST = 3
@@ -167,11 +168,7 @@ def _hit(
     steps = history.steps
     return Hit(
         subject=subject,
-        first_step=int(steps[0]),
-        fired_step=int(steps[min(FEWEST, len(steps)) - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, min(FEWEST, len(steps)) - 1),
         severity=severity,
         statistic="share of the answers that are given",
         unit="share of tokens",

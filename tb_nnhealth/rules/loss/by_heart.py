@@ -6,6 +6,7 @@ import numpy as np
 
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.wording import short
 
@@ -35,11 +36,7 @@ def by_heart(val: losses.LossCurve, train: losses.LossCurve, untrained: float, l
         return None
     return Hit(
         subject=val.subject,
-        first_step=int(val.steps[middle]),
-        fired_step=int(val.steps[-1]),
-        last_step=int(val.steps[-1]),
-        count=len(val) - middle,
-        active=True,
+        **lasting(val.steps, -1, since=middle),
         severity="info",
         statistic="validation loss over training loss",
         unit="1",
@@ -72,11 +69,7 @@ def nothing_holds(val: losses.LossCurve, train: losses.LossCurve, chance: float)
         return None
     return Hit(
         subject=val.subject,
-        first_step=int(val.steps[0]),
-        fired_step=int(val.steps[-1]),
-        last_step=int(val.steps[-1]),
-        count=len(val),
-        active=True,
+        **lasting(val.steps, -1),
         severity="warning",
         statistic="validation loss over a constant answer's",
         unit="1",

@@ -8,6 +8,7 @@ from tb_nnhealth.history import Run, Series
 from tb_nnhealth.phases import parts
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import curves
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import short
 
 REWARDS = frozenset(("reward", "rewards", "rew", "return", "returns"))
@@ -40,11 +41,7 @@ def _falls(tag: str, series: Series) -> Hit | None:
         return None
     return Hit(
         subject=tag,
-        first_step=int(series.steps[0]),
-        fired_step=int(series.steps[-1]),
-        last_step=int(series.steps[-1]),
-        count=len(series),
-        active=True,
+        **lasting(series.steps, -1),
         severity="info",
         statistic="reward at the end",
         unit="unit of the reward",

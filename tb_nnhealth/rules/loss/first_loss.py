@@ -7,7 +7,7 @@ from typing import Any
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import curves, losses
-from tb_nnhealth.rules.hits import start_hit
+from tb_nnhealth.rules.hits import at_start
 
 
 def stays_above(curve: losses.LossCurve, guess: float, steps: float) -> bool:
@@ -38,9 +38,9 @@ def first_loss_hit(
             "If not, look for the label among the inputs, and for test samples in the training data.",
         )
     )
-    return start_hit(
-        step,
-        losses.CRITERION,
+    return Hit(
+        subject=losses.CRITERION,
+        **at_start(step),
         severity=severity,
         statistic="first loss",
         unit="unit of the loss",
@@ -48,6 +48,6 @@ def first_loss_hit(
         limit=limit,
         direction=direction,
         message=message,
-        advice=advice,
+        advice=tuple(advice),
         more=more,
     )

@@ -68,6 +68,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import Pace, pace
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import chance, judged_loss, opening_level, rate_at
 from tb_nnhealth.rules.loss.rate_of_zero import rate_of_zero
 from tb_nnhealth.rules.loss.slow_pace import slow_pace
@@ -168,11 +169,7 @@ def _hit(
     by_pace = moved is not None and usual > 0
     return Hit(
         subject=subject,
-        first_step=int(steps[0]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, -1),
         severity="warning" if known_slow else "info",
         statistic="update_ratio" if by_pace else "fall of the loss over the run",
         unit="per step" if by_pace else "share of the first loss",

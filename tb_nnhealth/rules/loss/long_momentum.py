@@ -12,6 +12,7 @@ from tb_nnhealth.rules.base import GIVEN, Case, Hit
 from tb_nnhealth.rules.evidence import losses, tags
 from tb_nnhealth.rules.evidence.pace import pace
 from tb_nnhealth.rules.evidence.settings import LONG_MEMORY, Momentum, long_memory
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import chance, opening_level
 from tb_nnhealth.rules.loss.rate_signs import fastest_pace
 from tb_nnhealth.rules.wording import percent, round_rate, short
@@ -72,11 +73,7 @@ def _hit(case: Case, found: losses.LossCurve, heavy: Momentum, end: End, fastest
     )  # fmt: skip
     return Hit(
         subject=found.subject,
-        first_step=int(steps[0]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, -1),
         severity=severity,
         statistic="momentum",
         unit="1",

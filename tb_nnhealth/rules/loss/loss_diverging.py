@@ -71,6 +71,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.constant_answer import constant_cost
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
 from tb_nnhealth.rules.loss.falling_reward import falling_reward
 from tb_nnhealth.rules.loss.judged_loss import rate_at
@@ -165,11 +166,7 @@ def _hit(
     then = " and is no longer finite" if broken else ""
     return Hit(
         subject=subject,
-        first_step=int(steps[crossing]),
-        fired_step=int(steps[fired]),
-        last_step=int(steps[-1]),
-        count=len(steps) - crossing,
-        active=True,
+        **lasting(steps, fired, since=crossing),
         severity="critical",
         statistic="training loss",
         unit="unit of the loss",

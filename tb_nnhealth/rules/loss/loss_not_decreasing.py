@@ -64,6 +64,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import losses, tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.enough_told import (
     FEWEST_POINTS,
     LEARNED,
@@ -161,11 +162,7 @@ def _hit(
     )
     return Hit(
         subject=subject,
-        first_step=int(steps[0]),
-        fired_step=int(steps[at]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, at),
         severity="warning" if math.isnan(chance) else "critical",
         statistic="gain of the loss since the start",
         unit="share of the first loss",

@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, rate_at, untrained
 from tb_nnhealth.rules.loss.stretches import Line, line
 from tb_nnhealth.rules.loss.swings import Swings, swings
@@ -109,11 +110,7 @@ def _hit(
         advice.insert(0, "Shuffle the data anew in each epoch: DataLoader(shuffle=True).")
     return Hit(
         subject=subject,
-        first_step=int(steps[0]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, -1),
         severity="info" if rhythm or little else "warning",
         statistic="swing of the loss",
         unit="unit of the loss",

@@ -65,6 +65,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.loss_terms import Terms, loss_terms
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -131,11 +132,7 @@ def _divergence_gone(terms: Terms) -> Hit | None:
         gone = int(np.argmax(terms.values[:, i] < NO_NATS))
         return Hit(
             subject=tag,
-            first_step=int(terms.steps[gone]),
-            fired_step=int(terms.steps[-1]),
-            last_step=int(terms.steps[-1]),
-            count=len(terms.steps) - gone,
-            active=True,
+            **lasting(terms.steps, -1, since=gone),
             severity="info",
             statistic="divergence of the latent code",
             unit="nats",
@@ -187,11 +184,7 @@ def _hit(terms: Terms, i: int, largest: int, times: float, case: Case) -> Hit:
     balanced = round_rate(ratio) if ratio < 1e300 else "more"
     return Hit(
         subject=tag,
-        first_step=int(steps[0]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, -1),
         severity="warning" if harmful else "info",
         statistic="largest term over this one",
         unit="1",

@@ -68,6 +68,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves
 from tb_nnhealth.rules.evidence.dropout import dropped
 from tb_nnhealth.rules.evidence.losses import LossCurve
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.settled import Rest, rest
 from tb_nnhealth.rules.loss.shrunk_weights import Decay, decay_in_force, decayed, held_down, in_balance, shrunk
@@ -148,11 +149,7 @@ def _dropped(curve: LossCurve, end: Rest, taken: dict[str, float], limit: float)
     most = max(taken, key=taken.__getitem__)
     return Hit(
         subject=curve.subject,
-        first_step=int(curve.steps[0]),
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=len(curve),
-        active=True,
+        **lasting(curve.steps, -1),
         severity="warning",
         statistic="share of inputs dropped",
         unit="share of elements",

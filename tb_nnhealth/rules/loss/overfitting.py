@@ -62,6 +62,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import losses, tags
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.accuracy_lost import ADVICE, FEWEST_POINTS, accuracy_lost, accuracy_still_best
 from tb_nnhealth.rules.loss.by_heart import by_heart, nothing_holds
 from tb_nnhealth.rules.loss.departure import Departure, departure, rises, training_at
@@ -113,11 +114,7 @@ def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overco
         told += " The validation accuracy is as good as ever: the network grows overconfident rather than worse."
     return Hit(
         subject=val.subject,
-        first_step=int(steps[gone.crossing]),
-        fired_step=int(steps[min(len(steps) - 1, gone.crossing + gone.tail - 1)]),
-        last_step=int(steps[-1]),
-        count=len(steps) - gone.crossing,
-        active=True,
+        **lasting(steps, min(len(steps) - 1, gone.crossing + gone.tail - 1), since=gone.crossing),
         severity="info" if overconfident else "warning",
         statistic="validation loss",
         unit="unit of the loss",

@@ -12,6 +12,7 @@ from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence.losses import LossCurve
 from tb_nnhealth.rules.evidence.weights import Weights, weights_of
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.settled import Rest
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -90,11 +91,7 @@ def decayed(curve: LossCurve, end: Rest, decay: Decay, limit: float) -> Hit:
     better = min(typical, decay.value / 10)
     return Hit(
         subject=curve.subject,
-        first_step=int(curve.steps[0]),
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=len(curve),
-        active=True,
+        **lasting(curve.steps, -1),
         severity="warning",
         statistic="weights over their initial scale",
         unit="1",

@@ -11,6 +11,7 @@ from tb_nnhealth.findings import Severity
 from tb_nnhealth.rules.base import Case, Hit
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import on_records
 from tb_nnhealth.rules.loss.rate_drops import FEWEST
 from tb_nnhealth.rules.loss.rate_spent import Spent
@@ -107,11 +108,7 @@ def spent_hit(
         told = "The optimizer's steps came to a hundredth of their size, at a learning rate that it lowers itself,"
     return Hit(
         subject=subject,
-        first_step=int(steps[at]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps) - at,
-        active=True,
+        **lasting(steps, -1, since=at),
         severity=severity,
         statistic="share of the run in which the learning rate was more than a hundredth of its greatest",
         unit="1",

@@ -54,6 +54,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run, Series
 from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import curves, losses
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.linear_network import linear_network
 from tb_nnhealth.rules.loss.settled import Rest, accuracies, rest
@@ -190,11 +191,7 @@ def _hit(
     )
     return Hit(
         subject=curve.subject,
-        first_step=int(curve.steps[since]),
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=len(curve) - since,
-        active=True,
+        **lasting(curve.steps, -1, since=since),
         severity="warning" if known else "info",
         statistic="training loss over the untrained level",
         unit="1",

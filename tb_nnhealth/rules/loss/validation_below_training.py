@@ -10,6 +10,7 @@ import numpy as np
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence.losses import LossCurve, scalar_loss
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.settled import Rest
 from tb_nnhealth.rules.wording import names, percent, short
 
@@ -41,11 +42,7 @@ def validation_below_training(curve: LossCurve, end: Rest, gap: float, limit: fl
     known = end.known and end.share > VERY_POOR
     return Hit(
         subject=curve.subject,
-        first_step=int(curve.steps[since]),
-        fired_step=int(curve.steps[-1]),
-        last_step=int(curve.steps[-1]),
-        count=len(curve) - since,
-        active=True,
+        **lasting(curve.steps, -1, since=since),
         severity="warning" if known else "info",
         statistic="validation below training",
         unit="share of the training loss",

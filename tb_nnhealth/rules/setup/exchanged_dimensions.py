@@ -8,6 +8,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.data.batch_rows import number
+from tb_nnhealth.rules.hits import lasting
 
 FEWEST_RECORDS = 3
 
@@ -63,11 +64,7 @@ def _hit(history: History, module: Any, given: Any, told: str, *, likely: bool) 
     verb = "seems to be given" if likely else "is given"
     return Hit(
         subject=module.name,
-        first_step=int(steps[0]),
-        fired_step=int(steps[min(FEWEST_RECORDS, len(steps)) - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, min(FEWEST_RECORDS, len(steps)) - 1),
         severity="info" if likely else "warning",
         statistic="dimension of the samples",
         unit="dimension",

@@ -11,6 +11,7 @@ from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.data.batch_rows import number
+from tb_nnhealth.rules.hits import lasting
 
 FEWEST_RECORDS = 10
 PAIR, ENOUGH = 2, 16
@@ -101,11 +102,7 @@ def _hit(
     steps = history.steps
     return Hit(
         subject=names[0],
-        first_step=int(steps[0]),
-        fired_step=int(steps[min(FEWEST_RECORDS, len(steps)) - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, min(FEWEST_RECORDS, len(steps)) - 1),
         severity=severity,
         statistic=statistic,
         unit="1",

@@ -7,6 +7,7 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
+from tb_nnhealth.rules.hits import lasting
 
 RECORDS = 5
 """In which it was so before it is reported."""
@@ -27,11 +28,7 @@ def held_twice(history: History) -> list[Hit]:
     return [
         Hit(
             subject=names[0],
-            first_step=int(steps[0]),
-            fired_step=int(steps[RECORDS - 1]),
-            last_step=int(steps[-1]),
-            count=len(steps),
-            active=True,
+            **lasting(steps, RECORDS - 1),
             severity="warning",
             statistic="optimizers that step it on one gradient",
             unit="optimizers",

@@ -15,6 +15,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence.weights import Weights, aligned, awake, weights_of
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_ELEMENTS = 256
@@ -78,11 +79,7 @@ def _table_hit(tables: Weights, name: str, told: str, count: float) -> Hit:
     steps = tables.steps
     return Hit(
         subject=name,
-        first_step=int(steps[0]),
-        fired_step=int(steps[FEWEST_RECORDS - 1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, FEWEST_RECORDS - 1),
         severity="info",
         statistic="numbers of a frozen embedding drawn at random",
         unit="numbers",

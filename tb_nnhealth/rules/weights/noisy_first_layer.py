@@ -49,6 +49,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -86,11 +87,7 @@ def check(case: Case) -> Outcome:
 def _hit(name: str, steps: NDArray[np.int64], value: float, limit: float, start: float) -> Hit:
     return Hit(
         subject=name,
-        first_step=int(steps[0]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, -1),
         severity="info",
         statistic="smoothness",
         unit="1",

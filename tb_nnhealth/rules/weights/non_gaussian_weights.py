@@ -53,6 +53,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.octaves import by_exponent, kurtosis
 from tb_nnhealth.rules.wording import short
@@ -119,11 +120,7 @@ def _hit(name: str, steps: Steps, value: float, limit: float, *, heavy: bool) ->
     what = "a few elements are far larger than all the others" if heavy else "nearly all elements have the same size"
     return Hit(
         subject=name,
-        first_step=int(steps[0]),
-        fired_step=int(steps[-1]),
-        last_step=int(steps[-1]),
-        count=len(steps),
-        active=True,
+        **lasting(steps, -1),
         severity="info",
         statistic="kurtosis",
         unit="1",

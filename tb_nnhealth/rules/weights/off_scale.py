@@ -15,7 +15,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
-from tb_nnhealth.rules.hits import start_hit
+from tb_nnhealth.rules.hits import at_start
 from tb_nnhealth.rules.weights.layers_at_start import Layer
 from tb_nnhealth.rules.wording import short
 
@@ -50,12 +50,12 @@ def off_scale(
     step = int(history.steps[0])
     times = scale.rms / scale.expected if above else scale.expected / scale.rms
     shown = f"its outputs begin with a standard deviation of {short(layer.std)}"
-    return start_hit(
-        step,
-        scale.parameter,
-        lasts_to=None if severity == "info" else int(history.steps[-1]),
+    return Hit(
+        subject=scale.parameter,
+        **at_start(step, lasts_to=None if severity == "info" else int(history.steps[-1])),
         severity=severity,
         statistic="initial_rms",
+        unit="1",
         value=scale.rms,
         limit=factor * layer.high if above else layer.low / factor,
         direction=direction,

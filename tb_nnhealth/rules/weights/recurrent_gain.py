@@ -7,7 +7,7 @@ import math
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
-from tb_nnhealth.rules.hits import start_hit
+from tb_nnhealth.rules.hits import at_start
 from tb_nnhealth.rules.wording import short
 
 GAIN = 3.0
@@ -28,11 +28,12 @@ def recurrent_gains(history: History, severity: Severity) -> list[Hit]:
 
 def _hit(history: History, name: str, gain: float, scale: float, severity: Severity) -> Hit:
     step = int(history.steps[0])
-    return start_hit(
-        step,
-        name,
+    return Hit(
+        subject=name,
+        **at_start(step),
         severity=severity,
         statistic="initial rms over that of an orthogonal matrix",
+        unit="1",
         value=gain,
         limit=GAIN,
         direction="above",

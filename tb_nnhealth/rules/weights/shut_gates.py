@@ -10,7 +10,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
-from tb_nnhealth.rules.hits import start_hit
+from tb_nnhealth.rules.hits import at_start
 from tb_nnhealth.rules.wording import short
 
 GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3}
@@ -49,11 +49,12 @@ def _hit(history: History, name: str, kind: str, bias: float, severity: Severity
     step = int(history.steps[0])
     passed = 1 / (1 + math.exp(abs(bias)))
     closed = "keeps all of the old state" if bias > 0 else "lets next to nothing through"
-    return start_hit(
-        step,
-        name,
+    return Hit(
+        subject=name,
+        **at_start(step),
         severity=severity,
         statistic="initial bias of a gate",
+        unit="1",
         value=abs(bias),
         limit=SHUT,
         direction="above",
