@@ -13,7 +13,8 @@ built but never called.
 ## How it is computed
 The gradient at the optimizer's step is absent, or its root mean square is exactly 0, in `records` records running in
 which another parameter of that optimizer has one. Zero counts for weight matrices at a learning rate above 0 only: a
-bias may well have none, and a branch behind a zero-initialized layer has none until the first step.
+bias may well have none, and a branch behind a zero-initialized layer has none until the first step. An embedding that
+began at zero and has a gradient of zero is multiplied with zeros: that is given, and no symptom.
 
 Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is
 above 0 in the same records, and that no weight has changed since; three records over twenty steps are enough. Where no
@@ -136,6 +137,19 @@ def _zero_until(step: int) -> Run:
     return network.set(schema.GRADIENT, network.weight(2), rms=rms).run()
 
 
+def _zero_factors() -> Run:
+    """Two tables whose rows are multiplied with each other, both begun at zero, and a bias that trains."""
+    network = Network().set(schema.LOSS, "", mean=2.2)
+    for i in (1, 2):
+        network.set(schema.GRADIENT, network.weight(i), rms=0.0).set(schema.WEIGHT, network.weight(i), rms=0.0)
+    for parameter in network.layout.parameters:
+        if parameter.name in (network.weight(1), network.weight(2)):
+            parameter.initial_rms = 0.0
+    for i in (1, 2):
+        network.layout.modules[i].type = "Embedding"
+    return network.run()
+
+
 def _converged(left: float = 0.0) -> Run:
     """A hinge loss that has come down by 1, to ``left``: nobody gets a gradient any more."""
     network = Network()
@@ -219,6 +233,7 @@ def _one_step_of_a_direction() -> Run:
 
 
 EXAMPLES = (
+    Example("Two factor tables that both began at zero", _zero_factors, True, "layers.1.weight", 0),
     Example("Encoder detached by mistake", lambda: _absent(0, 1, 2, 3), True, "layers.0.weight", 0),
     Example("One module never used", lambda: _absent(3), True, "layers.3.weight", 0),
     Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),

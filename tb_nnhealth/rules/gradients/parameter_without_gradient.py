@@ -81,6 +81,9 @@ def _hit(
     one_step = makes_one_step(name, weights, arrived)
     since = f"from step {episode.first_step} on" if before else "at any step"
     whole = f", {percent(share)} of all trained weights are without" if episode.active and share > 0 else ""
+    began_zero = not none and not before and bool(weights.sparse[column] and weights.initial_rms[column] == 0)
+    if began_zero:
+        whole += "; it began at zero, as did what it is multiplied with, and zero it stays"
     if one_step:
         whole += "; of this direction only one step is used"
     return hit(
@@ -98,10 +101,12 @@ def _hit(
         advice=(
             f"Search between `{name}` and the loss for .detach(), .data, torch.no_grad(), .item(), .numpy() or argmax."
             if none
+            else f"Initialize one of the factors at random; only the other may begin at zero, as `{name}` does."
+            if began_zero
             else f"Look behind `{name}` for dead rectifiers, a factor of zero or a loss that is masked out.",
             "Check that the module is called in forward() and that its output enters the loss.",
             f"If it is meant to rest, freeze it: {name}.requires_grad_(False), and leave it out of the optimizer.",
         ),
-        more={"share_of_weights": share, "absent": none, **({GIVEN: True} if none else {})},
+        more={"share_of_weights": share, "absent": none, **({GIVEN: True} if none or began_zero else {})},
         rank=(1e9 if matrix else 0.0) - float(weights.position[column]),
     )
