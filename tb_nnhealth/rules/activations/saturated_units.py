@@ -18,7 +18,8 @@ information where it has, for the network then learns with it.
 A regression's targets are out of reach where the predictions end in such a function and stay within its bounds, and
 the parts of the targets beyond these (for a normal distribution of their mean and standard deviation) make more than
 0.3 of their variance, median over the records. Where no module tells the function: predictions that never leave 0 to 1
-(or -1 to 1) and come within 0.02 of the range of its end, targets whose mean lies half the range beyond it.
+(or -1 to 1) and come within 0.02 of the range of its end, targets whose mean lies half the range beyond it; or whose
+least (or greatest) is one and the same number, to the last digit, in half of the records: there they are cut off.
 
 Attention: the median over a module's heads of the entropy of their weights, over the logarithm of the keys that a query
 may see, is below `entropy` and a fifth of the module's own start in eight of ten readings, over at least 8 keys, while
@@ -174,6 +175,15 @@ def _answering(kind: str, mean: float, std: float, *, most: float = 1.0) -> Run:
     return network.set(schema.LOSS, "", mean=mean**2 + std**2).run()
 
 
+def _cut(mean: float, std: float, *, ends: float = 0.0) -> Run:
+    """A regression whose least answer is 0, or as much as ``ends`` off, in each batch; the targets are normal."""
+    network = Network(criterion="MSELoss")
+    at = network.at
+    network.set(schema.TARGET, "", mean=mean, std=std, min=mean - 2.5 * std, max=mean + 2.5 * std)
+    network.set(schema.PREDICTION, "", min=ends * (1 + np.sin(at)), max=2 + np.cos(at), mean=0.4 + 0.1 * np.sin(at))
+    return network.set(schema.LOSS, "", mean=mean**2 + std**2).run()
+
+
 RULE = Rule(
     id="saturated-units",
     healthy="Units responsive",
@@ -202,6 +212,9 @@ RULE = Rule(
         ),
         Example("a tanh for standardized targets", lambda: _answering("Tanh", 0, 1), False, outcome="NotApplicable"),
         Example("a tanh for targets of twice its range", lambda: _answering("Tanh", 0, 2), ill=True),
+        Example("answers cut off by a function", lambda: _cut(0.0, 1.0), ill=True, subject="prediction"),
+        Example("answers whose ends differ", lambda: _cut(0.0, 1.0, ends=1e-3), False, outcome="NotApplicable"),
+        Example("answers that are never below 0, nor targets", lambda: _cut(2.6, 1.0), False, outcome="NotApplicable"),
         Example("a sigmoid that is no module", lambda: _answering("Linear", 3, 0.9), ill=True, subject="prediction"),
         Example(
             "answers up to 1, as asked for", lambda: _answering("Linear", 0.6, 0.2), False, outcome="NotApplicable"

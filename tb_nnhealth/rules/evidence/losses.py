@@ -18,7 +18,7 @@ CRITERION = "loss"
 """Subject of a loss that no scalar tells."""
 ENOUGH_POINTS = 40
 """A scalar with fewer points gives way to the criterion's record, where that is longer."""
-FEWEST_MEANS = 15
+FEWEST_MEANS = 10
 """Points of a scalar that may tell more than more records: means over an epoch scatter less than single batches."""
 SAME_UNIT = 2.0
 """Times by which the two may differ at the end: a loss divided or weighted once more is in another unit."""
@@ -78,14 +78,17 @@ def training_loss(run: Run) -> LossCurve | None:
 
 
 def _tells_more(scalar: LossCurve, recorded: LossCurve) -> bool:
-    """Whether the scalar has more points, or such as are means over many steps and tell the course as closely."""
-    if len(scalar) >= len(recorded) or len(scalar) < FEWEST_MEANS:
+    """Whether the scalar tells the course more closely, as means over many steps do; of two units, the longer one does.
+
+    Few points tell no noise.
+    """
+    if len(scalar) < FEWEST_MEANS or len(recorded) < FEWEST_MEANS:
         return len(scalar) >= len(recorded)
     ends = [abs(float(np.median(c.values[-max(3, len(c) // 5) :]))) for c in (scalar, recorded)]
     if not max(ends) < SAME_UNIT * min(ends):
-        return False
+        return len(scalar) >= len(recorded)
     errors = [curves.noise(c.values[len(c) // 3 :]) / np.sqrt(len(c)) for c in (scalar, recorded)]
-    return bool(errors[0] < errors[1])
+    return bool(errors[0] < errors[1] or (errors[0] == errors[1] and len(scalar) >= len(recorded)))
 
 
 @once

@@ -131,6 +131,13 @@ def _absent(*layers: int, since: int = 0, until: int | None = None, biases: bool
     return network.set(schema.LOSS, "", mean=2.2).run()
 
 
+def _sparse(records: int) -> Run:
+    network = Network(steps=20 * records, every=20)
+    for name in ("layers.2.weight", "layers.2.bias"):
+        network.absent(schema.GRADIENT, name).absent(schema.UPDATE, name)
+    return network.run()
+
+
 def _zero_until(step: int) -> Run:
     network = Network()
     rms = np.where(np.arange(200) < step, 0.0, 1e-3)
@@ -241,6 +248,8 @@ EXAMPLES = (
     Example("One step of a reverse direction: information only", _one_step_of_a_direction, True),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
     Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
+    Example("Six records without, twenty steps apart", lambda: _sparse(6), True, "layers.2.weight", 0),
+    Example("Five records, twenty steps apart", lambda: _sparse(5), False, outcome="TooLittleData"),
     Example("Cleared between backward and step", lambda: _cleared(0), True, "", 0),
     Example("Cleared too late from step 190 on: just enough", lambda: _cleared(190), True, "", 190),
     Example("Cleared too late from step 191 on: not enough", lambda: _cleared(191), False, outcome="Passed"),

@@ -16,7 +16,7 @@ from tb_nnhealth.rules.evidence.progress import naive_of
 Refused = NotApplicable | CouldNotCheck | TooLittleData
 OPENING = 5
 LEAP = 2.0
-FEWEST_AVERAGES = 15
+FEWEST_AVERAGES = 10
 """Points of a loss that is logged once in many steps, as its mean over an epoch is, from which its shape is judged …"""
 AVERAGED_STEPS = 3
 """… over so many times as many steps as points are asked for otherwise …"""

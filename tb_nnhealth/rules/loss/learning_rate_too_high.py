@@ -268,6 +268,7 @@ _LOWERED_AT_200 = np.where(_STEPS < 200, 1e-1, 1e-2)
 _LEAPS_AT_100 = np.where(_STEPS < 100, 1e-2, 1.0)
 _LEAPS_WITH_IT = np.where(_STEPS < 100, 0.2 + 2.1 * np.exp(-_STEPS / 15), 2.4)
 _FALLS_WITH_IT = np.where(_STEPS < 200, 0.6 + 1.7 * np.exp(-_STEPS / 10), 0.3)
+_NOISY = np.where(_STEPS < 1, 0.8, 2.0 + 0.8 * np.sin(2.1 * _STEPS**1.3))
 
 RULE = Rule(
     id="learning-rate-too-high",
@@ -314,6 +315,7 @@ RULE = Rule(
         Example(
             "leapt up, and learned", lambda: _plain(np.where(_STEPS < 60, _LEAP, 0.3)), ill=False, outcome="Passed"
         ),
+        Example("begins below a level of noise: scalars alone", lambda: _plain(_NOISY), ill=False, outcome="Passed"),
         Example("twenty steps", lambda: _plain(_LEAP[:20]), ill=False, outcome="TooLittleData"),
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
