@@ -25,7 +25,7 @@ FEATURES = 8
 """Fewest numbers for a sample that are an embedding."""
 APART, TOGETHER = 0.3, 0.1
 """Spread over the samples : size, at first and where embeddings have become one."""
-NEARER, OF_THE_FIRST = 0.2, 1 / 3
+NEARER, OF_THE_FIRST = 0.2, 0.5
 """Spread : size, and share of what that was at first, from which embeddings are told, for information, on their way."""
 CENTRED = 0.7
 """|mean| : size below which the features differ: answers that lie far from 0 are alike for that alone."""
