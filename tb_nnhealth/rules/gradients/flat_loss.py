@@ -9,7 +9,7 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
-from tb_nnhealth.rules.evidence.weights import Weights
+from tb_nnhealth.rules.evidence.weights import Mask, Weights
 from tb_nnhealth.rules.persistence import Episode, episodes, window_of
 from tb_nnhealth.rules.wording import short
 
@@ -33,10 +33,17 @@ def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
     told = np.isfinite(weights.gradient)
     reached = np.asarray((np.nan_to_num(history.table(schema.ACTIVATION_GRADIENT, schema.RMS).values) > 0).any(axis=1))
     zero = (~told | (weights.gradient == 0)).all(axis=1, keepdims=True) & ~reached[:, None]
-    judged = told.any(axis=1, keepdims=True) & ~(weights.lr == 0).all(axis=1, keepdims=True)
+    judged = told.any(axis=1, keepdims=True) & ~(weights.lr == 0).all(axis=1, keepdims=True) & _finite(history)
     window = window_of(weights.steps, WINDOW, LEAST)
     found = [e for e in episodes(zero, judged, weights.steps, window=window, share=HELD) if e.active]
     return _hit(found[0], now, window) if found else None
+
+
+def _finite(history: History) -> Mask:
+    """Records, shape (records, 1), in which no gradient holds a NaN or infinity: what else it holds tells nothing."""
+    nan, inf = (history.table(schema.GRADIENT, name).values for name in (schema.NAN_COUNT, schema.INF_COUNT))
+    bad = (np.nan_to_num(nan) + np.nan_to_num(inf) > 0).any(axis=1, keepdims=True)
+    return np.asarray(~bad)
 
 
 def _hit(episode: Episode, now: float, window: int) -> Hit:

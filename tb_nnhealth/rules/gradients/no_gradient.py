@@ -168,6 +168,16 @@ def _converged(left: float = 0.0) -> Run:
     return network.set(schema.LOSS, "", mean=np.where(np.arange(200) < 100, left + 1.0, left)).run()
 
 
+def _burst() -> Run:
+    """From step 100 on gradients hold NaN, and zeros besides: rows of an embedding that no token asked for."""
+    network, burst = Network(), np.arange(200) >= 100
+    for row in [row for row in network.layout.rows if row.kind == schema.GRADIENT]:
+        network.set(schema.GRADIENT, row.subject, rms=np.where(burst, 0.0, 1e-3), nan_count=np.where(burst, 7.0, 0.0))
+    for row in [row for row in network.layout.rows if row.kind == schema.ACTIVATION_GRADIENT]:
+        network.absent(schema.ACTIVATION_GRADIENT, row.subject, 100)
+    return network.set(schema.LOSS, "", mean=np.where(burst, np.nan, 2.3)).run()
+
+
 def _cleared(since: int, *, moving: bool = False) -> Run:
     """Gradients of zero for every parameter; the weights stand still, or move as if they had some."""
     network = Network()
@@ -262,6 +272,7 @@ EXAMPLES = (
     Example("Behind a layer that starts at zero", lambda: _zero_until(1), False, outcome="Passed"),
     Example("Converged: no gradient anywhere", _converged, False, outcome="Passed"),
     Example("Loss that depends on no weight any more", lambda: _converged(0.4), True, "", 100),
+    Example("Gradients of NaN and zeros: another finding", _burst, False, outcome="Passed"),
     Example("Deliberately frozen", _frozen, False, outcome="Passed"),
     Example("An expert chosen now and then", _now_and_then, False, outcome="Passed"),
 )
