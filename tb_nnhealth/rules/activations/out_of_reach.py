@@ -9,6 +9,7 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History
+from tb_nnhealth.rules.activations.silence import RECTIFIERS
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence.progress import Progress
 from tb_nnhealth.rules.wording import short
@@ -42,7 +43,8 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
     low, high, mean, std = (_first(history, schema.TARGET, name) for name in _EXTREMES)
     least, most, answer, _ = (_first(history, schema.PREDICTION, name) for name in _EXTREMES)
     seen = np.isfinite(low) & np.isfinite(high) & np.isfinite(mean) & (std > 0)
-    if seen.sum() < FEWEST or not np.isfinite(most).any():
+    rectified = last.type in RECTIFIERS or (bool(kind) and kind not in BOUNDS)
+    if seen.sum() < FEWEST or not np.isfinite(most).any() or rectified:  # the units that it silences are told of
         return None
     ends = f"`{last.name}` ends in a {kind}, whose answers"
     if function := kind not in BOUNDS:
