@@ -39,9 +39,29 @@ def is_ordinary(tensor: Any) -> bool:
     )
 
 
+def lies_together(tensor: Any) -> bool:
+    """Whether the elements of a strided tensor fill a stretch of memory, each once, in whatever order of dimensions."""
+    if tensor.is_contiguous():
+        return True
+    together = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != together:
+                return False
+            together *= size
+    return True
+
+
+def in_memory_order(tensor: Any, dimension: int) -> tuple[int, int, int]:
+    """How a tensor that lies together is laid out about ``dimension``: outer, units, inner."""
+    numel, units = tensor.numel(), tensor.shape[dimension]
+    inner = tensor.stride(dimension) if units > 1 else numel
+    return numel // (units * inner), units, inner
+
+
 def address(tensor: Any) -> int:
     """Where the elements of an ordinary tensor begin, if they lie together; else 0, as where it has none."""
-    if tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)):
+    if lies_together(tensor):
         start: int = tensor.data_ptr()
         return start if start % tensor.element_size() == 0 else 0
     return 0
@@ -81,18 +101,10 @@ def alive(tensor: Any, dimension: int) -> tuple[bool, NDArray[np.bool_] | None]:
     core = native.core
     if core is None or not tensor.is_cpu or tensor.dtype not in CODES:
         return False, None
-    shape = tensor.shape
-    units = shape[dimension]
-    if tensor.is_contiguous():
-        outer, inner = _product(shape[:dimension]), _product(shape[dimension + 1 :])
-    elif tensor.dim() == 4 and dimension == 1 and tensor.is_contiguous(memory_format=torch.channels_last):
-        outer, inner = tensor.numel() // units, 1
-    else:
-        return False, None
     start = address(tensor)
     if not start:
         return False, None
-    found = core.alive(start, CODES[tensor.dtype], outer, units, inner)
+    found = core.alive(start, CODES[tensor.dtype], *in_memory_order(tensor, dimension))
     return True, None if found is None else np.frombuffer(found, np.bool_)
 
 
@@ -156,13 +168,6 @@ def copies(weight: Any) -> int | None:
         return None
     start = address(weight)
     return core.copies(start, CODES[weight.dtype], len(weight), weight.numel() // len(weight)) if start else None
-
-
-def _product(sizes: Any) -> int:
-    result = 1
-    for size in sizes:
-        result *= size
-    return result
 
 
 @cache

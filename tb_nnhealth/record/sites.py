@@ -18,7 +18,7 @@ from tb_nnhealth import native, schema
 from tb_nnhealth.record.layout_entries import WatchedModule
 from tb_nnhealth.record.reduce import Reading, scalar
 from tb_nnhealth.record.reduce_gather import Gathered
-from tb_nnhealth.record.reduce_native import CODES, is_functorch_wrapped
+from tb_nnhealth.record.reduce_native import CODES, in_memory_order, is_functorch_wrapped, lies_together
 from tb_nnhealth.record.reduce_readable import NAMES
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.units import Silence
@@ -53,7 +53,7 @@ class Face:
         self._dimension, self._dimensions = dimension, len(seen.shape)
         self._dtype = getattr(torch, seen.dtype)
         self._shape: Any = None
-        self._together = True
+        self._strides: Any = None
         self.flags, self.where = np.empty(0, np.uint8), 0
         """By unit whether it was alive, where the core had to look; and their address."""
 
@@ -69,27 +69,19 @@ class Face:
             or is_functorch_wrapped(tensor)
         ):
             return 0
-        if (tensor.shape != self._shape or tensor.is_contiguous() is not self._together) and not self._fit(tensor):
-            return 0
-        if not self._together and not tensor.is_contiguous(memory_format=torch.channels_last):
+        if (tensor.shape != self._shape or tensor.stride() != self._strides) and not self._fit(tensor):
             return 0
         where: int = tensor.data_ptr()
         return where
 
     def _fit(self, tensor: Any) -> bool:
         """Takes another shape of as many dimensions, such as a smaller batch; whether that can be read."""
-        shape, dimension, together = tensor.shape, self._dimension, tensor.is_contiguous()
-        last = not together and tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-        if len(shape) != self._dimensions or not tensor.numel():
+        if tensor.dim() != self._dimensions or not tensor.numel() or not lies_together(tensor):
             return False
-        if not (together or (last and dimension in (1, None))):
-            return False
-        self._shape, self._together = shape, together
+        self._shape, self._strides = tensor.shape, tensor.stride()
         units = outer = inner = 0
-        if dimension is not None:
-            units = shape[dimension]
-            outer = shape[:dimension].numel() if together else tensor.numel() // units
-            inner = shape[dimension + 1 :].numel() if together else 1
+        if self._dimension is not None:
+            outer, units, inner = in_memory_order(tensor, self._dimension)
             if len(self.flags) != units:
                 self.flags = np.empty(units, np.uint8)
                 self.where = self.flags.ctypes.data

@@ -58,6 +58,23 @@ def convolutions() -> nn.Module:
     )
 
 
+class Turned(nn.Module):
+    """Rows whose first two dimensions change places between layers, as in attention that takes samples first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.dropout, self.norm = nn.Linear(3, 4), nn.Dropout(0.0), nn.LayerNorm(4)
+        self.activation, self.last = nn.ReLU(), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.dropout(self.first(x).transpose(0, 1)))
+        return self.last(self.activation(x).transpose(0, 1))
+
+
+def of_sequences(i: int) -> torch.Tensor:
+    return torch.randn(5 if i % 3 == 2 else 6, 7, 3)
+
+
 def of_varying_size(i: int) -> torch.Tensor:
     return torch.randn(5 if i % 3 == 2 else 9, 3)
 
@@ -127,6 +144,8 @@ def records(make: Callable[[], nn.Module], batch: Batch, step: Any) -> tuple[Mem
         (convolutions, images, plainly),
         (convolutions, images, accumulating),
         (lambda: convolutions().to(memory_format=torch.channels_last), images, plainly),
+        (Turned, of_sequences, plainly),
+        (Turned, of_sequences, accumulating),
         (lambda: Checkpointed(True), lambda i: of_varying_size(i).requires_grad_(), plainly),
         (lambda: Checkpointed(False), of_varying_size, accumulating),
         (lambda: nn.Linear(3, 2), of_varying_size, plainly),
