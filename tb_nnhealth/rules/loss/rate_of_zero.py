@@ -9,6 +9,7 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.hits import lasting
 
 FEWEST_RECORDS, FEWEST_STEPS = 5, 50
 """A warm-up may begin at zero; it does not stay there."""
@@ -33,11 +34,7 @@ def rate_of_zero(run: Run) -> Hit | None:
     fired = max(FEWEST_RECORDS - 1, int(np.searchsorted(steps, since)))
     return Hit(
         subject="learning rate",
-        first_step=int(steps[0]),
-        fired_step=int(steps[fired]),
-        last_step=int(steps[-1]),
-        count=len(told),
-        active=True,
+        **lasting(steps, fired),
         severity="warning",
         statistic="learning rate",
         unit="1",

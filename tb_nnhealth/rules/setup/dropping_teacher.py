@@ -7,6 +7,7 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
+from tb_nnhealth.rules.hits import lasting
 
 FEWEST_RECORDS = 10
 NEARLY_ALL = 0.9
@@ -29,11 +30,7 @@ def dropping_teacher(history: History) -> list[Hit]:
     return [
         Hit(
             subject=names[0],
-            first_step=int(steps[0]),
-            fired_step=int(steps[FEWEST_RECORDS - 1]),
-            last_step=int(steps[-1]),
-            count=len(steps),
-            active=True,
+            **lasting(steps, FEWEST_RECORDS - 1),
             severity="info",
             statistic="dropouts at work without gradients",
             unit="modules",

@@ -8,6 +8,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.data.batch_rows import number
+from tb_nnhealth.rules.hits import lasting
 
 MARGINS = ("SoftMarginLoss", "HingeEmbeddingLoss")
 """Criteria of sign times output: a target of 0 gives no gradient, whatever the output."""
@@ -24,11 +25,7 @@ def targets_of_zero(history: History, bias: str) -> Hit | None:
     steps, share = history.steps[seen], float(np.median(zero[seen]))
     return Hit(
         subject=bias,
-        first_step=int(steps[0]),
-        fired_step=int(steps[RECORDS - 1]),
-        last_step=int(steps[-1]),
-        count=len(seen),
-        active=True,
+        **lasting(steps, RECORDS - 1),
         severity="critical",
         statistic="targets of zero",
         unit="share of the targets",
