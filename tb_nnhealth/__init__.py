@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tb_nnhealth import init as init
     from tb_nnhealth.findings import Finding as Finding
     from tb_nnhealth.record.plain_arrays import statistics as statistics
     from tb_nnhealth.record.recorder import Recorder as Recorder
@@ -28,14 +29,14 @@ _EXPORTS = {
     "statistics": "tb_nnhealth.record.plain_arrays",
 }
 
-__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__", "preflight", "statistics"]
+__all__ = ["Finding", "Recorder", "SummaryWriter", "Watch", "__version__", "init", "preflight", "statistics"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    if name not in (*_EXPORTS, "init"):
         raise AttributeError(f"module 'tb_nnhealth' has no attribute {name!r}; it has {', '.join(__all__)}")
     try:
-        return getattr(import_module(_EXPORTS[name]), name)
+        return import_module("tb_nnhealth.init") if name == "init" else getattr(import_module(_EXPORTS[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -31,11 +31,15 @@ def lsuv_(
     branches that start at zero) and parametrized ones are left alone. The model runs in eval mode and is put back
     into the modes it had; buffers stay as they are. Random numbers come from ``generator`` where given.
 
-    Returns the standard deviation reached, by layer. Raises ValueError where a layer's output does not vary, or is
-    not finite, so that no scale can make its variance 1.
+    Returns the standard deviation reached, by layer. Raises TypeError where ``model`` is none, ValueError where a
+    layer's output does not vary, or is not finite, so that no scale can make its variance 1.
 
     Source: Mishkin and Matas, "All you need is a good init", ICLR 2016, arXiv:1511.06422, algorithm 1.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"lsuv_: expected a torch.nn.Module and a batch of its inputs, found {type(model).__name__} first"
+        )
     reached: dict[str, float] = {}
     with torch.no_grad(), _in_eval_mode(model):
         for name, layer in _in_order_of_call(model, batch):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from tb_nnhealth.demo.models import CharacterTransformer, cnn
@@ -100,3 +103,14 @@ def test_a_model_that_is_one_layer():
     model, x = nn.Linear(16, 16), torch.randn(128, 16)
     assert list(lsuv_(model, x)) == [""]
     assert 0.94 < float(model(x).std(correction=0)) < 1.06
+
+
+def test_it_is_there_without_an_import_of_its_own():
+    code = "import tb_nnhealth; print(tb_nnhealth.init.lsuv_.__name__, 'init' in dir(tb_nnhealth))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.split() == ["lsuv_", "True"], found.stderr
+
+
+def test_arguments_in_the_wrong_order_are_named():
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module and a batch of its inputs, found Tensor first"):
+        lsuv_(torch.randn(8, 4), nn.Linear(4, 4))

@@ -22,6 +22,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
+    _bear_closed_streams()
     args = parse(_parser(words[:1]), words, COMMANDS)
     _print_whatever_the_terminal_can()
     try:
@@ -46,6 +47,14 @@ def _parser(first: Sequence[str] = ()) -> Parser:
     for command in first if first and first[0] in COMMANDS else COMMANDS:
         import_module(f"tb_nnhealth.cli.{command}").add_parser(commands)
     return parser
+
+
+def _bear_closed_streams() -> None:
+    """``>&-``, or a window without a console: there is nobody to tell, and the exit status still counts."""
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
 
 
 def _print_whatever_the_terminal_can() -> None:

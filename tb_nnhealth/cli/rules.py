@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         print(catalogue(RULES))
         return 0
     if args.rule not in BY_ID:
-        near = get_close_matches(args.rule, list(BY_ID), n=1, cutoff=0.4)
+        near = get_close_matches(args.rule.lower().replace("_", "-"), list(BY_ID), n=1, cutoff=0.4)
         meant = f" did you mean {near[0]!r}?" if near else ""
         return failed(f"there is no rule {args.rule!r};{meant} `nnhealth rules` lists all {len(BY_ID)}")
     print(page(BY_ID[args.rule]))

@@ -12,6 +12,8 @@ from tb_nnhealth.report.printable import all_printable, printable
 from tb_nnhealth.report.tally import span, totals
 
 WIDTH = 100
+FEW = 4
+"""Rules named that lack the same thing."""
 _MARK = {"critical": "✖", "warning": "▲", "info": "●", "healthy": "✔", "no-data": "–"}
 _COLOUR = {"critical": "31", "warning": "33", "info": "34", "healthy": "32", "no-data": "90"}
 
@@ -49,8 +51,15 @@ def _run(report: dict[str, Any], color: bool) -> list[str]:
     checks = report["checks"]
     lines += ["", f"  checks: {checks['passed']} passed, {checks['not_applicable']} not applicable"]
     for needs, rules in _by_need(checks["could_not_check"]).items():
-        lines += _wrapped(f"could not check {', '.join(rules)}: {needs}", "  ", "    ")
+        lines += _wrapped(f"could not check {_named(rules)}: {needs}", "  ", "    ")
     return lines
+
+
+def _named(rules: Sequence[str]) -> str:
+    """All where they are few; of many, which a log of plain scalars leaves out, the first: JSON has them all."""
+    if len(rules) <= FEW:
+        return ", ".join(rules)
+    return f"{', '.join(rules[:FEW])} and {len(rules) - FEW} more"
 
 
 def _by_need(unchecked: Sequence[dict[str, str]]) -> dict[str, list[str]]:

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
 
 from tb_nnhealth.findings import SEVERITIES
@@ -19,7 +20,6 @@ from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.registry import BY_ID
 
 _GLOB_CHARACTERS = set("*?[].")
-_MOST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,21 @@ class Tuning:
     def __post_init__(self) -> None:
         validate(self.rules)
         validate_scalars(self.scalars)
+        object.__setattr__(self, "rules", _plain(self.rules))
+        object.__setattr__(self, "scalars", dict(self.scalars))
 
     def over(self, other: Tuning) -> Tuning:
         """Both, this one where they differ: an option beats the same option, False a whole rule, a mapping False."""
         return Tuning(overlaid(self.rules, other.rules), {**other.scalars, **self.scalars})
+
+
+def _plain(given: Any) -> Any:
+    """As JSON takes it: mappings of any kind as dictionaries, numbers of NumPy and others as Python's own."""
+    if isinstance(given, Mapping):
+        return {key: _plain(value) for key, value in given.items()}
+    if isinstance(given, Real) and not isinstance(given, bool):
+        return int(given) if isinstance(given, Integral) else float(given)
+    return given
 
 
 def overlaid(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +64,8 @@ def validate(given: Mapping[str, Any]) -> None:
     if not isinstance(given, Mapping):
         raise TypeError(f"rules: expected a mapping from rule ids to options, found {type(given).__name__}")
     for rule_id, options in given.items():
+        if not isinstance(rule_id, str):
+            raise TypeError(f"rules: expected the id of a rule such as 'dead-units', found {rule_id!r}")
         if rule_id not in BY_ID:
             raise ValueError(f"rules: there is no rule {rule_id!r}{_nearest(rule_id, BY_ID)} (all: `nnhealth rules`)")
         if not isinstance(options, bool):
@@ -64,18 +77,27 @@ def _validate_options(where: str, rule: Rule, options: Any, *, globs: bool) -> N
         raise TypeError(f"{where}: expected False or a mapping of options, found {options!r}")
     names = [option.name for option in rule.options]
     for key, value in options.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{where}: expected the name of an option or a glob on layers, found {key!r}")
         if key == "severity":
             if value not in SEVERITIES:
                 raise ValueError(f"{where}['severity']: expected one of {', '.join(SEVERITIES)}, found {value!r}")
         elif key in names:
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > _MOST:
-                raise TypeError(f"{where}[{key!r}]: expected a number, found {value!r}")
+            if isinstance(value, bool) or not isinstance(value, Real) or not _finite(value):
+                raise TypeError(f"{where}[{key!r}]: expected a finite number, found {value!r}")
         elif globs and (value is False or _GLOB_CHARACTERS & set(key) or isinstance(value, Mapping)):
             if value is not False:
                 _validate_options(f"{where}[{key!r}]", rule, value, globs=False)
         else:
             known = ", ".join([*names, "severity"])
-            raise ValueError(f"{where}: unknown option {key!r}{_nearest(key, names)}; known are {known}")
+            raise ValueError(f"{where}: unknown option {key!r}{_nearest(key, [*names, 'severity'])}; known are {known}")
+
+
+def _finite(value: Real) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def validate_scalars(given: Mapping[str, Any]) -> None:
@@ -83,6 +105,8 @@ def validate_scalars(given: Mapping[str, Any]) -> None:
     if not isinstance(given, Mapping):
         raise TypeError(f"scalars: expected a mapping from tags to names, found {type(given).__name__}")
     for tag, name in given.items():
+        if not isinstance(tag, str):
+            raise TypeError(f"scalars: expected tags or globs on them, found {tag!r}")
         if name is False:
             continue
         if not isinstance(name, str):
@@ -132,6 +156,6 @@ def _object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, list(known), n=1)
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name.lower().replace("_", "-"), known, n=1) or get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

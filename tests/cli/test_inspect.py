@@ -194,6 +194,25 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"nnhealth {__version__}\n"
 
 
+@pytest.mark.parametrize("command", [NNHEALTH, [sys.executable, "-m", "tb_nnhealth"]], ids=["script", "module"])
+def test_closed_standard_output_keeps_the_exit_status(log: Callable[..., Path], command: list[str]) -> None:
+    words = [*command, "inspect", str(log(bad=ill())), "--fail-on", "critical"]
+    found = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *words], stderr=subprocess.PIPE, text=True)
+    assert (found.returncode, found.stderr) == (1, "")
+
+
+def test_of_many_rules_that_lack_the_same_the_text_names_a_few(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scalars(tmp_path / "run", **{"loss/train": [(step, 2 * 0.97**step + 0.3) for step in range(100)]})
+    assert main(["inspect", str(tmp_path), "--format", "json"]) == 0
+    left_out = json.loads(capsys.readouterr().out)["runs"][0]["checks"]["could_not_check"]
+    alike = [entry["rule"] for entry in left_out if entry["needs"] == "call writer.watch(model, optimizer) and train"]
+    assert main(["inspect", str(tmp_path)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"could not check {', '.join(alike[:4])} and {len(alike) - 4} more: call writer.watch" in told
+
+
 def test_a_reader_that_leaves_early_is_no_error(log: Callable[..., Path]) -> None:
     logdir = log(**{f"run{i}": Network(steps=3) for i in range(3)})
     process = subprocess.Popen(

@@ -40,8 +40,9 @@ def test_every_rule_has_a_page(rule: str, capsys: pytest.CaptureFixture[str]) ->
     assert "Why it matters" in capsys.readouterr().out
 
 
-def test_a_misspelt_rule_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["rules", "nonfinite"]) == 2
+@pytest.mark.parametrize("given", ["nonfinite", "NON_FINITE"])
+def test_a_misspelt_rule_is_answered_with_the_nearest(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", given]) == 2
     told = capsys.readouterr().err
-    assert "there is no rule 'nonfinite'" in told
+    assert f"there is no rule '{given}'" in told
     assert "did you mean 'non-finite'?" in told

@@ -77,6 +77,21 @@ def test_a_criterion_without_reduction_and_weights_that_are_not_known() -> None:
     assert math.isnan(constant_cost(history_of(unknown, BITS, 2)))
 
 
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss()])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1])
+def test_targets_that_are_all_alike_tell_no_cost(criterion: nn.Module, value: float) -> None:
+    network = Network(steps=4, criterion=type(criterion).__name__)
+    rounded = torch.full((20,), value).double().std(correction=0)
+    network.set(schema.TARGET, "", mean=value, std=float(rounded), rms=abs(value))
+    assert math.isnan(constant_cost(next(iter(network.run().watches.values()))))
+
+
+@pytest.mark.parametrize(("criterion", "classes"), [(nn.CrossEntropyLoss(), 3), (nn.BCEWithLogitsLoss(), 2)])
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_that_are_all_alike_tell_no_cost(criterion: nn.Module, classes: int, label: int) -> None:
+    assert math.isnan(constant_cost(history_of(criterion, torch.full((20,), label), classes)))
+
+
 def test_class_weights_that_match_no_shares_leave_the_guess() -> None:
     criterion = nn.CrossEntropyLoss(torch.rand(3))
     assert constant_cost(history_of(criterion, LABELS, 3, told=False)) == pytest.approx(math.log(3))

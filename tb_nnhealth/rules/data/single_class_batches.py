@@ -9,11 +9,13 @@ computes its statistics from one class alone. The training loss of a batch can f
 that holds for the next.
 
 ## How it is computed
-Labels that are all the same in every batch, 200 or more, where the network tells several classes
-apart, are critical. Else: share of the last `records` batches whose labels are all the same (unit: share of batches).
-It fires where that is at least half, at least three times what chance gives for the class shares seen and this many
-samples, where chance gives less than 0.2, and where two classes or more were seen. Batches of fewer than four samples,
-and targets with several labels a sample (tokens, pixels), are not judged.
+Labels that are all the same in every batch, 200 or more, where the network tells several classes apart, are critical;
+not so where the loss compares the network's answers with each other (a pair, of which one is to be preferred; the
+first of many similarities), so that the label says which is which. Else: share of the last `records` batches whose
+labels are all the same (unit: share of batches). It fires where that is at least half, at least three times what
+chance gives for the class shares seen and this many samples, where chance gives less than 0.2, and where two classes
+or more were seen. Batches of fewer than four samples, and targets with several labels a sample (tokens, pixels), are
+not judged.
 
 ## What to try
 1. `DataLoader(dataset, batch_size=…, shuffle=True)`: file formats and folders list samples class by class.
@@ -58,6 +60,8 @@ FEWEST_SAMPLES = 4
 SHARE = 0.5
 BEYOND_CHANCE = 3.0
 ENOUGH_LABELS, FEWEST_BATCHES = 200, 10
+SEVERAL = 1.5
+"""Samples to a label from which the labels are not of the samples, but of pairs of them."""
 LIKELY = 0.2
 """Where chance alone makes so many batches of one class, they tell nothing."""
 
@@ -114,6 +118,10 @@ def _one_label(history: History, labels: Labels) -> Outcome:
     told = int(history.layout.criterion.classes)
     if told < 2 or labels.samples.sum() < ENOUGH_LABELS:
         return NotApplicable("one class is all there is")
+    if told > 2 and not any(told in parameter.shape for parameter in history.layout.parameters):
+        return NotApplicable(f"no weights of the network tell {told} classes apart: the loss compares its answers")
+    if _several_answers_to_a_label(history, labels):
+        return NotApplicable("the network answers more often than it is told a label: the loss compares its answers")
     return Ill(
         [
             Hit(
@@ -136,6 +144,18 @@ def _one_label(history: History, labels: Labels) -> Outcome:
             )
         ]
     )
+
+
+def _several_answers_to_a_label(history: History, labels: Labels) -> bool:
+    """Whether the forwards of a step take in more samples than it has labels, as where one of two is to be preferred.
+
+    An accumulated step has the labels of all its batches.
+    """
+    forwards = number(history, schema.EVALUATION, "train with gradients")
+    a_step = forwards[1:] / np.diff(history.steps)
+    known = a_step[np.isfinite(a_step)]
+    batch = int(history.layout.batch_size)
+    return bool(known.size and batch and np.median(known) * batch > SEVERAL * np.median(labels.samples))
 
 
 def _classes_seen(history: History, labels: Labels) -> int:
@@ -165,8 +185,12 @@ def _alternating(share: float, samples: int = 32, classes: int = 10) -> Run:
     return add_labels(Network(classes=classes), sampled(shares, samples)).run()
 
 
-def _of_one_class() -> Run:
-    return add_labels(Network(), np.tile([32.0, 0.0], (200, 1))).run()
+def _of_one_class(*, own: bool = True, forwards: int = 1) -> Run:
+    """``own``: the classes are units of the last layer; so many ``forwards`` of 32 samples for 32 labels."""
+    network = add_labels(Network(), np.tile([32.0, 0.0], (200, 1)))
+    if own:
+        network.layout.parameters[-2].shape[:] = [network.classes, network.width]
+    return network.add_row(schema.EVALUATION, "train with gradients", mean=float(forwards)).run()
 
 
 def _pixels() -> Run:
@@ -195,6 +219,12 @@ RULE = Rule(
         Example("a rare class", lambda: _rare(0.01), ill=False, outcome="NotApplicable"),
         Example("pairs", lambda: _alternating(0.0, samples=2), ill=False, outcome="NotApplicable"),
         Example("one class is all there is", _of_one_class, ill=True, subject="target", first_step=0),
+        Example(
+            "the first of many similarities", lambda: _of_one_class(own=False), ill=False, outcome="NotApplicable"
+        ),
+        Example(
+            "the better one of two answers", lambda: _of_one_class(forwards=2), ill=False, outcome="NotApplicable"
+        ),
         Example("pixels of images", _pixels, ill=False, outcome="NotApplicable"),
         Example("no labels", lambda: Network(criterion="MSELoss").run(), ill=False, outcome="NotApplicable"),
         Example("ten batches", lambda: _few(), ill=False, outcome="TooLittleData"),

@@ -24,11 +24,17 @@ ABSOLUTE = ("L1Loss", "SmoothL1Loss", "HuberLoss")
 BEGINS_AT_A_GUESS = (0.7, 2.0)
 """Shares of ln C between which the first values of a function of class indices tell a mean cross-entropy."""
 OPENING = 5
+NOTHING = 1e-9
+"""Cost in nats, or variance of the targets over their mean square, up to which a constant answer costs nothing."""
 
 
 @once
 def constant_cost(history: History) -> float:
-    """In the unit of the loss; NaN where it is not known.
+    """In the unit of the loss; NaN where it is not known, or nothing.
+
+    Targets that are all alike ask for no answer: the residual of an equation is compared with zeros, the difference of
+    two scores with ones, the first of many similarities is the one asked for. What such a loss costs an untrained
+    network, they do not tell.
 
     Classes: the entropy of their shares among the labels seen, with the criterion's class weights and label smoothing;
     ln C for C classes where no shares were seen. Binary: that of the share of positives, or of the targets' mean, which
@@ -45,14 +51,20 @@ def constant_cost(history: History) -> float:
     summed = criterion.reduction == "sum"
     times = _answers_in_a_batch(history) if summed else 1.0
     if criterion.type in CROSS_ENTROPIES:
-        return times * _of_classes(history, summed=summed)
+        return times * _unless_nothing(_of_classes(history, summed=summed))
     if criterion.type in BINARY:
-        return times * _of_two(history)
+        return times * _unless_nothing(_of_two(history))
     targets = targets_of(history)
     if criterion.type not in ("MSELoss", *ABSOLUTE) or targets is None:
         return math.nan
     variance = targets.variance
+    if not variance > NOTHING * (variance + float(np.square(targets.mean).mean())):
+        return math.nan
     return times * (variance if criterion.type == "MSELoss" else _absolute(math.sqrt(variance), criterion.type))
+
+
+def _unless_nothing(entropy: float) -> float:
+    return entropy if entropy > NOTHING else math.nan
 
 
 def _of_classes(history: History, *, summed: bool) -> float:

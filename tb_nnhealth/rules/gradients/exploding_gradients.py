@@ -223,6 +223,14 @@ def _loss_in_hundreds() -> Run:
     return network.set(schema.LOSS, "", mean=22500 * np.exp(-np.arange(200) / 100)).run()
 
 
+def _targets_all_alike(value: float) -> Run:
+    """The residual of an equation, compared with zeros; the answer of a discriminator, with ones."""
+    network = _scaled(1.0, learned=True)
+    network.layout.criterion.type = "MSELoss"
+    network.set(schema.TARGET, "", mean=value, std=0.0, rms=abs(value))
+    return network.set(schema.LOSS, "", mean=np.exp(-network.at / 40)).run()
+
+
 def _small_targets(factor: float) -> Run:
     """A regression on targets of 0.01: the first answers are ten times as large, and cost a thousand times more."""
     network = _scaled(factor * np.exp(-np.arange(200) / 30), learned=True).scale(
@@ -245,6 +253,8 @@ EXAMPLES = (
     Example("A single spike in fifty batches", lambda: _spikes(50), False, outcome="Passed"),
     Example("Grows a little towards the input", lambda: _towards_input(1.8), False, outcome="Passed"),
     Example("A loss in the thousands", _loss_in_hundreds, False, outcome="Passed"),
+    Example("Targets of zeros", lambda: _targets_all_alike(0.0), False, outcome="Passed"),
+    Example("Targets of ones", lambda: _targets_all_alike(1.0), False, outcome="Passed"),
     Example("Targets of a hundredth", lambda: _small_targets(1.0), False, outcome="Passed"),
     Example("Targets of a hundredth, and exploding", lambda: _small_targets(1e6), True, "layers.2.weight", 0),
 )

@@ -11,7 +11,7 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.base import GIVEN, Ill, Outcome, Passed, TooLittleData
+from tb_nnhealth.rules.base import GIVEN, Ill, NotApplicable, Outcome, Passed, TooLittleData
 from tb_nnhealth.rules.evidence import losses
 from tb_nnhealth.rules.evidence.targets import targets_of
 from tb_nnhealth.rules.loss.first_loss import first_loss_hit, stays_above
@@ -33,6 +33,8 @@ def squared_error(run: Run, history: History, first: float, step: int) -> Outcom
     if not target.size or not prediction.size or np.isnan(target[0, 0]) or np.isnan(prediction[0, 0]):
         return TooLittleData("the target or the prediction was not measured in the first record")
     square, output = float(target[0, 0]) ** 2, float(prediction[0, 0])
+    if square == 0:
+        return NotApplicable("the targets are zeros: the loss is the size of something that is to vanish")
     limit = SQUARES_ABOVE * square
     if not first > limit:
         return _far_targets(run, history, first, step, output) or Passed()
@@ -40,7 +42,7 @@ def squared_error(run: Run, history: History, first: float, step: int) -> Outcom
     stays = curve is not None and first > FAR_ABOVE * square and stays_above(curve, DWARFED * square, SLOW_STEPS)
     dwarfed = output > OUTPUT_RMS or stays
     message = (
-        f"The first squared error is {short(first)}, {short(first / square) if square else 'far'} times what an output "
+        f"The first squared error is {short(first)}, {short(first / square)} times what an output "
         f"of 0 would cost: the untrained network's outputs (RMS {short(output)}) dwarf the targets."
     )
     return Ill(
