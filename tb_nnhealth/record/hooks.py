@@ -306,6 +306,8 @@ class Activations:
                     _at_the_end(self.on_backward)
             if not self._training():
                 self.evaluated_backward = True
+            if gradient is None:  # of an output that a function of the user's own gives no gradient
+                return
             for listener in self._hearing:
                 try:
                     listener.gradient_came(gathered.entry, gradient)

@@ -161,7 +161,7 @@ class ReadBackHook:
         self._number = number  # of the node that made them: the node itself would hold this hook, and never be freed
 
     def __call__(self, gradient: Any) -> None:
-        if torch.compiler.is_compiling() or self._loss.window != self._window:
+        if gradient is None or torch.compiler.is_compiling() or self._loss.window != self._window:
             return
         try:
             with quiet(), torch.no_grad():

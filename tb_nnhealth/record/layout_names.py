@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 _WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
@@ -28,6 +28,8 @@ def patterns(argument: str, value: str | Sequence[str] | None) -> tuple[str, ...
     """The globs of ``include=`` or ``exclude=``; TypeError where they are not strings."""
     if value is None:
         return None
+    if not isinstance(value, (str, Iterable)):
+        raise TypeError(f"watch(): {argument}= expects glob patterns on module names, found {value!r}")
     globs = (value,) if isinstance(value, str) else tuple(value)
     for glob in globs:
         if not isinstance(glob, str):

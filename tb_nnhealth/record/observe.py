@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ class Batch:
             self._take_outputs(self._seen[training], output)
         if self._criterion_given or isinstance(output, torch.Tensor):
             return
-        loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
+        loss = output.get("loss") if isinstance(output, dict) else _attribute(output, "loss")
         if isinstance(loss, torch.Tensor):
             self._take(self._seen[training], schema.LOSS, "", loss)
 
@@ -181,7 +182,7 @@ class Batch:
             self._take_inputs(observed, inputs)
         self._take_nested(observed, schema.PREDICTION, outputs)
         self._take_nested(observed, schema.TARGET, targets)
-        if isinstance(loss, (int, float)) and not isinstance(loss, bool):
+        if isinstance(loss, Real) and not isinstance(loss, bool):
             loss = torch.tensor(float(loss), dtype=torch.float64)
         self._take_nested(observed, schema.LOSS, loss)
         self._compare(observed, outputs, targets, observed=True)
@@ -310,6 +311,14 @@ def _inputs(args: Any, kwargs: Any) -> Any:
     if kwargs:
         return {**{str(i): arg for i, arg in enumerate(args)}, **kwargs}
     return args[0] if len(args) == 1 else args
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    """None also where the user's own class raises something of its own for what it does not have."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None
 
 
 def _packed(thing: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import time
@@ -159,14 +160,14 @@ class Recorder:
         A name is that of a parameter or module and, after a colon, of a kind: ``"encoder.weight:gradient"``. Without a
         kind it is a weight; ``"loss"``, ``"input"``, ``"prediction"`` and ``"target"`` alone are kinds. Kinds are
         ``schema.KINDS``, statistics ``schema.STATISTICS``; what is left out was not measured. Raises ValueError or
-        TypeError for a name, kind, statistic or value that is none; nothing is written then.
+        TypeError for a step, name, kind, statistic or value that is none; nothing is written then.
         """
         self._record(step, statistics)
 
     def _record(
         self, step: int, statistics: Mapping[str, Mapping[str, float]], arrays: Mapping[str, Shaped] | None = None
     ) -> None:
-        step = int(step)
+        step = _whole(step)
         if self._own is None:
             self._own = self.open_watch(), PlainTable(self._framework)
         stream, table = self._own
@@ -251,6 +252,17 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _whole(step: Any) -> int:
+    """A step as TensorBoard counts them, whatever library's number it is."""
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise TypeError(f"record: expected a whole number as the step, found {step!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"record: expected a step of 64 bits, found {number}")
+    return number
 
 
 def tuning(rules: Mapping[str, Any] | None, scalars: Mapping[str, Any] | None) -> Tuning:

@@ -34,6 +34,7 @@ from tb_nnhealth.record.step_parameters import Parameters
 from tb_nnhealth.record.step_snapshot import NOTE
 from tb_nnhealth.record.stepped_twice import SteppedTwice
 from tb_nnhealth.record.unclipped import Unclipped
+from tb_nnhealth.record.unseen_steps import UnseenSteps
 
 _COMPILED_BEFORE = (
     "watch(compiled=True) saw no activation: code compiled before that call does not know of it. Call watch() before "
@@ -84,6 +85,7 @@ class Capture:
         self._ranks = None if exchange is None else Ranks(self._catalog, exchange, self._report, route)
         self._activations.listeners = (self._carried, self._noise, *([] if self._ranks is None else [self._ranks]))
         self._loss_scale = LossScale(self._catalog, scaler)
+        self.unseen = UnseenSteps(model, optimizers)
         self._follows = self._recorded = False
         self._pictures = FilterPictures()
         self._ended: float | None = None
@@ -145,11 +147,6 @@ class Capture:
         self._masks.close()
         self._parameters.close()
         self._stepped.clear()
-
-    @property
-    def steps_seen(self) -> int:
-        """Steps of the training that ended, measured or not."""
-        return self._cadence.index
 
     def _optimizer_gone(self) -> None:
         """Without an optimizer left no step would ever end."""
@@ -309,6 +306,7 @@ class Capture:
             self._cadence.spend(end - start)
             self._cadence.end(end, measured=self._measuring, busy=thread_time())
             self._follows, self._ended = bool(self._optimizers), end
+            self.unseen.step_seen()
             self._begin()
             self._cadence.spend(perf_counter() - end)
 

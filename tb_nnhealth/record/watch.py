@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ from tb_nnhealth.record.ranks import RankStream, directory_of
 from tb_nnhealth.record.shard_reduce import AllReduceRoute
 from tb_nnhealth.record.shard_routes import Route, StoreRoute
 from tb_nnhealth.record.step import Capture
-from tb_nnhealth.record.unseen_steps import UnseenSteps
 
 SHARDS = ("store", "all-reduce", "local")
 
@@ -73,13 +73,13 @@ class Watch:
         self._stream: Any = None
         self._capture: Capture | None = None
         self._exchange: Exchange | None = None
-        self._unseen: UnseenSteps | None = None
         with self._surviving(TypeError, ValueError):
             _check_model(model)
             optimizers = _hookable_optimizers(optimizer)
             _check_criterion(criterion)
             _check_scaler(scaler)
             _check_cadence(every, budget, step)
+            every, budget = None if every is None else int(every), float(budget)
             _check_shards(shards)
             _check_updates(updates)
             selection = Selection(patterns("include", include), patterns("exclude", exclude))
@@ -110,7 +110,6 @@ class Watch:
             )  # fmt: skip
             self._capture.attach()
             weakref.finalize(model, self._capture.detach).atexit = False
-            self._unseen = UnseenSteps(model, optimizers)
 
     def _exchanging(self, recorder: Any, model: Any, rank: int, ranks: int) -> Exchange:
         exchange = Exchange(self.name, rank, ranks, directory_of(recorder), self._stream.error)
@@ -189,9 +188,7 @@ class Watch:
             warn(f"watch {self.name!r}: its last words were lost ({describe(error)})")
 
     def _tell_of_unseen_steps(self) -> None:
-        if self._unseen is None or self._capture is None:
-            return
-        sentence = self._unseen.sentence(self._capture.steps_seen)
+        sentence = None if self._capture is None else self._capture.unseen.sentence()
         if sentence is not None:
             self._stream.error(sentence)
 
@@ -221,7 +218,7 @@ class Watch:
 def _check_model(model: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"watch() expects a torch.nn.Module as its model, found {type(model).__name__}")
-    if next(model.parameters(), None) is None:
+    if next(iter(model.parameters()), None) is None:
         raise ValueError(f"watch(): {type(model).__name__} has no parameters, so there is no training to watch")
 
 
@@ -239,11 +236,11 @@ def _check_scaler(scaler: Any) -> None:
 
 
 def _check_cadence(every: Any, budget: Any, step: Any) -> None:
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int)):
+    if every is not None and (isinstance(every, bool) or not isinstance(every, Integral)):
         raise TypeError(f"watch(): every= expects a number of optimizer steps, found {every!r}")
     if every is not None and every < 1:
         raise ValueError(f"watch(): every= expects 1 or more, found {every}")
-    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
+    if isinstance(budget, bool) or not isinstance(budget, Real):
         raise TypeError(f"watch(): budget= expects a share of the step time such as 0.02, found {budget!r}")
     if not (math.isfinite(budget) and 0 < budget <= 1):
         raise ValueError(f"watch(): budget= expects a share of the step time in (0, 1], found {budget}")

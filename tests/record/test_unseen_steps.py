@@ -36,6 +36,33 @@ def test_another_optimizer_trains_the_model(tmp_path: Path) -> None:
     assert [finding.rule for finding in writer.findings()] == ["shim-error"]
 
 
+@pytest.mark.parametrize("every", [1, 50])
+def test_the_optimizer_is_made_anew_midway(every: int, tmp_path: Path) -> None:
+    model = network()
+    writer = SummaryWriter(tmp_path)
+    first = torch.optim.Adam(model.parameters())
+    writer.watch(model, first, every=every)
+    train(model, first, 30)
+    train(model, torch.optim.SGD(model.parameters(), 0.1), 25)
+    told = "since the last of 30 steps of Adam that were seen, the weights of Sequential were changed 25 times"
+    with pytest.warns(ShimWarning, match=told):
+        writer.close()
+
+
+def test_weights_swapped_for_an_average_now_and_then_are_no_training(tmp_path: Path) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    writer = SummaryWriter(tmp_path)
+    writer.watch(model, optimizer)
+    train(model, optimizer, 3)
+    with torch.no_grad(), warnings.catch_warnings():
+        for _ in range(4):
+            for parameter in model.parameters():
+                parameter.mul_(1.0)
+        warnings.simplefilter("error")
+        writer.close()
+
+
 def test_compiled_step(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from memory_recorder import MemoryRecorder
@@ -46,6 +47,7 @@ class Stepper:
         ((MODEL, OPTIMIZER), {"budget": "2%"}, TypeError, r"budget= .* found '2%'"),
         ((MODEL, OPTIMIZER), {"step": 7}, TypeError, r"step= expects a callable"),
         ((MODEL, OPTIMIZER), {"include": [3]}, TypeError, r"include= expects glob patterns"),
+        ((MODEL, OPTIMIZER), {"include": 3}, TypeError, r"include= expects glob patterns .* found 3"),
         ((MODEL, OPTIMIZER), {"exclude": "*"}, ValueError, r"include= and exclude= leave nothing of Sequential"),
         ((MODEL, OPTIMIZER), {"include": "encoder.*"}, ValueError, r"its modules are 0, 1, 1.0, 1.1"),
     ],
@@ -60,6 +62,31 @@ def test_bad_arguments_are_refused_before_anything_is_touched(
     assert not MODEL._forward_pre_hooks
     assert not OPTIMIZER._optimizer_step_pre_hooks
     assert not torch.nn.modules.module._has_any_global_hook()
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    recorder = MemoryRecorder()
+    Watch(recorder, MODEL, OPTIMIZER, every=np.int64(2)).remove()
+    Watch(recorder, MODEL, OPTIMIZER, name="b", budget=np.float32(0.05)).remove()
+    budget = recorder.streams["b"].capture.budget
+    assert type(budget) is float
+
+
+def test_parameters_that_are_a_list(tmp_path: Any) -> None:
+    class Listed(nn.Sequential):
+        def parameters(self, recurse: bool = True) -> Any:
+            return list(super().parameters(recurse))
+
+    model = Listed(nn.Linear(3, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    recorder = MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, every=1)
+    model(torch.randn(5, 3)).square().mean().backward()
+    optimizer.step()
+    watch.remove()
+    assert {row.subject for row in recorder.streams["model"].layouts[-1].rows if row.kind == schema.WEIGHT} == {
+        "0.weight", "0.bias",
+    }  # fmt: skip
 
 
 def test_optimizer_of_another_model_is_warned_of_and_found(tmp_path: Any) -> None:

@@ -384,6 +384,46 @@ def test_evaluations_that_cannot_be_seen_are_not_told() -> None:
     assert stream.subjects(schema.INPUT)[0] == ""
 
 
+def test_output_without_a_gradient_and_output_of_an_unwilling_class() -> None:
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            ctx.set_materialize_grads(False)
+            return x * 2, x + 1
+
+        @staticmethod
+        def backward(ctx: Any, doubled: Any, added: Any) -> Any:
+            assert added is None
+            return 2 * doubled
+
+    class Both(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return Twice.apply(x)
+
+    class First(nn.Module):
+        def forward(self, both: Any) -> torch.Tensor:
+            return both[0]
+
+    class Shut:
+        def __init__(self, inside: torch.Tensor) -> None:
+            self.inside = inside
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(f"there is no {name}")
+
+    class Model(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> Any:
+            return Shut(super().forward(x))
+
+    model = Model(nn.Linear(2, 2), Both(), First(), nn.Linear(2, 2))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    _, stream = watched(model, optimizer)
+    model(torch.ones(3, 2)).inside.square().mean().backward()
+    optimizer.step()
+    assert stream.errors == []
+    assert "0.weight" in stream.subjects(schema.GRADIENT)
+
+
 def test_outputs_of_every_kind_are_searched_for_tensors() -> None:
     class Loop(nn.Module):
         def __init__(self) -> None:
