@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -242,7 +241,7 @@ def _check_cadence(every: Any, budget: Any, step: Any) -> None:
         raise ValueError(f"watch(): every= expects 1 or more, found {every}")
     if isinstance(budget, bool) or not isinstance(budget, Real):
         raise TypeError(f"watch(): budget= expects a share of the step time such as 0.02, found {budget!r}")
-    if not (math.isfinite(budget) and 0 < budget <= 1):
+    if not 0 < float(budget) <= 1:
         raise ValueError(f"watch(): budget= expects a share of the step time in (0, 1], found {budget}")
     if step is not None and not callable(step):
         raise TypeError(f"watch(): step= expects a callable that returns the step, found {step!r}")

@@ -119,7 +119,7 @@ def test_misuse_is_told_and_writes_nothing(statistics: Any, error: type, says: s
 @pytest.mark.parametrize("step", [1.5, "1", None, 2**63, float("nan")])
 def test_a_step_that_is_none_is_told_and_writes_nothing(step: Any, tmp_path: Path) -> None:
     with Recorder(tmp_path) as recorder:
-        with pytest.raises((TypeError, ValueError), match="record: expected a (whole number as the step|step of 64)"):
+        with pytest.raises((TypeError, ValueError), match=r"record: expected a (whole number as the step|step of 64)"):
             recorder.record(step, {"a": {"rms": 1.0}})
         recorder.record(np.int64(3), {"a": {"rms": 1.0}})
     assert event_logs.record_steps(tmp_path) == [3]
