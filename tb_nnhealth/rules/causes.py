@@ -94,8 +94,14 @@ def _possible_causes(
         and finding.rule in causes[other.rule]
         and other.first_step <= latest
         and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding))
+        and _tells_more(other, finding)
         and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or leads(other) < leads(finding))
     ]
+
+
+def _tells_more(other: Finding, finding: Finding) -> bool:
+    """Whether ``other`` is more than the word that little was learned, or ``finding`` no more than that itself."""
+    return other.rule not in OUTCOMES or GIVEN in other.evidence.more or finding.rule in (*OUTCOMES, "slow-start")
 
 
 def _accounts_for(unusual: Finding, finding: Finding) -> bool:

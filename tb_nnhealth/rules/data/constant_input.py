@@ -10,8 +10,9 @@ From an input of zeros the first layer's weights get no gradient at all.
 ## How it is computed
 Minimum and maximum of each input (unit: the input's own), and the standard deviation over the samples of a batch at
 each position, root mean square over the positions, divided by the standard deviation of all elements (unit: 1). It
-fires where, in four records in a row, minimum and maximum of every input are the same, or the ratio is at most `least`
-for a batch of two samples or more. It is information where the loss has fallen below half of what a constant answer
+fires where, in four records in a row, minimum and maximum of every input are the same (of inputs of fewer than eight
+numbers in every record, and at distances without a common factor), or the ratio is at most `least` for a batch of two
+samples or more. It is information where the loss has fallen below half of what a constant answer
 costs all the same.
 
 An `Embedding` of four rows or more whose gradient is zero in all rows but one, in nearly all records, is always asked
@@ -64,6 +65,8 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
 WINDOW = 4
+FEWEST_ELEMENTS = 8
+"""Of an input, below which a sample of zeros and ones may be the same throughout, and records meet it again."""
 ADVICE = (
     "Look at a batch right before the model: print(x.shape, x.min(), x.max(), x.std(0).mean()).",
     "Check types: an integer division by 255, or a cast of 0 to 1 to an integer, leaves zeros.",
@@ -84,6 +87,8 @@ def check(case: Case) -> Outcome:
     ratio = _spread_ratio(history)
     learns = progress(case.run, history)
     learned = learns is not None and learns.learned
+    if max(elements) < FEWEST_ELEMENTS and not _never_differs(history, flat, seen):
+        flat = np.zeros_like(flat)
     if found := _held(flat, seen, history):
         return Ill([_constant(found[0], history, "info" if learned else "critical")])
     if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
@@ -137,6 +142,13 @@ def _pairs_alike(history: History) -> list[Hit]:
 
 def _held(ill: NDArray[np.bool_], judged: NDArray[np.bool_], history: History) -> list[Episode]:
     return episodes(ill[:, None], judged[:, None], history.steps, window=WINDOW, share=1.0)
+
+
+def _never_differs(history: History, flat: NDArray[np.bool_], seen: NDArray[np.bool_]) -> bool:
+    """Whether every record is flat at one number, at distances that no short cycle of samples has in common."""
+    values = history.table(schema.INPUT, schema.MAX).values[seen]
+    apart = np.gcd.reduce(np.diff(history.steps[seen]))
+    return bool(flat[seen].all()) and bool(np.nanmax(values) == np.nanmin(values)) and int(apart) == 1
 
 
 def _flat(history: History) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -200,6 +212,15 @@ def _mask_of_ones() -> Run:
     return network.add_row(schema.INPUT, "mask", (32, 64), min=1.0, max=1.0, mean=1.0, std=0.0).run()
 
 
+def _small(other: float) -> Run:
+    """Samples of two numbers, 1 and 1; every tenth record's second number is ``other``."""
+    network = _given(1.0)
+    for row in network.layout.rows:
+        if row.kind == schema.INPUT:
+            row.shape[:] = (1, 2)
+    return network.set(schema.INPUT, "", min=np.where(network.at % 10 == 9, other, 1.0)).run()
+
+
 def _tokens() -> Run:
     network = _given(0.0)
     network.layout.rows[network._row(schema.INPUT, "")].dtype = "int64"
@@ -243,6 +264,8 @@ RULE = Rule(
         Example("zeros", lambda: _given(0.0).run(), ill=True, subject="input", first_step=0),
         Example("a constant from step 60 on", lambda: _given(0.5, 60).run(), ill=True, subject="input", first_step=60),
         Example("nothing but padding tokens", _tokens, ill=True, subject="input"),
+        Example("one sample of two numbers, met again", lambda: _small(0.0), ill=False, outcome="Passed"),
+        Example("two numbers that never differ", lambda: _small(1.0), ill=True, subject="input", first_step=0),
         Example("one row of an embedding", lambda: _embedding(49 / 50), ill=True, subject="user.weight"),
         Example("one row, and it learns: information", lambda: _embedding(49 / 50, learns=True), ill=True),
         Example("two rows of an embedding", lambda: _embedding(48 / 50), ill=False, outcome="Passed"),

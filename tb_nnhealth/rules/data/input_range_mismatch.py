@@ -20,7 +20,8 @@ since then is compared: the one or the other has changed on the way. A forward p
 1. Use one function for what training and evaluation have in common: type, scale, mean and standard deviation; only
    augmentation belongs to training alone.
 2. Compute mean and standard deviation on the training data, store them with the weights, and use them everywhere.
-3. Compare a batch of each: `print(x.dtype, x.min(), x.max(), x.mean(), x.std())`.
+3. If both are scaled alike, the data were split in their order: shuffle before the split.
+4. Compare a batch of each: `print(x.dtype, x.min(), x.max(), x.mean(), x.std())`.
 
 ## When it is harmless
 Augmentation, dropout on inputs and noise change the spread by less than twice. An evaluation on data that are meant to
@@ -72,6 +73,7 @@ BOTH = 0.6
 ADVICE = (
     "Use the same scaling, mean and standard deviation for training and evaluation; only augmentation may differ.",
     "Compare a batch of each right before the model: print(x.dtype, x.min(), x.max(), x.mean(), x.std()).",
+    "If both are scaled alike, the data were split in their order: shuffle before the split.",
 )
 
 
@@ -210,7 +212,8 @@ def _hit(name: str, one: Scales, ratio: float, offset: float, most: float, farth
         healthy=(1.0, 1.5) if by_scale else (0.0, 0.5),
         message=(
             f"Training inputs have mean {short(mean)} and standard deviation {short(std)}, those of {len(one.steps)} "
-            f"evaluations {short(other_mean)} and {short(other_std)}: they are scaled differently."
+            f"evaluations {short(other_mean)} and {short(other_std)}: they are scaled differently"
+            + ("." if by_scale else ", or lie elsewhere.")
         ),
         advice=ADVICE,
         more={"mean": mean, "std": std, "evaluation_mean": other_mean, "evaluation_std": other_std},

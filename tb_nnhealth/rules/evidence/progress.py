@@ -145,9 +145,9 @@ def _start(values: NDArray[np.float64]) -> float:
 
 
 def first_loss_above(history: History) -> float:
-    """The first loss over what a constant answer costs; NaN where either is not known."""
-    curve = criterion_loss(history)
-    return math.nan if curve is None else float(curve.values[0]) / constant_cost(history)
+    """The first loss over what a constant answer costs; NaN where either is not known, or that answer costs nothing."""
+    curve, cost = criterion_loss(history), constant_cost(history)
+    return float(curve.values[0]) / cost if curve is not None and cost > 0 else math.nan
 
 
 @once

@@ -15,7 +15,7 @@ import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Floats, History, Run
-from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned
 from tb_nnhealth.rules.hits import hit
@@ -37,7 +37,8 @@ def cleared(run: Run, history: History, weights: Weights, arrived: Mask, records
         return None
     seen = progress(run, history)
     zero = bool(np.isfinite(weights.gradient[stretch.fired]).any())
-    return _hit(stretch, records, zero=zero, learned=seen is not None and seen.learned)
+    given = not zero and stretch.first == 0 and bool(np.isfinite(weights.weight).all())  # NaN takes gradients later
+    return _hit(stretch, records, zero=zero, learned=seen is not None and seen.learned, given=given)
 
 
 def without_backward(history: History, weights: Weights, arrived: Mask, records: int) -> Hit | None:
@@ -116,8 +117,13 @@ def _stretch(weights: Weights, first: int, fired: int) -> Episode:
     )
 
 
-def _hit(stretch: Episode, records: int, *, zero: bool = False, learned: bool = False) -> Hit:
-    """``zero``: gradients were measured, all of them 0; ``learned``: the loss has fallen all the same."""
+def _hit(
+    stretch: Episode, records: int, *, zero: bool = False, learned: bool = False, given: bool = False
+) -> Hit:  # fmt: skip
+    """``zero``: gradients were measured, all of them 0; ``learned``: the loss has fallen all the same.
+
+    ``given``: it is the loop's doing, and no symptom.
+    """
     return hit(
         stretch,
         "",
@@ -136,6 +142,6 @@ def _hit(stretch: Episode, records: int, *, zero: bool = False, learned: bool = 
             "Look at what is done to the gradients before step(): hooks, clipping, masks, .grad set to None or zero.",
             "Check that the model given to the optimizer is the one that backward() goes through.",
         ),
-        more={"share_of_weights": 1.0, "absent": not zero},
+        more={"share_of_weights": 1.0, "absent": not zero, **({GIVEN: True} if given else {})},
         rank=1e9,
     )

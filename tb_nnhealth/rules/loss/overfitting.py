@@ -18,7 +18,10 @@ validation loss does not tell, the validation accuracy is asked: it fires where 
 samples) from its best, by four standard errors of its noise and as a trend, while the training loss fell. Information:
 the validation loss has not come down since the middle of the run and stands above a twentieth of the untrained level,
 `heart` times or more above a training loss that went on falling by half. A warning also where the validation loss was
-never below 0.98 of what a constant answer costs, while the training loss fell below 0.95 of that.
+never below 0.98 of what a constant answer costs, while the training loss fell below 0.95 of that. And where a
+validation loss is the same to the last digit at six evaluations or more though the training loss changed by a fifth, or
+an accuracy of 0.75 or less at eight though the training loss fell to a quarter, and further than so many wrong answers
+would let it: what validation is computed from are not the answers of the network that learns.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -67,6 +70,7 @@ from tb_nnhealth.rules.loss.accuracy_lost import ADVICE, FEWEST_POINTS, accuracy
 from tb_nnhealth.rules.loss.by_heart import by_heart, nothing_holds
 from tb_nnhealth.rules.loss.departure import Departure, departure, rises, training_at
 from tb_nnhealth.rules.loss.judged_loss import chance
+from tb_nnhealth.rules.loss.unmoved_validation import unmoved_validation
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
@@ -76,6 +80,8 @@ VALIDATION_NEEDS = 'log the validation loss: writer.add_scalar("loss/val", loss,
 def check(case: Case) -> Outcome:
     if why := tags.moving_target(case.run):
         return NotApplicable(why)
+    if (unmoved := unmoved_validation(case.run)) is not None:
+        return Ill([unmoved])
     validation = losses.scalar_loss(case.run, "val")
     if validation is None:
         return CouldNotCheck(VALIDATION_NEEDS)
@@ -165,6 +171,13 @@ def _forgetting(lost: float, noise: float = 0.01) -> Run:
     return run
 
 
+def _unmoved(value: float, tag: str = "accuracy/val", *, low: float = 0.02) -> Run:
+    """A validation that is the same ten times, while the training loss falls from ln 2 to ``low``."""
+    falling = low + (math.log(2) - low) * np.exp(-np.arange(400) / 60)
+    training = Series([(i, float(i), float(v)) for i, v in enumerate(falling)])
+    return Run("x", scalars={"train/loss": training, tag: Series([(40 * i, 40.0 * i, value) for i in range(10)])})
+
+
 _T = np.linspace(0, 1, 40)
 _TRAIN = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.1).tolist()
 _BY_HEART = (2.3 * np.exp(-8 * np.linspace(0, 1, 400)) + 0.01).tolist()
@@ -195,6 +208,10 @@ RULE = Rule(
         Example("accuracy falls by a fifth", lambda: _forgetting(0.2), ill=True, subject="accuracy/val"),
         Example("accuracy falls by a twentieth", lambda: _forgetting(0.05), ill=False, outcome="Passed"),
         Example("accuracy jumps about", lambda: _forgetting(0.0, 0.08), ill=False, outcome="Passed"),
+        Example("half right at every evaluation", lambda: _unmoved(0.5), ill=True, subject="accuracy/val"),
+        Example("a validation loss that never moves", lambda: _unmoved(0.7, "loss/val"), ill=True, subject="loss/val"),
+        Example("all right at every evaluation", lambda: _unmoved(1.0), ill=False, outcome="CouldNotCheck"),
+        Example("training learns little", lambda: _unmoved(0.5, low=0.4), ill=False, outcome="CouldNotCheck"),
         Example("learned by heart: information", lambda: _curves(_FITTED, _BY_HEART), ill=True, subject="loss/val"),
         Example(
             "nothing but labels by heart", lambda: _unlearned(1.01, 0.88), ill=True, subject="loss/val", first_step=0

@@ -301,4 +301,5 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
+    causes=("constant-output", "loss-not-decreasing", "update-ratio-too-low"),  # of a network that is one linear map
 )

@@ -16,6 +16,8 @@ from tb_nnhealth.rules.wording import names, percent, short
 
 VERY_POOR = 0.8
 """Share of the untrained level above which what training makes harder does harm for sure."""
+UNLEARNED = 0.95
+"""The same, above which nothing of what training asks for is learned, though what validation asks for is."""
 THROUGHOUT = 0.8
 """Share of the validation loss's points since the middle that must lie below."""
 
@@ -40,6 +42,7 @@ def validation_below_training(curve: LossCurve, end: Rest, gap: float, limit: fl
     since = len(curve) - len(curve) // 3
     dropouts = [m.name for m in layout.modules if "Dropout" in m.type] if layout is not None else []
     known = end.known and end.share > VERY_POOR
+    apart = known and end.share > UNLEARNED and not dropouts
     return Hit(
         subject=curve.subject,
         **lasting(curve.steps, -1, since=since),
@@ -52,11 +55,16 @@ def validation_below_training(curve: LossCurve, end: Rest, gap: float, limit: fl
         message=(
             f"`{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the untrained level, while "
             f"validation is at {short(end.validation)}, {percent(gap)} lower: training is made harder than the task."
+            + (" Its inputs and targets may not belong together." if apart else "")
         ),
         advice=(
-            f"Lower the dropout in {names(dropouts)}."
-            if dropouts
-            else "Lower dropout's probability, to 0.1 in hidden layers.",
+            *(
+                ("Check that augmentation changes input and target together: a flipped image, its mask flipped.",)
+                if apart
+                else ()
+            ),
+            *((f"Lower the dropout in {names(dropouts)}.",) if dropouts else ()),
+            *(("Lower dropout's probability, to 0.1 in hidden layers.",) if layout is None else ()),
             "Milder augmentation, mixup and label smoothing.",
             "Check that both losses have the same terms: a penalty may be part of the training loss alone.",
         ),

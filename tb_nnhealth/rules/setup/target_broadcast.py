@@ -11,13 +11,14 @@ like a problem that cannot be learned.
 
 ## How it is computed
 The shapes of prediction and target (exact). It fires where their broadcast has more elements than either, and they have
-different numbers of dimensions; for the same number, as in losses over all pairs, it is information. Where the graph of
-a loss function tells that each of n outputs is subtracted from n targets, it fires after ten records. Where the
-criterion is not known (`observe`, a criterion of one's own), it fires where the loss equals, within `match` of itself
-in 95 % of at least ten records, var(output) + var(target) + (difference of the means)^2 (unit: the target's, squared),
-which is the mean over all pairs; or where the output holds as many numbers as the target, and the answers have come to
-be alike: they spread by less than 0.3 of what the targets do, in the last 20 of at least 40 records. One number for all
-is the best answer to all pairs, whatever is compared.
+different numbers of dimensions; for the same number, as in losses over all pairs, it is information. A target of one
+number, which is another from batch to batch, against several answers: a warning until the loss is learned. Where the
+graph of a loss function tells that each of n outputs is subtracted from n targets, it fires after ten records. Where
+the criterion is not known (`observe`, a criterion of one's own), it fires where the loss equals, within `match` of
+itself in 95 % of at least ten records, var(output) + var(target) + (difference of the means)^2 (unit: the target's,
+squared), which is the mean over all pairs; or where the output holds as many numbers as the target, and the answers
+have come to be alike: they spread by less than 0.3 of what the targets do, in the last 20 of at least 40 records. One
+number for all is the best answer to all pairs, whatever is compared.
 
 ## What to try
 1. `criterion(model(x).squeeze(1), y)`, or `criterion(model(x), y.unsqueeze(1))`: the same shape for both.
@@ -35,6 +36,7 @@ Losses over all pairs on purpose (quantile regression of reinforcement learning)
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,6 +57,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.batch_rows import TARGETS_LINE, number, shape_of
+from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -91,6 +94,9 @@ def check(case: Case) -> Outcome:
     if not len(seen):
         return TooLittleData("the criterion has not been called in a measured step")
     both = broadcast(output, target)
+    if both == output and _one_for_all(history, output, target) and criterion in ELEMENTWISE:
+        learns = progress(case.run, history)
+        return Ill([_one_target(history, output, seen, criterion, learned=learns is not None and learns.learned)])
     if both is None or math.prod(both) <= max(math.prod(output), math.prod(target)):
         return Passed()
     if criterion not in ELEMENTWISE:
@@ -101,6 +107,13 @@ def check(case: Case) -> Outcome:
         if matches < MATCHES and not _answers_alike(history, output, target):
             return Passed()
     return Ill([_hit(history, output, target, both, seen, criterion)])
+
+
+def _one_for_all(history: History, output: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether several answers are compared with one number, another from batch to batch: it is no label of a side."""
+    asked = number(history, schema.TARGET, "", schema.MEAN)
+    different = len(np.unique(asked[np.isfinite(asked)]))
+    return math.prod(target) == 1 < math.prod(output) and different >= RECORDS
 
 
 def _of_a_function(history: History) -> Outcome:
@@ -189,6 +202,24 @@ def _hit(
     )
 
 
+def _one_target(
+    history: History, output: tuple[int, ...], seen: np.ndarray[tuple[int], np.dtype[np.int64]], criterion: str, *,
+    learned: bool,
+) -> Hit:  # fmt: skip
+    told, answers = _hit(history, output, (1,), output, seen, criterion), math.prod(output)
+    return replace(
+        told,
+        severity="info" if learned else "warning",
+        value=float(answers),
+        message=f"The output has shape {output} and the target is one number: {criterion} compares all {answers}"
+        " answers with it, as if each were asked for the same.",
+        advice=(
+            "Take the answer that the number belongs to, output[t], or hand over a target for each answer.",
+            told.advice[-1],
+        ),
+    )
+
+
 def _shaped(
     output: tuple[int, ...], target: tuple[int, ...], criterion: str = "MSELoss", correlation: float = 0.0
 ) -> Network:
@@ -219,6 +250,12 @@ def _told_by_the_graph(output: tuple[int, ...]) -> Run:
     network.add_row(schema.COMPARED, "output", output, mean=32.0)
     network.add_row(schema.COMPARED, "difference", (32, 32), mean=1024.0)
     return network.run()
+
+
+def _one_number(differs: float) -> Run:
+    """Ten answers against one number, which differs from batch to batch by so much."""
+    network = _shaped((10, 1), (1, 1))
+    return network.set(schema.TARGET, "", mean=0.3 + differs * np.random.default_rng(1).random(len(network.at))).run()
 
 
 def _without_target() -> Run:
@@ -263,6 +300,8 @@ RULE = Rule(
         Example("all pairs on purpose: information", lambda: _shaped((32, 1), (1, 32)).run(), ill=True),
         Example("told by the graph of a function", lambda: _told_by_the_graph((32, 1)), ill=True, subject="prediction"),
         Example("the other way round", lambda: _told_by_the_graph((32,)), ill=True, subject="prediction"),
+        Example("one number for ten answers", lambda: _one_number(1.0), ill=True, subject="prediction", first_step=0),
+        Example("one label for all", lambda: _one_number(0.0), ill=False, outcome="Passed"),
         Example("the same shape", lambda: _shaped((32, 1), (32, 1)).run(), ill=False, outcome="Passed"),
         Example("one target for a row", lambda: _shaped((32, 5), (32, 1)).run(), ill=False, outcome="Passed"),
         Example("one sample", lambda: _shaped((1, 1), (1,)).run(), ill=False, outcome="Passed"),
