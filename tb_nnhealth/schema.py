@@ -66,14 +66,16 @@ TOKENS: Final = "tokens"  # shares of the tokens asked for: "same" as given ther
 OUTPUT: Final = "output"  # what the model returns in training, where no criterion is known: "" the first, then by place
 OPERAND: Final = "operand"  # 1 for a loss function and what it is given where that is wrong: "nll_loss<softmax"
 DROPPING: Final = "dropping"  # 1 for a dropout at work in a training forward that has gradients off around it
-COMPARED_SUBJECTS: Final = ("output", "difference")
+COMPARED_SUBJECTS: Final = ("output", "difference", "product")
+MIXED: Final = "mixed"  # elements of a tensor of the model "before" and "after" a view that mixes its samples
+MIXED_SUBJECTS: Final = ("before", "after")
 RANK_SECONDS: Final = "rank_seconds"  # from the end of a step to the next backward pass: the rank's own time
 KINDS: Final = (
     WEIGHT, GRADIENT, UPDATE, ACTIVATION, ACTIVATION_GRADIENT, INPUT, PREDICTION,
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
     RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY, COMPARED, TOKENS, OUTPUT,
-    EVALUATION_MASK, STEPPED_TWICE, OPERAND, DROPPING,
+    EVALUATION_MASK, STEPPED_TWICE, OPERAND, DROPPING, MIXED,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

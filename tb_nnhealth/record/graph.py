@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from tb_nnhealth.record.graph_samples import Mixed, mixing_view
+
 Key = TypeVar("Key")
 
 NODES_READ = 20_000
@@ -80,6 +82,10 @@ class Graph(Generic[Key]):
         """A further node to walk from: the model's output or the loss."""
         if node is not None:
             self._ends.append(node)
+
+    def mixed(self, samples: int) -> Mixed | None:
+        """The first view in the model that mixes that many samples."""
+        return mixing_view(self._ends, samples)
 
     def consumers(self, modules: Mapping[Key, str]) -> dict[Key, Consumer]:
         """What follows each recorded output; ``modules`` gives the nonlinearity a key's module itself is, or ""."""

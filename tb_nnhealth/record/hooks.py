@@ -329,6 +329,8 @@ class Activations:
         for entry, consumer in graph.consumers(entries).items():
             feeds = consumer.nonlinearity if consumer.functional else ""
             self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds, linear=consumer.linear)
+        if self._training() and (mixed := graph.mixed(self._batch.samples())) is not None:
+            self._batch.mixed(mixed)
 
     @property
     def overlooked(self) -> bool:

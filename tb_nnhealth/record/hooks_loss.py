@@ -16,7 +16,7 @@ import torch
 
 from tb_nnhealth.record.criterion_search import CriterionSearch
 from tb_nnhealth.record.hooks_module import admits_hook
-from tb_nnhealth.record.loss_operands import OperandReader
+from tb_nnhealth.record.loss_operands import OperandReader, ProductReader
 from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import in_backward
@@ -38,7 +38,7 @@ class LossInputs:
         self._spend, self.fail = spend, fail
         self._criterion: Any = lambda: None
         self._search: CriterionSearch | None = CriterionSearch()
-        self._read_back, self._operands = ReadBack(), OperandReader()
+        self._read_back, self._operands, self._products = ReadBack(), OperandReader(), ProductReader()
         self._handles: list[Any] = []
         self.window = 0
         """Of which step: what was begun in another is not of this one."""
@@ -91,7 +91,11 @@ class LossInputs:
         start = perf_counter()
         told = None if logits is None else self._read_back.read(logits, gradient, number)
         if isinstance(told, Given):
-            self._batch.loss_read_back(*told, training=self._training())
+            multiplied = self._products.read(number)  # by the same weights for all, it looks like a cross-entropy
+            if multiplied is not None:
+                self._batch.compared(multiplied)
+            else:
+                self._batch.loss_read_back(*told, training=self._training())
         elif told is not None:
             self._batch.compared(told)
         elif self._operands.wanted and (operands := self._operands.read(number)) is not None:

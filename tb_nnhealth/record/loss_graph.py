@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.autograd.graph
 
+from tb_nnhealth import schema
+
 FRAMES = 24
 """Of the interpreter, from a hook down to the call that began the backward pass."""
 NODES = 24
@@ -37,10 +39,23 @@ class Compared(NamedTuple):
     difference: tuple[int, ...]
 
     @property
+    def subjects(self) -> tuple[str, ...]:
+        """Of the rows of the two shapes."""
+        return schema.COMPARED_SUBJECTS[:2]
+
+    @property
     def every_pair(self) -> bool:
         """Whether each of n answers is compared with n targets."""
         count = math.prod(self.output)
         return count > 1 and self.difference == (count, count) and self.output in ((count,), (count, 1))
+
+
+class Multiplied(Compared):
+    """The output is multiplied rather than compared, as log-probabilities by advantages."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        return schema.COMPARED_SUBJECTS[::2]
 
 
 class Chain:

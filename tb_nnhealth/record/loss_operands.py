@@ -9,7 +9,7 @@ import math
 from collections import deque
 from typing import Any, NamedTuple
 
-from tb_nnhealth.record.loss_graph import PASSING, REDUCING, Compared, differentiated
+from tb_nnhealth.record.loss_graph import PASSING, REDUCING, Compared, Multiplied, differentiated
 
 STEPS_TRIED = 3
 """Measured steps without success after which nothing more is looked for."""
@@ -19,6 +19,7 @@ SCALING = ("Add", "Sub", "Mul", "Div", "Neg", *REDUCING, *PASSING)
 LIKELIHOODS = ("NllLoss", "NllLoss2D", "NllLossNd")
 ALIGNING = ("CtcLoss", "CudnnCtcLoss", "MiopenCtcLoss")
 ELEMENTWISE = ("MseLoss", "SmoothL1Loss", "HuberLoss", "Sub")
+ELEMENT_BY_ELEMENT = ("Minimum", "Maximum", "Clamp", "ClampMin", "ClampMax", "Where", "Abs", "Pow")
 LAYERS = ("Addmm", "Linear", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "NativeLayerNorm")
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 RAW = {**SQUASHING, "Addmm": "linear", "Mm": "linear"}
@@ -62,12 +63,27 @@ class OperandReader:
         return told
 
 
+class ProductReader:
+    """Looks for products of every pair beneath a loss, which its first measured steps tell for all."""
+
+    def __init__(self) -> None:
+        self._left = STEPS_TRIED
+
+    def read(self, number: int) -> Multiplied | None:
+        """Of the loss that is being differentiated on this thread; None where it takes no such product."""
+        loss = differentiated() if self._left else None
+        told = None if loss is None or loss.grad_fn is None else operands_of(loss, number)
+        found = told.compared if told is not None and isinstance(told.compared, Multiplied) else None
+        self._left -= found is None and self._left > 0
+        return found
+
+
 def operands_of(loss: Any, number: int = -1) -> Operands | None:
     """None where nothing is known of what ``loss`` is made of; ``number`` as in ``OperandReader.read``."""
     faults, shapes, reductions, others, compared = [], set(), set(), False, None
-    queue, seen = deque([(loss.grad_fn, True)]), set[Any]()
+    queue, seen = deque([(loss.grad_fn, True, True)]), set[Any]()
     while queue and len(seen) < NODES:
-        node, whole = queue.popleft()
+        node, whole, single = queue.popleft()
         if node is None or node in seen:
             continue
         seen.add(node)
@@ -97,9 +113,13 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
         if kind in ELEMENTWISE and len(sources) == 1 and _kind(sources[0]) == "Expand" and compared is None:
             told = Compared(_shape(sources[0].next_functions[0][0]), _shape(sources[0]))
             compared = told if told.every_pair else None
+        if single and kind == "Mul" and len(sources) == 1 and compared is None:
+            told = Multiplied(_shape(sources[0]), _shape(node))
+            compared = told if told.every_pair else None
+        single = single and (kind in SCALING or kind in ELEMENT_BY_ELEMENT) and not _reduces_in_part(kind, node)
         whole = whole and kind in SCALING and (kind not in ("Mul", "Div") or len(sources) == 1)
         others |= not whole
-        queue.extend((source, whole) for source in sources)
+        queue.extend((source, whole, single) for source in sources)
     alone = not others and len(shapes) == len(reductions) == 1 and not queue
     classes = shapes.pop() if alone else 0
     if not (faults or classes or compared):
@@ -129,6 +149,11 @@ def _of_another_network(node: Any, number: int) -> bool:
             return True
         queue.extend(source for source, _ in node.next_functions)
     return bool(queue)
+
+
+def _reduces_in_part(kind: str, node: Any) -> bool:
+    """Whether a sum or mean leaves several numbers: of a matrix of pairs that is meant to be one."""
+    return kind in REDUCING and math.prod(_shape(node)) > 1
 
 
 def _beneath(node: Any) -> Any:

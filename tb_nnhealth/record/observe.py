@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
 import torch
 
 from tb_nnhealth import messages, schema
+from tb_nnhealth.record.graph_samples import Mixed
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.loss_graph import Compared
 from tb_nnhealth.record.loss_operands import Operands
@@ -68,6 +69,7 @@ class Batch:
         self._seen = {True: Part(), False: Part()}
         self._observed = Part()
         self._compared: Compared | None = None
+        self._mixed: Mixed | None = None
         self._tokens.open()
         self._operands: set[str] = set()
         self.awaits_inputs = True
@@ -154,6 +156,17 @@ class Batch:
             self.describe(criterion)
         if self._catalog.criterion.type == type(criterion).__name__:
             self.criterion_called((prediction, target), {}, loss, training=training)
+            told = self._seen[training].told.get(schema.TARGET)
+            if told is not None and isinstance(criterion, torch.nn.MSELoss):
+                told.fingerprint = None  # numbers read back are those of the data but for rounding
+
+    def samples(self) -> int:
+        """In the step's first input in training, 0 where none was seen."""
+        return self._seen[True].samples()
+
+    def mixed(self, told: Mixed) -> None:
+        """Takes the shapes before and after a view that mixes samples."""
+        self._mixed = told
 
     def compared(self, told: Compared) -> None:
         """Takes the shapes in which a loss function compares the model's output with its targets."""
@@ -214,14 +227,20 @@ class Batch:
         for kind, facts in {**told, **self._observed.told}.items():
             self._facts.write(record, kind, facts, step)
         if self._compared is not None:
-            for subject, shape in zip(schema.COMPARED_SUBJECTS, self._compared, strict=True):
-                row = self._catalog.row(schema.COMPARED, subject, shape)
-                record.share(row, schema.MEAN, float(math.prod(shape)))
+            self._write_shapes(record, schema.COMPARED, self._compared.subjects, self._compared[:2])
+        if self._mixed is not None:
+            self._write_shapes(record, schema.MIXED, schema.MIXED_SUBJECTS, self._mixed)
         for fault in sorted(self._operands):
             record.share(self._catalog.row(schema.OPERAND, fault), schema.MEAN, 1.0)
         self._evaluation.write(record, self._catalog)
         self._tokens.write(record)
         self._probe.write(record, self._catalog)
+
+    def _write_shapes(
+        self, record: Record, kind: str, subjects: Sequence[str], shapes: Sequence[tuple[int, ...]]
+    ) -> None:
+        for subject, shape in zip(subjects, shapes, strict=True):
+            record.share(self._catalog.row(kind, subject, shape), schema.MEAN, float(math.prod(shape)))
 
     def _take_inputs(self, into: Part, inputs: Any) -> None:
         """One row for each tensor: "" for the first, the others by their place or name."""

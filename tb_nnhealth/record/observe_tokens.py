@@ -46,7 +46,7 @@ class Tokens:
 
     def asked(self, target: Any) -> None:
         """Compares a criterion's target; of several calls in a step the last counts."""
-        inputs, self._found = self._inputs, {}
+        inputs, before, self._found = self._inputs, self._found, {}
         wanted = _tokens(target, dims=1) if inputs else None
         if wanted is None:
             return
@@ -56,6 +56,8 @@ class Tokens:
                     self._found[subject] = max(share, self._found.get(subject, 0.0))
                     if place and subject == "same":
                         self._found[LATER] = max(share, self._found.get(LATER, 0.0))
+        if self._found and "next" in before:  # a further head may be asked for the token after
+            self._found["next"] = max(self._found["next"], before["next"])
 
     def write(self, record: Record) -> None:
         if self._found:
@@ -80,18 +82,19 @@ def _compared(given: Any, wanted: Any, ignored: int) -> list[tuple[str, float]]:
     if not total:
         return []
     found = [("same", float(((given == wanted) & counted).sum()) / total)]
-    shifted = 0.0
+    shifted = [0.0, 0.0]
     for dimension in (0, 1):
         length = wanted.shape[dimension]
         if length < 3:
             continue
-        after, now = given.narrow(dimension, 1, length - 1), wanted.narrow(dimension, 0, length - 1)
-        seen = counted.narrow(dimension, 0, length - 1)
         rolled = given.select(dimension, 0) == wanted.select(dimension, length - 1)
         if bool(rolled.all()):  # the whole sequence, turned by one: all of it is there to be seen
             continue
-        shifted = max(shifted, float(((after == now) & seen).sum()) / max(1, int(seen.sum())))
-    found.append(("next", shifted))
+        for i, by in enumerate((1, 2)):
+            after, now = given.narrow(dimension, by, length - by), wanted.narrow(dimension, 0, length - by)
+            seen = counted.narrow(dimension, 0, length - by)
+            shifted[i] = max(shifted[i], float(((after == now) & seen).sum()) / max(1, int(seen.sum())))
+    found += [("next", shifted[0]), ("after_next", shifted[1])]
     answers = wanted[counted]
     if int(answers.max()) < _MOST_TOKENS:
         counts = torch.bincount(answers.reshape(-1))

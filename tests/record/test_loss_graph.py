@@ -123,6 +123,31 @@ def test_every_pair_is_told(loss: Loss) -> None:
 @pytest.mark.parametrize(
     "loss",
     [
+        lambda z, y: -(z * y).mean(),
+        lambda z, y: -(z.squeeze(1) * y[:, None]).sum() / 16,
+        lambda z, y: -torch.minimum(z * y, z.clamp(0.8, 1.2) * y).mean(),
+    ],
+)
+def test_products_of_every_pair_are_told(loss: Loss) -> None:
+    stream = trained(loss)
+    assert stream.value(schema.COMPARED, "product", schema.MEAN) == 256
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: -(z[:, 0] * y).mean(),
+        lambda z, y: -((y[:, None] > y) * z).sum(0).exp().log().mean(),
+        lambda z, y: -(z * y[:, None]).mean(),
+    ],
+)
+def test_other_products_are_not(loss: Loss) -> None:
+    assert not trained(loss).has(schema.COMPARED, "product")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
         lambda z, y: ((z[:, 0].unsqueeze(1) - y.unsqueeze(0)) ** 2).mean(),
         lambda z, y: (z - z.transpose(0, 1)).square().mean(),
         lambda z, y: (z - torch.linspace(-1, 1, 5)).square().mean(),

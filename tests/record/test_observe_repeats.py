@@ -54,6 +54,19 @@ def test_batch_that_equals_an_earlier_one() -> None:
     assert column(stream, schema.REPEATED, "target", schema.MEAN) == [0, 1, 1, 1, 1, 0, 1, 1, 1]
 
 
+def test_targets_that_were_read_back_are_not_compared() -> None:
+    model, recorder = nn.Linear(4, 2), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Watch(recorder, model, optimizer, every=1)
+    x, y = torch.randn(6, 4), torch.randn(6, 2)
+    for _ in range(4):
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+    assert column(recorder.stream, schema.REPEATED, "input", schema.MEAN) == [0, 1, 1, 1]
+    assert recorder.stream.has(schema.TARGET, "")
+    assert not recorder.stream.has(schema.REPEATED, "target")
+
+
 def test_steps_back_are_steps_of_the_optimizer() -> None:
     stream = trained(list(torch.randn(3, 6, 4)[[0, 1, 2, 0, 1, 2, 1]]), every=3)
     assert column(stream, schema.REPEATED, "input", schema.MEAN) == [0, 1, 0]

@@ -59,6 +59,11 @@ def itself(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens[:, 1:], tokens[:, 1:]
 
 
+def skipped(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = following(tokens)
+    return x, torch.cat([y[:, 1:], torch.full_like(y[:, :1], -100)], 1)
+
+
 def turned(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens[:, 1:], tokens[:, 1:].roll(-1, 1)
 
@@ -84,6 +89,11 @@ def test_tokens_asked_for(pairs: Pairs, same: float, after: float, *, module: bo
 
 def test_tokens_left_out_of_the_loss_do_not_count() -> None:
     assert numbers(trained(masked_out), "next") == [1.0] * STEPS
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_tokens_after_the_next(*, module: bool) -> None:
+    assert numbers(trained(skipped, module=module), "after_next") == [1.0] * STEPS
 
 
 def test_padding() -> None:

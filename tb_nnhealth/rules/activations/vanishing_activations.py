@@ -293,6 +293,7 @@ RULE = Rule(
     page=__doc__ or "",
     causes=(
         "vanishing-gradients",
+        "over-regularized",
         "dead-units",
         "loss-not-decreasing",
         "slow-start",

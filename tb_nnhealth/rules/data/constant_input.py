@@ -17,6 +17,7 @@ costs all the same.
 
 An `Embedding` of four rows or more whose gradient is zero in all rows but one, in nearly all records, is always asked
 for the same index where an input of integers never changes (a warning where little was learned).
+One of several inputs of sequences of features that is the same number throughout is told for information.
 Samples of a batch that have one target of several numbers, in a regression, are told for information, and so are pairs
 of embeddings that all have one and the same target (`CosineEmbeddingLoss`).
 
@@ -67,6 +68,8 @@ from tb_nnhealth.rules.wording import short
 WINDOW = 4
 FEWEST_ELEMENTS = 8
 """Of an input, below which a sample of zeros and ones may be the same throughout, and records meet it again."""
+FEATURES = 2
+"""Dimensions of a mask or of a state; more are a sequence of features."""
 ADVICE = (
     "Look at a batch right before the model: print(x.shape, x.min(), x.max(), x.std(0).mean()).",
     "Check types: an integer division by 255, or a cast of 0 to 1 to an integer, leaves zeros.",
@@ -93,8 +96,38 @@ def check(case: Case) -> Outcome:
         return Ill([_constant(found[0], history, "info" if learned else "critical")])
     if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
         return Ill([_copies(found[0], history, ratio, case.options["least"], "info" if learned else "warning")])
-    hits = one_row(history, learns) + _same_target(history) + _pairs_alike(history)
+    hits = one_row(history, learns) + _further(history) + _same_target(history) + _pairs_alike(history)
     return Ill(hits) if hits else Passed()
+
+
+def _further(history: History) -> list[Hit]:
+    """For information: one of several inputs is the same number throughout, though it has features for each sample."""
+    rows = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
+    low, high = (history.table(schema.INPUT, name).values for name in (schema.MIN, schema.MAX))
+    hits = []
+    for i, row in enumerate(rows):
+        sequence = len(row.shape) > FEATURES and row.shape[0] == history.layout.batch_size > 1
+        if not i or not sequence or not row.dtype.startswith(("float", "bfloat")):
+            continue
+        seen = np.isfinite(low[:, i])
+        if not ((low == high)[:, i] | ~seen).all():
+            continue
+        for episode in _held(low[:, i] == high[:, i], seen, history)[:1]:
+            value = float(high[episode.fired, i])
+            told = f"Every element of the input `{row.subject}`, of shape {tuple(row.shape)}, is {short(value)}"
+            hits.append(
+                hit(
+                    episode, f"input.{row.subject}", severity="info", statistic="range of the input",
+                    unit="input's unit", value=0.0, limit=0.0, direction="below",
+                    message=f"{told}: nothing can be told from it.",
+                    advice=(
+                        "A decoder that is taught is given the target, shifted by one: target[:, :-1].",
+                        "Where it stands for a state that is still empty, all is well.",
+                    ),
+                    more={"element": value},
+                )
+            )  # fmt: skip
+    return hits
 
 
 def _same_target(history: History) -> list[Hit]:

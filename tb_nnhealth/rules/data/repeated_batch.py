@@ -190,8 +190,12 @@ def _one_batch(batches: Batches, begin: int, needed: int, severity: Severity, me
 
 def _groups(batches: Batches) -> list[Hit]:
     """Batches that come in groups of one size: the same one several steps in a row, then a new one."""
+    again = np.flatnonzero(~batches.fresh & ~batches.previous)
+    if len(again):  # an epoch has begun anew
+        first = slice(int(again[0]))
+        batches = Batches(batches.steps[first], batches.gap[first], batches.fresh[first], batches.previous[first])
     near = batches.gap == 1
-    if near.sum() < NEIGHBOURS or (near & ~batches.fresh & ~batches.previous).any():
+    if near.sum() < NEIGHBOURS:
         return []
     sizes: list[int] = []
     begins = np.flatnonzero(batches.fresh)
@@ -313,6 +317,11 @@ RULE = Rule(
         Example("one batch from the start: information", lambda: _repeating(_since(0)).run(), ill=True, first_step=0),
         Example("each batch twice", lambda: _repeating((_AT % 2).astype(float)).run(), ill=True, subject="input"),
         Example("each batch four times", lambda: _repeating((_AT % 4 > 0) * 1.0).run(), ill=True, subject="input"),
+        Example(
+            "each batch four times, in each of five epochs",
+            lambda: _repeating(np.where(_AT % 4 > 0, 1.0, np.where(_AT < 40, 0.0, 40.0))).run(), ill=True,
+            subject="input",
+        ),
         Example("every rank the same samples", lambda: _with_ranks(1.0), ill=True, subject="rank 1", first_step=0),
         Example("parts of one model", lambda: _with_ranks(1.0, unlike=0.7), ill=False, outcome="Passed"),
         Example("ranks with samples of their own", lambda: _with_ranks(0.0), ill=False, outcome="Passed"),

@@ -98,12 +98,12 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None or not history.rows(schema.INPUT):
         return CouldNotCheck("call writer.watch(model, optimizer), or writer.observe(inputs=x)")
-    first = next(iter(history.layout.modules), None)
-    if first is not None and (first.type in EMBEDDING or "Norm" in first.type):
-        return NotApplicable(f"the first layer is of type {first.type}")
     scale = _scale(history)
     if not scale.rows:
         return NotApplicable("no input holds dense floating point features")
+    first = _first_layer(history)
+    if first is not None and (first.type in EMBEDDING or "Norm" in first.type):
+        return NotApplicable(f"the first layer is of type {first.type}")
     seen = np.isfinite(scale.rms)
     if len(history) < FEWEST_RECORDS or not seen.any():
         return TooLittleData(f"{len(history)} records, {FEWEST_RECORDS} are needed")
@@ -152,6 +152,14 @@ def check(case: Case) -> Outcome:
             )
         )
     return Ill(hits)
+
+
+def _first_layer(history: History) -> Any:
+    """The first layer that may take numbers: an embedding beside it takes another input, of integers."""
+    rows = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
+    beside = any(row.dtype.startswith(("int", "uint")) for row in rows)
+    layers = [m for m in history.layout.modules if not (beside and m.type in EMBEDDING)]
+    return next(iter(layers), None)
 
 
 @dataclass(frozen=True)

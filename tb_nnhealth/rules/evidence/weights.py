@@ -21,6 +21,8 @@ SMALLEST_MATRIX = 8
 """Elements below which a weight matrix is a handful of scalars, whose ratios jump about."""
 SPARSE_TYPES = ("Embedding", "EmbeddingBag")
 """Modules of which a batch touches only some rows."""
+AT_BOUNDS = 0.8
+"""Root mean square : greatest element; 0.58 of an even distribution."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,17 @@ def weights_of(history: History) -> Weights:
 def awake(weights: Weights) -> Mask:
     """Parameters that had a gradient in the newest record, whatever the layout last said of them; shape (n,)."""
     return np.isfinite(weights.gradient[-1]) if len(weights.gradient) else np.zeros(len(weights.names), bool)
+
+
+def at_bounds(history: History, names: Sequence[str]) -> Mask:
+    """Where most of a weight lies at the ends of a range that it is clipped to, shape (records, n).
+
+    Its least and greatest element are exactly opposite. It stays there while its gradient pushes it outwards.
+    """
+    low, high, rms = (
+        aligned(history.table(schema.WEIGHT, name), names) for name in (schema.MIN, schema.MAX, schema.RMS)
+    )
+    return np.asarray((high > 0) & (low == -high) & (rms > AT_BOUNDS * high))
 
 
 def aligned(table: Table, subjects: Sequence[str]) -> Floats:

@@ -13,7 +13,7 @@ from tb_nnhealth.derive import attention_heads
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import GIVEN, Hit
-from tb_nnhealth.rules.data.batch_rows import is_integer, number
+from tb_nnhealth.rules.data.batch_rows import number
 from tb_nnhealth.rules.evidence.losses import CRITERION, criterion_loss
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import names, percent, short
@@ -33,14 +33,19 @@ REVERSED = "_reverse"
 
 def answer_given(history: History) -> list[Hit]:
     """Hits on the loss and on the modules that see ahead; none where the answers are not among the inputs."""
-    same, following = (_usual(number(history, schema.TOKENS, subject)) for subject in ("same", "next"))
+    same, following, twice = (
+        _usual(number(history, schema.TOKENS, subject)) for subject in ("same", "next", "after_next")
+    )
     curve = criterion_loss(history)
     classes = int(history.layout.criterion.classes)
-    if curve is None or classes < 2 or not max(same, following) >= MOSTLY:
+    if curve is None or classes < 2 or not max(same, following, twice) >= MOSTLY:
         return []
     now = float(np.median(curve.finite().values[-LATE:])) if len(curve.finite()) else math.nan
     share = now / math.log(classes)
     several = sum(is_tokens(history, row) for row in history.rows(schema.INPUT)) > 1
+    if twice >= ALWAYS:
+        skips = not several and max(same, following) < MOSTLY
+        return [_hit(history, CRITERION, "warning", twice, _skipped(twice, now), _SHIFT_ONCE)] if skips else []
     heads = _heads(history)
     if following >= ALWAYS:
         ahead = [name for name, blind in heads.items() if blind < SEES]
@@ -75,7 +80,7 @@ def answer_given(history: History) -> list[Hit]:
 
 def is_tokens(history: History, row: int) -> bool:
     entry = history.layout.rows[row]
-    return is_integer(history, entry.kind) and len(entry.shape) > 1
+    return entry.dtype.startswith(("int", "uint")) and len(entry.shape) > 1
 
 
 def _usual(shares: np.ndarray) -> float:
@@ -129,6 +134,13 @@ def _unshifted(share: float, now: float) -> str:
     )
 
 
+def _skipped(share: float, now: float) -> str:
+    return (
+        f"{percent(share)} of the tokens that the model is asked for are those that come after the next one: the "
+        f"labels are shifted twice, and it learns to skip a token. The loss is {short(now)}."
+    )
+
+
 def _copied(share: float, now: float) -> str:
     return (
         f"{percent(share)} of the tokens that the model is asked for are given to it at the same place, by layers that "
@@ -153,6 +165,10 @@ _MASK = (
 _LOOK = (
     "Change one token of an input, and see that no output before it changes; preflight(..., causal=True) does that.",
     "Pad convolutions on the left alone.",
+)
+_SHIFT_ONCE = (
+    "Shift once: a causal model of Transformers shifts inside, and takes labels=input_ids as they are.",
+    "Where the loss shifts the labels it is given, hand it the logits of all positions.",
 )
 _SHIFT = ("Shift by one: inputs tokens[:, :-1], targets tokens[:, 1:].", *_MASK[2:])
 

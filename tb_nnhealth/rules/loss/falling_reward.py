@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tb_nnhealth.history import Run, Series
@@ -13,8 +15,8 @@ from tb_nnhealth.rules.wording import short
 
 REWARDS = frozenset(("reward", "rewards", "rew", "return", "returns"))
 FEWEST = 40
-MOST_OF_ITS_WAY = 0.8
-"""Share of all that the smoothed reward has ever moved by which it must have fallen between its ends."""
+NEAR_ITS_END = 0.2
+"""Share of all that the smoothed reward has ever moved within which it must begin of its top, and end of its floor."""
 SIGMAS = 6.0
 
 
@@ -34,7 +36,9 @@ def _falls(tag: str, series: Series) -> Hit | None:
     level = curves.smooth(values, few)
     first, last = float(np.median(values[:few])), float(np.median(values[-few:]))
     moved = float(np.ptp(level))
-    if not first - last > max(MOST_OF_ITS_WAY * moved, SIGMAS * curves.noise(values), 1e-12):
+    error = SIGMAS * curves.noise(values) * math.sqrt(math.pi / few)  # of a difference of two medians of few points
+    near = NEAR_ITS_END * moved
+    if not (level.max() - first < near and last - level.min() < near and first - last > max(error, 1e-12)):
         return None
     middle = float(np.median(values[len(values) // 2 - few : len(values) // 2 + few]))
     if not middle > last:

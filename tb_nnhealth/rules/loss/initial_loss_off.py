@@ -152,7 +152,7 @@ def _unwatched() -> Run:
 
 def _next_token(
     *, now: float, blind: float = math.nan, following: float = 1.0, same: float = 0.0, common: float = math.nan,
-    decoder: float = math.nan,
+    decoder: float = math.nan, after_next: float = 0.0,
 ) -> Run:  # fmt: skip
     """A model of sequences of 24 tokens of 20 kinds, with one head of attention; ``now``: its loss in the end.
 
@@ -163,7 +163,7 @@ def _next_token(
         if row.kind in (schema.INPUT, schema.TARGET):
             row.dtype, row.shape[:] = "int64", (32, 24)
     network.add_row(schema.TOKENS, "next", mean=following).add_row(schema.TOKENS, "same", mean=same)
-    network.add_row(schema.TOKENS, "common", mean=common)
+    network.add_row(schema.TOKENS, "common", mean=common).add_row(schema.TOKENS, "after_next", mean=after_next)
     if not math.isnan(decoder):
         network.add_row(schema.INPUT, "1", (32, 24)).add_row(schema.TOKENS, "same_later", mean=decoder)
         network.layout.rows[-2].dtype = "int64"
@@ -238,6 +238,18 @@ RULE = Rule(
         Example("no criterion watched", _unwatched, ill=False, outcome="CouldNotCheck"),
         Example("next tokens without a mask", lambda: _next_token(now=0.2, blind=0.0), ill=True, subject="loss"),
         Example("the tokens themselves", lambda: _next_token(now=0.1, blind=1.0, following=0.1, same=1.0), ill=True),
+        Example(
+            "the tokens after the next",
+            lambda: _next_token(now=1.4, blind=1.0, following=0.1, after_next=1.0),
+            ill=True,
+            subject="loss",
+        ),
+        Example(
+            "the tokens after the next, where every second is the same",
+            lambda: _next_token(now=1.4, blind=1.0, following=0.1, same=0.9, after_next=1.0),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("next tokens, sure of all: information", lambda: _next_token(now=0.01), ill=True, subject="loss"),
         Example(
             "a decoder given its answers",

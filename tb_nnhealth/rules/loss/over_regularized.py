@@ -71,7 +71,15 @@ from tb_nnhealth.rules.evidence.losses import LossCurve
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.settled import Rest, rest
-from tb_nnhealth.rules.loss.shrunk_weights import Decay, decay_in_force, decayed, held_down, in_balance, shrunk
+from tb_nnhealth.rules.loss.shrunk_weights import (
+    Decay,
+    decay_in_force,
+    decayed,
+    held_down,
+    in_balance,
+    shrinks_from,
+    shrunk,
+)
 from tb_nnhealth.rules.loss.validation_below_training import validation_below_training, validation_gap
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import names, percent, short
@@ -105,7 +113,7 @@ def check(case: Case) -> Outcome:
         return Ill([decayed(curve, end, decay, limit["shrunk"])])
     left = shrunk(history)
     if left is not None and ((poor and left.left < limit["shrunk"]) or _crushed(left, end)):
-        return Ill([held_down(curve, end, left, limit["shrunk"])])
+        return Ill([held_down(curve, end, left, limit["shrunk"], shrinks_from(history))])
     if high and max(taken.values(), default=0.0) > limit["dropped"]:
         return Ill([_unless_it_falls(_dropped(curve, end, taken, limit["dropped"]), end)])
     alone = decay is not None and decay.balance > ALONE and decay.left > HARDLY_SHRUNK

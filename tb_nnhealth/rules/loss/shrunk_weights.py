@@ -116,10 +116,21 @@ def decayed(curve: LossCurve, end: Rest, decay: Decay, limit: float) -> Hit:
     )
 
 
-def held_down(curve: LossCurve, end: Rest, left: Decay, limit: float) -> Hit:
-    """The finding where less than ``limit`` of the weights is left, and no weight decay did it."""
+def shrinks_from(history: History | None) -> int:
+    """The first step at which half of the matrices have shrunk: what was ill before is no consequence."""
+    if history is None:
+        return 0
+    weights = _matrices(history)
+    with np.errstate(all="ignore"):
+        small = np.nanmedian(weights.weight / weights.initial_rms, axis=1) < SHRINKING
+    return int(weights.steps[np.argmax(small)]) if small.any() else 0
+
+
+def held_down(curve: LossCurve, end: Rest, left: Decay, limit: float, since: int) -> Hit:
+    """The finding where less than ``limit`` of the weights is left, from ``since`` on, and no weight decay did it."""
     return replace(
         decayed(curve, end, left, limit),
+        first_step=min(since, int(curve.steps[-1])),
         message=(
             f"`{left.subject}` and half of the other weight matrices have shrunk to {short(left.left)} of their "
             f"initial scale or less, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "

@@ -13,7 +13,8 @@ like a problem that cannot be learned.
 The shapes of prediction and target (exact). It fires where their broadcast has more elements than either, and they have
 different numbers of dimensions; for the same number, as in losses over all pairs, it is information. A target of one
 number, which is another from batch to batch, against several answers: a warning until the loss is learned. Where the
-graph of a loss function tells that each of n outputs is subtracted from n targets, it fires after ten records. Where
+graph of a loss function tells that each of n outputs is subtracted from n targets, or multiplied by n weights with all
+products summed (log-probabilities by advantages: a warning), it fires after ten records. Where
 the criterion is not known (`observe`, a criterion of one's own), it fires where the loss equals, within `match` of
 itself in 95 % of at least ten records, var(output) + var(target) + (difference of the means)^2 (unit: the target's,
 squared), which is the mean over all pairs; or where the output holds as many numbers as the target, and the answers
@@ -117,15 +118,33 @@ def _one_for_all(history: History, output: tuple[int, ...], target: tuple[int, .
 
 
 def _of_a_function(history: History) -> Outcome:
-    """A loss function that takes the difference of each of n answers with n targets, as its graph told."""
+    """A loss function that takes each of n answers with n targets or weights, as its graph told."""
     elements = number(history, schema.COMPARED, schema.COMPARED_SUBJECTS[0])
     seen = np.flatnonzero(np.isfinite(elements) & (elements > 1))
     rows = {history.layout.rows[row].subject: history.layout.rows[row] for row in history.rows(schema.COMPARED)}
-    output, both = (tuple(rows[subject].shape) for subject in schema.COMPARED_SUBJECTS)
+    answers, difference, product = schema.COMPARED_SUBJECTS
+    multiplied = difference not in rows
+    output, both = (tuple(rows[subject].shape) for subject in (answers, product if multiplied else difference))
     if len(seen) < RECORDS:
         return TooLittleData(f"{len(seen)} records of output and difference, {RECORDS} are needed")
     target = both[:1] if len(output) == 2 else (*both[:1], 1)
-    return Ill([_hit(history, output, target, both, seen, "")])
+    found = _hit(history, output, target, both, seen, "")
+    return Ill([_multiplied(found, output, both) if multiplied else found])
+
+
+def _multiplied(found: Hit, output: tuple[int, ...], both: tuple[int, ...]) -> Hit:
+    """Of n numbers that depend on the model and n weights, as advantages, every product is taken: (n, n) of them."""
+    return replace(
+        found,
+        severity="warning",
+        message=f"The loss multiplies {output} numbers of the model by as many weights of another shape: they "
+        f"broadcast to {both}, and each is weighted by all {both[0]} weights. Their mean is the product of two means: "
+        "which sample has which weight plays no part.",
+        advice=(
+            "Give both the same shape: log_prob * advantages.reshape(log_prob.shape).",
+            "Put assert log_prob.shape == advantages.shape before the loss.",
+        ),
+    )
 
 
 def _answers_alike(history: History, output: tuple[int, ...], target: tuple[int, ...]) -> bool:
@@ -240,7 +259,7 @@ def _alike(spread: float) -> Network:
     return _shaped((32, 1), (32,), "LogCosh", 0.6).set(schema.PREDICTION, "", std=spread)
 
 
-def _told_by_the_graph(output: tuple[int, ...]) -> Run:
+def _told_by_the_graph(output: tuple[int, ...], what: str = "difference") -> Run:
     """A loss function that takes the difference of each output with each of 32 targets; no criterion is known."""
     network = _shaped(output, (32,))
     network.layout.criterion.type = ""
@@ -248,7 +267,7 @@ def _told_by_the_graph(output: tuple[int, ...]) -> Run:
         if row.kind in (schema.PREDICTION, schema.TARGET, schema.LOSS):
             row.kind = "unknown"
     network.add_row(schema.COMPARED, "output", output, mean=32.0)
-    network.add_row(schema.COMPARED, "difference", (32, 32), mean=1024.0)
+    network.add_row(schema.COMPARED, what, (32, 32), mean=1024.0)
     return network.run()
 
 
@@ -299,6 +318,10 @@ RULE = Rule(
         Example("a criterion of one's own that squeezes", lambda: _alike(0.8).run(), ill=False, outcome="Passed"),
         Example("all pairs on purpose: information", lambda: _shaped((32, 1), (1, 32)).run(), ill=True),
         Example("told by the graph of a function", lambda: _told_by_the_graph((32, 1)), ill=True, subject="prediction"),
+        Example(
+            "log-probabilities (32,) times advantages (32, 1)", lambda: _told_by_the_graph((32,), "product"), ill=True,
+            subject="prediction",
+        ),
         Example("the other way round", lambda: _told_by_the_graph((32,)), ill=True, subject="prediction"),
         Example("one number for ten answers", lambda: _one_number(1.0), ill=True, subject="prediction", first_step=0),
         Example("one label for all", lambda: _one_number(0.0), ill=False, outcome="Passed"),

@@ -6,7 +6,8 @@ forgotten, mostly after a validation. And validations (several forwards without 
 with the model in train mode, where there is none in evaluation mode: `model.eval()` was forgotten. And dropout that is
 no module and drops in evaluation mode too: `F.dropout(x)`, or a random mask written in the forward pass. BatchNorms in
 train mode on two values, or within a frozen network. Recurrent and attention modules without `batch_first=True` that
-are given the samples first: they run over the samples of the batch instead of over time.
+are given the samples first: they run over the samples of the batch instead of over time. And views that mix samples,
+as `h.view(batch, -1)` of a recurrent network's last states.
 
 ## Why it matters
 Training in evaluation mode trains without regularization, on running statistics that no longer follow the weights.
@@ -38,6 +39,10 @@ Samples and time exchanged: a module with `batch_first=False` is given (n, m, fe
 with n and m too, and predictions and targets with n alone: one answer for each of n, none for each of m. For
 information where a learned tensor of shape (1, m, features), or an embedding of the length m of the model's only input,
 shows that positions run along the second dimension.
+
+A view of a tensor mixes the samples where the product of the dimensions before theirs is another one afterwards: a view
+keeps the order of the elements, so that each index takes some of several samples (read from the autograd graphs of the
+first measured steps; from five samples on, and where no other dimension is of that length).
 
 ## What to try
 1. Call `model.train()` at the head of each training epoch, `model.eval()` at the head of each validation, not once.
@@ -79,6 +84,7 @@ from tb_nnhealth.rules.setup.dropping_teacher import dropping_teacher
 from tb_nnhealth.rules.setup.evaluating_in_train import evaluating_in_train
 from tb_nnhealth.rules.setup.exchanged_dimensions import exchanged_dimensions
 from tb_nnhealth.rules.setup.masked_evaluation import masked_evaluation
+from tb_nnhealth.rules.setup.mixed_samples import mixed_samples
 from tb_nnhealth.rules.setup.norms_in_train import norms_in_train
 from tb_nnhealth.rules.setup.training_in_evaluation import LEAST, WINDOW, training_in_evaluation
 from tb_nnhealth.rules.setup.wrong_mode_examples import EXAMPLES
@@ -88,7 +94,8 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None:
         return CouldNotCheck("call writer.watch(model, optimizer)")
-    told = [*exchanged_dimensions(history), *masked_evaluation(history), *dropping_teacher(history)]
+    told = [*exchanged_dimensions(history), *mixed_samples(history)]
+    told += [*masked_evaluation(history), *dropping_teacher(history)]
     modes = history.table(schema.MODE, schema.MEAN)
     if not len(modes) or np.isnan(modes.values).all():
         return Ill(told) if told else NotApplicable("the model has neither Dropout nor BatchNorm")

@@ -103,7 +103,20 @@ def _dip(records: int) -> NDArray[np.float64]:
     return ((at < 50) | (at >= 50 + records)).astype(np.float64)
 
 
+def _viewed(before: tuple[int, ...], after: tuple[int, ...], records: int = 3) -> Run:
+    """A model of 32 samples in whose graph a view was found that mixes them."""
+    network = Network()
+    network.layout.batch_size = 32
+    told = np.where(np.arange(200) < records, 1.0, np.nan)
+    network.add_row(schema.MIXED, "before", before, mean=told).add_row(schema.MIXED, "after", after, mean=told)
+    return network.run()
+
+
 EXAMPLES = (
+    Example("States of two directions viewed as samples", lambda: _viewed((2, 32, 24), (32, 48)), True, ""),
+    Example(
+        "A view found in one graph alone", lambda: _viewed((2, 32, 24), (32, 48), 1), False, outcome="NotApplicable"
+    ),
     Example(
         "train() forgotten after a validation",
         lambda: _modes(_SWITCHED, _SWITCHED).run(),

@@ -65,7 +65,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, at_bounds, weights_of
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes, window_of
 from tb_nnhealth.rules.synthetic import Network
@@ -106,7 +106,7 @@ def check(case: Case) -> Outcome:
     judged &= ~_decayed(weights)
     if not judged.any():
         return Ill(asleep) if asleep else NotApplicable("no step was made with a gradient and a learning rate above 0")
-    back = taken_back(history, weights)
+    back = taken_back(history, weights) & ~at_bounds(history, weights.names)
     found = episodes((weights.update == 0) | back, judged, weights.steps, window=records, share=1.0)
     optimizers = [o.type for o in history.layout.optimizers]
     hits = [_hit(weights, episode, optimizers, records) for episode in found]
@@ -209,7 +209,13 @@ def _still(name: str, since: int = 0, until: int = 200) -> Network:
 
 def _taken_back(layer: int) -> Run:
     network = Network()
-    return network.set(schema.WEIGHT, network.weight(layer), rms=0.2, mean=0.0, std=0.2, min=-0.6, max=0.6).run()
+    return network.set(schema.WEIGHT, network.weight(layer), rms=0.2, mean=0.0, std=0.2, min=-0.6, max=0.7).run()
+
+
+def _clipped_to_bounds(layer: int) -> Run:
+    """All elements of a weight lie at the ends of the range that it is clipped to after each step."""
+    network = Network()
+    return network.set(schema.WEIGHT, network.weight(layer), rms=0.01, mean=0.0, std=0.01, min=-0.01, max=0.01).run()
 
 
 def _rounded() -> Run:
@@ -268,6 +274,7 @@ def _skipped() -> Run:
 EXAMPLES = (
     Example("Written back after each step", lambda: _still("layers.2.weight").run(), True, "layers.2.weight", 0),
     Example("Stepped, and written back before the next step", lambda: _taken_back(3), True, "layers.3.weight", 0),
+    Example("At the ends of a range that it is clipped to", lambda: _clipped_to_bounds(3), False, outcome="Passed"),
     Example("From step 70 on", lambda: _still("layers.4.weight", since=70).run(), True, "layers.4.weight", 70),
     Example("Lost to rounding in bfloat16", _rounded, True, first_step=0),
     Example("Ten records: just enough", lambda: _still("layers.1.weight", 30, 40).run(), True, "layers.1.weight", 30),

@@ -9,7 +9,7 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.history import Floats, History
 from tb_nnhealth.rules.evidence.progress import ENOUGH
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, weights_of
+from tb_nnhealth.rules.evidence.weights import Mask, Weights, aligned, at_bounds, weights_of
 from tb_nnhealth.rules.persistence import Episode
 
 MOVES = 2
@@ -56,7 +56,10 @@ def at_the_start(weights: Weights, copies: Mask, i: int) -> Episode:
 
 
 def copied_share(history: History, weights: Weights) -> Floats:
-    """Share of copied units, shape (records, n); NaN where nobody looked, in weights with NaN and in pruned rows."""
+    """Share of copied units, shape (records, n).
+
+    NaN where nobody looked, in weights with NaN, in those clipped to a range at the start, and in pruned rows.
+    """
     measured = aligned(history.table(schema.WEIGHT, schema.COPIED_SHARE), weights.names)
     low, high, zeros = (
         aligned(history.table(schema.WEIGHT, name), weights.names)
@@ -67,7 +70,8 @@ def copied_share(history: History, weights: Weights) -> Floats:
     share = np.where(constant, 1 - 1 / units, measured)
     broken = aligned(history.table(schema.WEIGHT, schema.NAN_COUNT), weights.names) > 0
     pruned = ~constant & (zeros > 0) & (share > 0) & (zeros >= share)
-    return np.asarray(np.where(pruned | broken, np.nan, share), np.float32)
+    clipped = ~constant & at_bounds(history, weights.names)[:1]  # before the first step
+    return np.asarray(np.where(pruned | broken | clipped, np.nan, share), np.float32)
 
 
 def parted(weights: Weights) -> Mask:

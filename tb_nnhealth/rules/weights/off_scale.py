@@ -15,6 +15,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Direction, Severity
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import at_start
 from tb_nnhealth.rules.weights.layers_at_start import Layer
 from tb_nnhealth.rules.wording import short
@@ -40,6 +41,15 @@ def too_small(layers: Sequence[Layer], factor: Sequence[float], together: float)
     succession = _in_succession([0.0 if _renewed(x) else x.low / x.scale.rms for x in layers], together)
     found |= {i: together for i in succession if i not in found}
     return {i: f for i, f in found.items() if _shows_small(layers, i, factor[i])}
+
+
+def outgrown(history: History, layer: Layer, factor: float) -> bool:
+    """Whether a layer that began too small has come within the limit, and been there for half of the records.
+
+    What the loss does from then on is no matter of how it began.
+    """
+    now = aligned(history.table(schema.WEIGHT, schema.RMS), [layer.scale.parameter])[len(history) // 2 :, 0]
+    return bool(np.isfinite(now).any() and np.nanmin(now) > layer.low / factor)
 
 
 def off_scale(

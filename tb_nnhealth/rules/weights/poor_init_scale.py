@@ -73,7 +73,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence.progress import ENOUGH, VERY_SURE, Progress, first_loss_above, progress
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.weights.layers_at_start import layers_at_start
-from tb_nnhealth.rules.weights.off_scale import off_scale, too_large, too_small
+from tb_nnhealth.rules.weights.off_scale import off_scale, outgrown, too_large, too_small
 from tb_nnhealth.rules.weights.recurrent_gain import recurrent_gains
 from tb_nnhealth.rules.weights.shut_gates import shut_gates
 
@@ -105,7 +105,10 @@ def check(case: Case) -> Outcome:
         recurrent_gains(history, sure)
         + shut_gates(history, told)
         + [off_scale(history, layers[i], i, f, "above", sure) for i, f in large.items()]
-        + [off_scale(history, layers[i], i, f, "below", told) for i, f in small.items()]
+        + [
+            off_scale(history, layers[i], i, f, "below", "info" if outgrown(history, layers[i], f) else told)
+            for i, f in small.items()
+        ]
     )
 
 

@@ -228,6 +228,14 @@ def _warm_up() -> Run:
     return network.run()
 
 
+def _clipped_before() -> Run:
+    """A critic's weights, which are clipped before the first step: most of them lie at the ends of the range."""
+    network = Network()
+    for i in range(network.depth):
+        network.set(schema.WEIGHT, network.weight(i), rms=0.0095, min=-0.01, max=0.01, copied_share=0.7)
+    return network.run()
+
+
 def _all_zero() -> Run:
     """Zero in every weight, random biases: units part after some steps, too late to learn anything."""
     network, t = Network(), np.arange(200)
@@ -252,6 +260,7 @@ EXAMPLES = (
         0,
     ),
     Example("Zero in all layers, loss at chance ever since", _all_zero, True, "layers.0.weight", 0),
+    Example("Clipped to a range from the start", _clipped_before, False, outcome="NotApplicable"),
     Example("Half of the units", lambda: _copied(0.5).run(), True, "layers.1.weight", 0),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),
     Example("Slightly less than half", lambda: _copied(0.45).run(), False, outcome="Passed"),
