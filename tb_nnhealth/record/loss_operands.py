@@ -92,7 +92,10 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
         if kind in LIKELIHOODS or kind == "BinaryCrossEntropyWithLogits":
             name, given = ("nll_loss", RAW) if kind in LIKELIHOODS else ("binary_cross_entropy_with_logits", SQUASHING)
             operand = _beneath(sources[0]) if sources else None
-            if kind in LIKELIHOODS and operand is not None and _kind(operand) == "LogSoftmax":
+            if operand is not None and operand is sources[0] and (over := _over_samples(operand, kind)) is not None:
+                faults.append(f"nll_loss<log_softmax over dimension {over}")
+                others = True
+            elif kind in LIKELIHOODS and operand is not None and _kind(operand) == "LogSoftmax":
                 shapes.add(_classes(operand, kind))
                 reductions.add(_REDUCTIONS.get(getattr(node, "_saved_reduction", 0), ""))
                 others |= not whole or (number >= 0 and _of_another_network(operand, number))
@@ -126,6 +129,19 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
         return None
     value = loss.detach()
     return Operands(tuple(dict.fromkeys(faults)), classes, reductions.pop() if classes else "", value, compared)
+
+
+def _over_samples(node: Any, kind: str) -> int | None:
+    """The dimension of a log_softmax before a likelihood, where it is not that of the classes.
+
+    A square matrix of similarities has its pairs on the diagonal, and either dimension will do.
+    """
+    shape, dimension = _shape(node), getattr(node, "_saved_dim", None)
+    if kind not in LIKELIHOODS or _kind(node) != "LogSoftmax" or dimension is None or len(shape) < 2:
+        return None
+    over, classes = dimension % 2**64, len(shape) - 1 if kind == "NllLoss" else 1
+    over = over - 2**64 + len(shape) if over >= 2**63 else over  # negative ones are told as unsigned
+    return None if over == classes or shape[over] == shape[classes] else over
 
 
 def _is_divergence(node: Any) -> bool:

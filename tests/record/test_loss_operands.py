@@ -34,6 +34,16 @@ def scores() -> torch.Tensor:
         (lambda z: F.cross_entropy(z.softmax(1).view(6, 3), Y) / 2, ["cross_entropy<softmax"]),
         (lambda z: F.nll_loss(z.softmax(1), Y), ["nll_loss<softmax"]),
         (lambda z: F.nll_loss(z, Y), ["nll_loss<linear"]),
+        (lambda z: F.nll_loss(z.log_softmax(0), Y), ["nll_loss<log_softmax over dimension 0"]),
+        (lambda z: F.nll_loss(z.log_softmax(-2), Y), ["nll_loss<log_softmax over dimension 0"]),
+        (
+            lambda z: F.nll_loss(z.view(2, 3, 3, 1).log_softmax(-2), Y[:6].view(2, 3, 1)),
+            [],
+        ),
+        (
+            lambda z: F.nll_loss(z.view(1, 3, 6, 1).log_softmax(2), Y.view(1, 6, 1)),
+            ["nll_loss<log_softmax over dimension 2"],
+        ),
         (lambda z: 9 * F.kl_div(z.softmax(1), SHARES, reduction="batchmean"), ["kl_div<softmax"]),
         (lambda z: F.ctc_loss(z[:, None].expand(6, 2, 3), Y[:2, None] + 1, (6, 6), (1, 1)), ["ctc_loss<linear"]),
     ],

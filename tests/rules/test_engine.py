@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from tb_nnhealth.findings import Evidence, Finding, Severity
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import Case, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.causes import link
 from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.registry import RULES
 from tb_nnhealth.rules.synthetic import Network
 
 
@@ -97,6 +100,22 @@ def test_symptoms_stand_beneath_their_root_cause(run: Run):
     findings = judge(run, rules=rules).findings
     assert [finding.rule for finding in findings] == ["root", "symptom", "middle", "other"]
     assert [finding.caused_by and finding.caused_by.rule for finding in findings] == [None, "root", "root", None]
+
+
+def test_an_input_lost_midway_is_named_before_the_rate_that_its_curve_seems_to_tell_of() -> None:
+    """The loss leaves its lowest level with the input, a few steps after it had reached it."""
+
+    def found(rule_id: str, first: int, severity: Severity) -> Finding:
+        evidence = Evidence("made up", "1", 2.0, 1.0, "above", None)
+        return Finding(rule_id, severity, "x", first, 299, 299, 1, True, "Ill.", (), evidence, None)
+
+    symptoms = [
+        found("learning-rate-too-high", 92, "warning"), found("loss-diverging", 100, "critical"),
+        found("no-gradient", 100, "critical"), found("over-regularized", 100, "warning"),
+    ]  # fmt: skip
+    linked = link([*symptoms, found("constant-input", 100, "critical")], RULES, range(300))
+    assert linked[0].rule == "constant-input"
+    assert {finding.caused_by and finding.caused_by.rule for finding in linked[1:]} == {"constant-input"}
 
 
 def test_what_began_much_later_is_no_cause(run: Run):

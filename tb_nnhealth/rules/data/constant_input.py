@@ -323,6 +323,6 @@ RULE = Rule(
         "vanishing-activations", "update-ratio-too-low", "activation-mean-shift", "underfitting",
         "repeated-batch", "unnormalized-input", "input-range-mismatch", "slow-start", "symmetric-units",
         "too-few-samples", "large-batch", "loss-diverging", "overfitting", "saturated-units",
-        "learning-rate-too-low",
+        "learning-rate-too-low", "learning-rate-too-high", "over-regularized", "gradient-spike", "loss-spike",
     ),
 )  # fmt: skip

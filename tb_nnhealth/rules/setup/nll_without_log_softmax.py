@@ -14,7 +14,8 @@ Share of samples whose prediction is a vector of logarithms of probabilities: no
 greatest prediction above 0.01 in each of ten records; so for `KLDivLoss` and `CTCLoss`. Where the loss is a function,
 and `observe` hands over probabilities and class indices, it fires on losses that lie between -1 and 0.
 
-A function that the autograd graph of the loss shows to be given probabilities or a layer's raw outputs is told as such.
+A function that the autograd graph of the loss shows to be given probabilities, a layer's raw outputs or a log_softmax
+over another dimension than that of the classes is told as such.
 
 ## What to try
 1. Take `CrossEntropyLoss` instead, and give it the logits: it applies `log_softmax` itself.
@@ -67,7 +68,7 @@ GRAPH = ("nll_loss", "kl_div", "ctc_loss")
 NLL_LINE = "pass criterion=nn.NLLLoss() to watch(), so that the kind of the loss is known"
 ADVICE = (
     "Give the logits to nn.CrossEntropyLoss, which applies log_softmax itself.",
-    "Or end the model with nn.LogSoftmax(dim=1) and keep NLLLoss; nn.Softmax is not enough.",
+    "Or end the model with nn.LogSoftmax(dim=1), over the classes, and keep NLLLoss; nn.Softmax is not enough.",
 )
 OF_OTHERS = ("Give it logits.log_softmax(-1), over the dimension of the classes; softmax alone is not enough.",)
 
@@ -108,8 +109,8 @@ def _in_the_graph(history: History) -> Outcome | None:
             last_step=int(steps[-1]), count=len(at), active=True, severity="critical",
             statistic="predictions that are no log-probabilities", unit="share of records", value=1.0, limit=1.0,
             direction="above", healthy=(0.0, 0.0), advice=ADVICE if function == "nll_loss" else OF_OTHERS,
-            message=f"F.{function} is given what comes out of {given}, not logarithms of probabilities, in {len(at)} "
-            "records.",
+            message=f"F.{function} is given what comes out of {given}, not logarithms of probabilities of the classes, "
+            f"in {len(at)} records.",
         )  # fmt: skip
         return Ill([hit])
     return None
@@ -228,6 +229,12 @@ RULE = Rule(
     ),
     examples=(
         Example("seen in the graph of the loss", lambda: _graph("nll_loss<linear"), ill=True, subject="prediction"),
+        Example(
+            "over the samples",
+            lambda: _graph("nll_loss<log_softmax over dimension 0"),
+            ill=True,
+            subject="prediction",
+        ),
         Example("another function there", lambda: _graph("huber_loss<softmax"), ill=False, outcome="CouldNotCheck"),
         Example("logits", lambda: _given(0.0, 3.0).run(), ill=True, subject="prediction", first_step=0),
         Example(
