@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from tb_nnhealth.sanity import nested
 
@@ -74,7 +75,7 @@ def read(given: Any, batch_dim: int | None) -> Batch:
     """The batch as the user gave it. Raises TypeError or ValueError, with a sentence, where it cannot be read."""
     batch = _parted(given)
     if not nested.named_tensors(batch.inputs):
-        raise ValueError("preflight(): the batch's inputs hold no tensor")
+        raise ValueError(f"preflight(): the batch's inputs hold no tensor, found {type(batch.inputs).__name__}")
     return _with_axis(batch, batch_dim)
 
 
@@ -88,7 +89,8 @@ def _parted(given: Any) -> Batch:
             )
         return Batch({name: value for name, value in given.items() if name != label}, given[label], label)
     if not isinstance(given, (tuple, list)):
-        raise TypeError(f"preflight(): expected a batch (inputs, targets), found {type(given).__name__}")
+        hint = "; give one of its batches: next(iter(loader))" if isinstance(given, DataLoader) else ""
+        raise TypeError(f"preflight(): expected a batch (inputs, targets), found {type(given).__name__}{hint}")
     if len(given) != 2:
         raise ValueError(
             f"preflight(): expected a batch (inputs, targets), found {len(given)} parts; give several inputs as "

@@ -124,7 +124,14 @@ class Bench:
     # --- forward and loss -------------------------------------------------------------------------------------------
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
-        """The model's output on copies of the inputs."""
+        """The model's output on copies of the inputs. A compiled model is run as it is written.
+
+        Each of many fresh models would be compiled anew, and what hooks see would break its graph.
+        """
+        with isolation.uncompiled():
+            return self._forwarded(model, batch)
+
+    def _forwarded(self, model: nn.Module, batch: Batch) -> Any:
         inputs = nested.copied(batch.inputs)
         if isinstance(inputs, Mapping):
             named = dict(inputs)

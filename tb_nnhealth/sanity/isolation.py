@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,9 @@ def _flags() -> Callable[[], None]:
                 setattr(torch.backends.cudnn, name, value)
 
     return undo
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """A context in which what ``torch.compile`` has taken runs as it is written; older versions of torch have none."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    return nullcontext() if stance is None or "torch._dynamo" not in sys.modules else stance("force_eager")

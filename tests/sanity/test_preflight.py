@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from sanity.specimens import CLASSES, FEATURES, VOCABULARY, Language, adam, blobs, mlp, sentences
 from source.compare import assert_same_run
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from tb_nnhealth import Recorder, SummaryWriter, preflight
 from tb_nnhealth.sanity.registry import CHECKS
@@ -167,6 +168,26 @@ def test_a_mapping_of_inputs_and_a_dataclass_of_outputs() -> None:
     assert {check.status for check in report.checks} == {"pass"}
 
 
+def test_a_compiled_model_is_run_as_it_is_written() -> None:
+    compiled: list[object] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+
+    def make() -> nn.Module:
+        return torch.compile(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), backend=backend)
+
+    x, y = torch.randn(32, 8), torch.randint(0, 3, (32,))
+    report = preflight(make, nn.CrossEntropyLoss(), (x, y), progress=False)
+    assert report.ok
+    assert compiled == []
+    make()(x)
+    assert compiled, "outside of preflight the model is compiled as ever"
+
+
 def test_several_inputs_and_outputs() -> None:
     x, y = blobs()
     report = preflight(Two, nn.CrossEntropyLoss(), ((x, x.flip(0)), y), checks=[*QUICK, "parameters-reached"])
@@ -194,6 +215,10 @@ def test_arguments_that_cannot_be_meant_are_refused_with_a_sentence() -> None:
         preflight(one, ce, batch)
     with pytest.raises(ValueError, match="found 3 parts"):
         preflight(mlp, ce, (*batch, 1))
+    with pytest.raises(TypeError, match=r"found DataLoader; give one of its batches: next\(iter\(loader\)\)"):
+        preflight(mlp, ce, DataLoader(TensorDataset(*batch)))
+    with pytest.raises(ValueError, match="hold no tensor, found ndarray"):
+        preflight(mlp, ce, (batch[0].numpy(), batch[1]))
     with pytest.raises(ValueError, match="under one of labels"):
         preflight(mlp, ce, {"x": batch[0]})
     with pytest.raises(ValueError, match="did you mean 'chance-loss'"):

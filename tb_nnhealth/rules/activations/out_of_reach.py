@@ -44,14 +44,14 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
     least, most, answer, _ = (_first(history, schema.PREDICTION, name) for name in _EXTREMES)
     seen = np.isfinite(low) & np.isfinite(high) & np.isfinite(mean) & (std > 0)
     rectified = last.type in RECTIFIERS or (bool(kind) and kind not in BOUNDS)
-    if seen.sum() < FEWEST or not np.isfinite(most).any() or rectified:  # the units that it silences are told of
+    if seen.sum() < FEWEST or not np.isfinite(most).any():
         return None
     ends = f"`{last.name}` ends in a {kind}, whose answers"
     if function := kind not in BOUNDS:
-        kind = _pressed(least, most, mean)
+        kind = "" if rectified else _pressed(least, most, mean)
         ends = f"The predictions press against the bounds of a {kind}, and"
     bottom, top = BOUNDS.get(kind, (-math.inf, math.inf))
-    if not kind and np.nanmax(answer) > np.nanmin(answer):
+    if not kind and np.nanmax(answer) > np.nanmin(answer):  # else it is silent, and told of as such
         bottom, top = _cut_at(least, bottom), _cut_at(most, top)
         ends = "The predictions are cut off, and"
     if math.isinf(bottom) and math.isinf(top):

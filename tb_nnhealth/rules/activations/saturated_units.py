@@ -175,9 +175,10 @@ def _answering(kind: str, mean: float, std: float, *, most: float = 1.0) -> Run:
     return network.set(schema.LOSS, "", mean=mean**2 + std**2).run()
 
 
-def _cut(mean: float, std: float, *, ends: float = 0.0) -> Run:
+def _cut(mean: float, std: float, *, ends: float = 0.0, last: str = "Linear") -> Run:
     """A regression whose least answer is 0, or as much as ``ends`` off, in each batch; the targets are normal."""
     network = Network(criterion="MSELoss")
+    network.layout.modules[-1].type = last
     at = network.at
     network.set(schema.TARGET, "", mean=mean, std=std, min=mean - 2.5 * std, max=mean + 2.5 * std)
     network.set(schema.PREDICTION, "", min=ends * (1 + np.sin(at)), max=2 + np.cos(at), mean=0.4 + 0.1 * np.sin(at))
@@ -213,6 +214,13 @@ RULE = Rule(
         Example("a tanh for standardized targets", lambda: _answering("Tanh", 0, 1), False, outcome="NotApplicable"),
         Example("a tanh for targets of twice its range", lambda: _answering("Tanh", 0, 2), ill=True),
         Example("answers cut off by a function", lambda: _cut(0.0, 1.0), ill=True, subject="prediction"),
+        Example("answers behind a ReLU", lambda: _cut(0.0, 1.0, last="ReLU"), ill=True, subject="prediction"),
+        Example(
+            "answers behind a ReLU for what is positive",
+            lambda: _cut(2.6, 1.0, last="ReLU"),
+            ill=False,
+            outcome="NotApplicable",
+        ),
         Example("answers whose ends differ", lambda: _cut(0.0, 1.0, ends=1e-3), False, outcome="NotApplicable"),
         Example("answers that are never below 0, nor targets", lambda: _cut(2.6, 1.0), False, outcome="NotApplicable"),
         Example("a sigmoid that is no module", lambda: _answering("Linear", 3, 0.9), ill=True, subject="prediction"),

@@ -39,10 +39,18 @@ def _one_answer_for_each(history: History, shapes: dict[tuple[str, str], tuple[i
     answers = [shape for (kind, _), shape in shapes.items() if kind in (schema.TARGET, schema.PREDICTION)]
     if not answers:
         answers = [shape for (kind, subject), shape in shapes.items() if kind == schema.OUTPUT and not subject]
-    if not any(shape[:2] == given[:2] for shape in inputs) or not answers:
+    if not any(_in_their_order(shape, given) for shape in inputs) or not answers:
         return ""
     alone = all(shape[:1] == given[:1] and given[1] not in shape[1:] and len(shape) <= 2 for shape in answers)
     return f"one answer is asked for each of {given[0]}, none for each of {given[1]}" if alone else ""
+
+
+def _in_their_order(shape: tuple[int, ...], given: Any) -> bool:
+    """Whether an input of ``shape`` begins as what the module is ``given``, or was folded into positions behind it.
+
+    A second dimension that is a multiple of the samples may hold them, and the first be time by coincidence.
+    """
+    return shape[:2] == given[:2] or (shape[:1] == given[:1] and len(shape) > 1 and given[1] % given[0] != 0)
 
 
 def _positions_along_second(history: History, shapes: dict[tuple[str, str], tuple[int, ...]], given: Any) -> str:

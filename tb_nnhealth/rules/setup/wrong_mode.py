@@ -36,9 +36,10 @@ For information a dropout in train mode that the training forward calls with gra
 records and never with them, in a part of the model of which nothing learns: a teacher's.
 
 Samples and time exchanged: a module with `batch_first=False` is given (n, m, features), where the model's input begins
-with n and m too, and predictions and targets with n alone: one answer for each of n, none for each of m. For
-information where a learned tensor of shape (1, m, features), or an embedding of the length m of the model's only input,
-shows that positions run along the second dimension.
+with n and m too, or with n and has m folded into its features (m being no multiple of n), and predictions and targets
+begin with n alone: one answer for each of n, none for each of m. For information where a learned tensor of shape (1,
+m, features), or an embedding of the length m of the model's only input, shows that positions run along the second
+dimension.
 
 A view of a tensor mixes the samples where the product of the dimensions before theirs is another one afterwards: a view
 keeps the order of the elements, so that each index takes some of several samples (read from the autograd graphs of the

@@ -44,18 +44,25 @@ def _normalizing(samples: int, *, gain: float = 1.0, frozen: bool = False) -> Ru
     return network.run()
 
 
-def _recurrent(dimension: int, answers: tuple[int, ...], *, positions: int = 0) -> Run:
+def _recurrent(
+    dimension: int,
+    answers: tuple[int, ...],
+    *,
+    positions: int = 0,
+    inputs: tuple[int, ...] = (32, 20, 8),
+    given: tuple[int, ...] = (32, 20, 64),
+) -> Run:
     """A recurrent module is given 32 samples of 20 steps; ``dimension``: which one it takes for the samples."""
     network = Network()
     network.layout.modules.append(Module(name="rnn", type="LSTM", called=True, samples_dimension=dimension))
     for row in network.layout.rows:
         if row.kind == schema.INPUT:
-            row.shape[:] = (32, 20, 8)
+            row.shape[:] = inputs
         elif row.kind in (schema.PREDICTION, schema.TARGET):
             row.shape[:] = answers
     if positions:
         network.layout.parameters.append(Parameter(name="pos", shape=(1, positions, 64), trainable=True))
-    return network.add_row(schema.ACTIVATION, "rnn", (32, 20, 64), rms=0.5).run()
+    return network.add_row(schema.ACTIVATION, "rnn", given, rms=0.5).run()
 
 
 def _teacher(learns: bool) -> Run:
@@ -187,6 +194,13 @@ EXAMPLES = (
     ),
     Example("BatchNorm that trains", lambda: _normalizing(32, gain=0.7), ill=False, outcome="Passed"),
     Example("batch_first forgotten", lambda: _recurrent(1, (32,)), ill=True, subject="rnn", first_step=0),
+    Example("batch_first forgotten behind a view", lambda: _recurrent(1, (32,), inputs=(32, 160)), True, "rnn", 0),
+    Example(
+        "windows of each sample, as many steps as samples",
+        lambda: _recurrent(1, (32,), inputs=(32, 160), given=(32, 64, 8)),
+        ill=False,
+        outcome="NotApplicable",
+    ),
     Example("batch_first", lambda: _recurrent(0, (32,)), ill=False, outcome="NotApplicable"),
     Example("time first, an answer each time", lambda: _recurrent(1, (32, 20)), ill=False, outcome="NotApplicable"),
     Example("all answers in one row", lambda: _recurrent(1, (640,)), ill=False, outcome="NotApplicable"),
