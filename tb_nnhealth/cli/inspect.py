@@ -80,8 +80,6 @@ def run(args: argparse.Namespace) -> int:
         output.write(_rendered(args, inspected, problems), args.output)
         if args.write_baseline:
             output.write(baseline.render(inspected.reports), args.write_baseline)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return failed(output.cannot_write(error))
     return output.status(inspected.reports, args.fail_on or judging.settings.fail_on)

@@ -35,8 +35,6 @@ def run(args: argparse.Namespace) -> int:
     reading.choose_reports(args, reports)
     try:
         output.write(output.rendered(args, reports, problems), args.output)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return failed(output.cannot_write(error))
     return output.status(reports, args.fail_on)

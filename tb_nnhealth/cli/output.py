@@ -56,12 +56,20 @@ def in_colour() -> bool:
 
 
 def write(text: str, output: str | None) -> None:
-    """Raises OSError."""
+    """Raises OSError; not where the reader, `head` perhaps, has seen enough: the exit status still counts."""
     if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            leave_unread()
     else:
         Path(output).write_text(text, encoding="utf-8")
+
+
+def leave_unread() -> None:
+    """What is still to be printed goes nowhere, without a further error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def cannot_write(error: OSError) -> str:

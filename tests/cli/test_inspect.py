@@ -213,17 +213,22 @@ def test_of_many_rules_that_lack_the_same_the_text_names_a_few(
     assert f"could not check {', '.join(alike[:4])} and {len(alike) - 4} more: call writer.watch" in told
 
 
-def test_a_reader_that_leaves_early_is_no_error(log: Callable[..., Path]) -> None:
-    logdir = log(**{f"run{i}": Network(steps=3) for i in range(3)})
+@pytest.mark.parametrize(("options", "status"), [((), 0), (("--fail-on", "critical"), 1)])
+def test_a_reader_that_leaves_early_is_no_error(
+    log: Callable[..., Path], options: tuple[str, ...], status: int
+) -> None:
+    logdir = log(bad=ill(), **{f"run{i}": Network(steps=3) for i in range(3)})
     process = subprocess.Popen(
-        [*NNHEALTH, "inspect", str(logdir), "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*NNHEALTH, "inspect", str(logdir), "--format", "json", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait() == 0
+    assert process.wait() == status
 
 
 def test_a_terminal_without_unicode_gets_what_it_can_show(log: Callable[..., Path]) -> None:
