@@ -95,7 +95,7 @@ class LossInputs:
             if multiplied is not None:
                 self._batch.compared(multiplied)
             else:
-                self._batch.loss_read_back(*told, training=self._training())
+                self._batch.loss_read_back(*told[:4], training=self._training())
         elif told is not None:
             self._batch.compared(told)
         elif self._operands.wanted and (operands := self._operands.read(number)) is not None:

@@ -111,6 +111,10 @@ class Chain:
             return None
         return (self._output.softmax(1), False) if _last(nodes[2]._saved_dim) else None
 
+    def through(self, kind: str) -> bool:
+        """Whether a node of this kind lies between the loss and the output."""
+        return any(_kind(node) == kind for node in self._nodes)
+
     @property
     def value(self) -> torch.Tensor:
         """Of the loss."""

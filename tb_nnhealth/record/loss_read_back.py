@@ -28,12 +28,16 @@ IGNORED = -100
 
 
 class Given(NamedTuple):
-    """``criterion`` is a module of the kind of the loss, ``labels`` int64 (samples,) with IGNORED where unknown."""
+    """``criterion`` is a module of the kind of the loss, ``labels`` int64 (samples,) with IGNORED where unknown.
+
+    Not ``sure`` where another loss has that gradient too, and only the graph can tell.
+    """
 
     criterion: nn.Module
     prediction: torch.Tensor
     labels: torch.Tensor
     loss: torch.Tensor
+    sure: bool = True
 
 
 class ReadBack:
@@ -52,7 +56,10 @@ class ReadBack:
 
         ``number`` is the sequence number of the node that made the outputs.
         """
-        given = _either_sign(outputs, gradient) or self._from_graph(outputs, gradient, number)
+        told = _either_sign(outputs, gradient)
+        if told is not None and not told.sure and not _names_a_binary_cross_entropy(outputs, number):
+            told = None
+        given = told or self._from_graph(outputs, gradient, number)
         self._found = self._found or given is not None
         self._misses += given is None and not self._found
         return given
@@ -97,6 +104,11 @@ def differentiable(output: Any) -> torch.Tensor | None:
         if tensor.device.type == "cpu":
             return tensor
     return None
+
+
+def _names_a_binary_cross_entropy(outputs: torch.Tensor, number: int) -> bool:
+    chain = chain_to(outputs, number)
+    return chain is not None and chain.through("BinaryCrossEntropyWithLogits")
 
 
 def _either_sign(outputs: torch.Tensor, gradient: torch.Tensor) -> Given | None:
@@ -185,7 +197,8 @@ def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
     judged = (g != 0) & (missed > SURE)
     if _even(g.abs() / missed, missed, labels, judged, tolerance):
         loss = nn.functional.binary_cross_entropy_with_logits(z, wanted)
-        return Given(nn.BCEWithLogitsLoss(), z.reshape(shape), wanted.reshape(shape), loss)
+        sure = _both_sides(g.abs()[judged] / missed[judged], labels[judged], tolerance)
+        return Given(nn.BCEWithLogitsLoss(), z.reshape(shape), wanted.reshape(shape), loss, sure)
     if not (float(z.min()) >= 0 and float(z.max()) <= 1):
         return None
     given = torch.where(g < 0, z, 1 - z)  # to the right answer
@@ -193,6 +206,17 @@ def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
     if not _even(g.abs() * given, given, labels, judged, tolerance):
         return None
     return Given(nn.BCELoss(), z.reshape(shape), wanted.reshape(shape), nn.functional.binary_cross_entropy(z, wanted))
+
+
+def _both_sides(scale: torch.Tensor, labels: torch.Tensor, tolerance: float) -> bool:
+    """Whether both labels tell that it is a binary cross-entropy.
+
+    With one label it is a sum of softplus, as are absolute errors of answers made positive by softplus that lie on one
+    side of their targets, but for a few.
+    """
+    fewer = min(int(labels.sum()), len(labels) - int(labels.sum()))
+    same = bool((scale - scale.mean()).abs().max() <= tolerance * scale.mean())
+    return fewer >= FEWEST or (fewer > 0 and same)
 
 
 def _even(

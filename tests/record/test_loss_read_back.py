@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from tb_nnhealth import schema
-from tb_nnhealth.record.loss_read_back import FEWEST, IGNORED, STEPS_TRIED, Given, read_back
+from tb_nnhealth.record.loss_read_back import FEWEST, IGNORED, STEPS_TRIED, Given, ReadBack, read_back
 from tb_nnhealth.record.watch import Watch
 
 CLASSES = 5
@@ -314,3 +314,15 @@ def test_sigmoid_before_a_binary_cross_entropy_that_is_a_function() -> None:
 )
 def test_what_is_not_squashed_twice(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
     assert not squashed(loss).has(schema.PREDICTION, "")
+
+
+@pytest.mark.parametrize("above", [0, 1])
+def test_absolute_errors_of_softplus_are_no_binary_cross_entropy(above: int) -> None:
+    """All answers below their targets, or all but one: the gradient is that of softplus, with one label."""
+    outputs = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    targets = functional.softplus(outputs.detach()) + 1
+    targets[:1, :above] -= 2
+    found: list[Any] = []
+    outputs.register_hook(lambda gradient: found.append(ReadBack().read(outputs.detach(), gradient, -1)))
+    functional.l1_loss(functional.softplus(outputs), targets).backward()
+    assert found == [None]

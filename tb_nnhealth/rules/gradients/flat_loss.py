@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.evidence.losses import criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.weights import Mask, Weights
@@ -22,13 +24,16 @@ OPENING, CLOSING = 3, 8
 def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
     """The finding on the model ("") up to the newest record; None for a hinge loss that has come to 0, as it should.
 
+    A loss that was 0 from its first value on has not come there.
+
     A backward pass that reaches the modules' outputs loses its gradients on the way: that is another finding.
     """
     curve = criterion_loss(history) or training_loss(run)
     if curve is None or tags.moving_target(run) or len(curve := curve.finite()) < OPENING:
         return None
     first, now = float(np.median(curve.values[:OPENING])), float(np.median(curve.values[-CLOSING:]))
-    if not now > LEFT * first > 0:
+    nothing = not curve.values.any()
+    if not now > LEFT * first > 0 and not nothing:
         return None
     told = np.isfinite(weights.gradient)
     reached = np.asarray((np.nan_to_num(history.table(schema.ACTIVATION_GRADIENT, schema.RMS).values) > 0).any(axis=1))
@@ -36,7 +41,9 @@ def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
     judged = told.any(axis=1, keepdims=True) & ~(weights.lr == 0).all(axis=1, keepdims=True) & _finite(history)
     window = window_of(weights.steps, WINDOW, LEAST)
     found = [e for e in episodes(zero, judged, weights.steps, window=window, share=HELD) if e.active]
-    return _hit(found[0], now, window) if found else None
+    if nothing and found and found[0].first == 0:
+        return _of_nothing(_hit(found[0], now, window))
+    return _hit(found[0], now, window) if found and not nothing else None
 
 
 def _finite(history: History) -> Mask:
@@ -44,6 +51,21 @@ def _finite(history: History) -> Mask:
     nan, inf = (history.table(schema.GRADIENT, name).values for name in (schema.NAN_COUNT, schema.INF_COUNT))
     bad = (np.nan_to_num(nan) + np.nan_to_num(inf) > 0).any(axis=1, keepdims=True)
     return np.asarray(~bad)
+
+
+def _of_nothing(told: Hit) -> Hit:
+    return replace(
+        told,
+        severity="critical",
+        message=f"The loss is exactly 0 in all {told.count} records, from the first step on, and no parameter has a"
+        " gradient but zero: the loss asks for nothing.",
+        advice=(
+            "CTCLoss(zero_infinity=True) makes 0 of targets that do not fit: as many time steps as labels are needed,"
+            " and one more for each pair of equal neighbours.",
+            "Look at the mask, the weights and the targets that the loss is given: print(target.unique(), mask.sum()).",
+        ),
+        more={**told.more, GIVEN: True},
+    )
 
 
 def _hit(episode: Episode, now: float, window: int) -> Hit:

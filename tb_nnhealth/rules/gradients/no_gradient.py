@@ -31,6 +31,11 @@ matrix, for information for vectors, where gradients arrive again later, where t
 been learned without (an expert that a router no longer chooses), and for the recurrent matrix of a direction whose
 other weights do get one: only one step of that direction is used.
 
+A criterion that is exactly 0 from its first value on, while every gradient is zero, asks for nothing: critical.
+Elements of the last layer's bias whose gradient is exactly zero, the same number in half of the records and no fewer in
+any: answers that are cut off behind the model, or not asked for (information where the loss has been learned). A call
+in vain is critical where the loss does not move.
+
 ## What to try
 1. Call `zero_grad()` before `backward()` or after `step()`, never between them, where no parameter has a gradient.
 2. Search the code between the last layer named and the loss for `.detach()`, `.data`, `no_grad()`, `.item()`,
@@ -54,6 +59,7 @@ step from a state of zero there: its recurrent matrix has no part in it.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run
@@ -73,6 +79,7 @@ from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.gradients.flat_loss import flat_loss
 from tb_nnhealth.rules.gradients.model_without_gradient import cleared, left_frozen, without_backward
 from tb_nnhealth.rules.gradients.parameter_without_gradient import others_alive, parameters_without_gradient
+from tb_nnhealth.rules.gradients.silent_answers import silent_answers
 from tb_nnhealth.rules.gradients.unused_outputs import unused_outputs
 from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.synthetic import Network
@@ -108,10 +115,11 @@ def check(case: Case) -> Outcome:
         never = without_backward(history, weights, arrived, records)
         return Ill([never]) if never is not None else NotApplicable("no parameter receives a gradient")
     found = [
-        *unused_outputs(history),
+        *unused_outputs(case.run, history),
         *parameters_without_gradient(case.run, history, weights, arrived, alive, records),
     ]
-    return Ill(found) if found else Passed()
+    answers = silent_answers(case.run, history) if not found else None
+    return Ill(found) if found else Ill([answers]) if answers is not None else Passed()
 
 
 def _arrived(weights: Weights) -> Mask:
@@ -166,6 +174,26 @@ def _converged(left: float = 0.0) -> Run:
     for name in [p.name for p in network.layout.parameters]:
         network.set(schema.WEIGHT, name, rms=0.2)
     return network.set(schema.LOSS, "", mean=np.where(np.arange(200) < 100, left + 1.0, left)).run()
+
+
+def _nothing() -> Run:
+    """A loss of 0 from the first step on, and no gradient but zero."""
+    network = Network()
+    for row in [row for row in network.layout.rows if row.kind in (schema.GRADIENT, schema.ACTIVATION_GRADIENT)]:
+        network.set(row.kind, row.subject, rms=0.0)
+    for name in [p.name for p in network.layout.parameters]:
+        network.set(schema.WEIGHT, name, rms=0.2)
+    return network.set(schema.LOSS, "", mean=0.0).run()
+
+
+_MASKED = np.random.default_rng(0).integers(1, 9, 200) / 64
+
+
+def _silent(share: NDArray[np.float64] | float, *, learned: bool = False) -> Run:
+    """The last layer's bias has a gradient of zero in so many of its elements."""
+    network = Network(classes=10)
+    network.set(schema.GRADIENT, f"layers.{network.depth - 1}.bias", zero_share=share)
+    return (network if learned else network.set(schema.LOSS, "", mean=2.2)).run()
 
 
 def _burst() -> Run:
@@ -265,6 +293,10 @@ EXAMPLES = (
     Example("Cleared too late from step 191 on: not enough", lambda: _cleared(191), False, outcome="Passed"),
     Example("No backward pass before the step", _never_called, True, "", 0),
     Example("None seen, but the weights move", lambda: _cleared(0, moving=True), False, outcome="NotApplicable"),
+    Example("A loss of nothing from the first step on", _nothing, True, "", 0),
+    Example("Two answers cut off", lambda: _silent(2 / 64), True, "layers.5", 0),
+    Example("Two answers cut off, and learned: information", lambda: _silent(2 / 64, learned=True), True, "layers.5"),
+    Example("Targets that are masked at random", lambda: _silent(_MASKED), False, outcome="Passed"),
     Example("A result that nobody takes", _discarded, True, "activation", 0),
     Example("Frozen at step 60, and never thawed", lambda: _never_thawed(60), True, "", 60),
     Example("A healthy network", lambda: Network().run(), False, outcome="Passed"),

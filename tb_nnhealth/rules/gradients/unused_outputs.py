@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import History
-from tb_nnhealth.rules.base import Hit
+from tb_nnhealth.findings import Severity
+from tb_nnhealth.history import History, Run
+from tb_nnhealth.rules.base import GIVEN, Hit
+from tb_nnhealth.rules.evidence.progress import progress
 
 RECORDS = 10
 PASSED_ON = (
@@ -27,8 +29,13 @@ PASSED_ON = (
 """Types, as parts of their names, that only pass on what they are given: there is no reason to call one for nothing."""
 
 
-def unused_outputs(history: History) -> list[Hit]:
-    """Those between two layers that do get gradients: their input could have brought theirs back."""
+def unused_outputs(run: Run, history: History) -> list[Hit]:
+    """Those between two layers that do get gradients: their input could have brought theirs back.
+
+    Critical where the loss does not move.
+    """
+    learns = progress(run, history)
+    severity: Severity = "critical" if learns is not None and learns.stuck else "warning"
     table = history.table(schema.ACTIVATION_GRADIENT, schema.RMS)
     often = (np.nan_to_num(table.values) > 0).sum(axis=0) >= RECORDS
     reached = {name for name, enough in zip(table.subjects, often, strict=True) if enough}
@@ -44,11 +51,13 @@ def unused_outputs(history: History) -> list[Hit]:
             continue
         records = seen.get(module.name, np.zeros(0, bool))
         if any(part in module.type for part in PASSED_ON) and records.sum() >= RECORDS:
-            hits.append(_hit(history, module.name, module.type, np.flatnonzero(records)))
+            hits.append(_hit(history, module.name, module.type, np.flatnonzero(records), severity))
     return hits
 
 
-def _hit(history: History, name: str, kind: str, at: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Hit:
+def _hit(
+    history: History, name: str, kind: str, at: np.ndarray[tuple[int], np.dtype[np.int64]], severity: Severity
+) -> Hit:  # fmt: skip
     steps = history.steps
     return Hit(
         subject=name,
@@ -57,7 +66,7 @@ def _hit(history: History, name: str, kind: str, at: np.ndarray[tuple[int], np.d
         last_step=int(steps[at[-1]]),
         count=len(at),
         active=True,
-        severity="warning",
+        severity=severity,
         statistic="records of a result that is not used",
         unit="records",
         value=float(len(at)),
@@ -67,5 +76,5 @@ def _hit(history: History, name: str, kind: str, at: np.ndarray[tuple[int], np.d
         message=f"`{name}` ({kind}) is called, and in {len(at)} records no gradient comes back to its output, while the"
         " layers before and behind it get theirs: its result is not used.",
         advice=(f"Assign the result: x = self.{name}(x). A call alone changes nothing.",),
-        more={"absent": True},
+        more={"absent": True, GIVEN: True},
     )
