@@ -144,6 +144,7 @@ def test_series_of_a_metric_and_phase():
         (run(errD=9, errG=9), "adversarial"),
         (Run("r", scalars={"loss/discriminator": series(9)}), "adversarial"),
         (Run("r", scalars={"train/loss": series(9), "rollout/ep_rew_mean": series(9)}), "reinforcement"),
+        (Run("r", scalars={"losses": series(9), "success_rate": series(9)}), "reinforcement"),
         (Run("r", scalars={"train/policy_gradient_loss": series(9)}), "reinforcement"),
         (Run("r", watches={"G": Network(steps=3).run().watches["model"], "D": None}), "adversarial"),  # type: ignore[dict-item]
     ],

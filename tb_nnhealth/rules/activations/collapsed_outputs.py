@@ -60,11 +60,12 @@ def collapsed_outputs(history: History, records: int, advice: Sequence[str]) -> 
         embedding = widths[subject] >= FEATURES and began > APART
         centred = np.abs(mean[:, i]) < CENTRED * size[:, i]
         one = embedding & (relative < TOGETHER) & centred
-        never = (widths[subject] >= FEATURES and began <= APART) & (relative < TOGETHER) & centred
+        closer = relative < max(TOGETHER, min(NEARER, began))
+        never = (widths[subject] >= FEATURES and began <= APART) & closer & centred
         nearer = embedding & (relative < min(NEARER, OF_THE_FIRST * began)) & centred
         left = np.where(size[:, i] < SMALL, QUARTER, FADED) if subject else FADED
         faded = own < left * first
-        kinds = ((one, TOGETHER), (nearer, NEARER), (never, TOGETHER), (faded, QUARTER if subject else FADED))
+        kinds = ((one, TOGETHER), (nearer, NEARER), (never, NEARER), (faded, QUARTER if subject else FADED))
         for ill, limit in kinds:
             value = own / first if ill is faded else relative
             severity: Severity = "warning" if ill is one and subject == "" else "info"

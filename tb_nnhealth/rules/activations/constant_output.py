@@ -25,10 +25,10 @@ half of that time: the cost of a constant is soon learned, a network that is mer
 
 Where no criterion is known, or one that compares embeddings, what the model returns is looked at, tensors of shape
 (samples, numbers) alone: embeddings of 8 numbers or more that have become one (spread over their size from above 0.3 to
-below 0.1, their mean less than 0.7 of it: a warning; information from half of the start and 0.2 on, and below 0.1 where
-they were no further apart at first), and, for information, a result whose spread has come below 0.05 of what it was at
-first; further results also below a quarter where their size is below 0.05, as the codes of a VAE whose posterior has
-collapsed.
+below 0.1, their mean less than 0.7 of it: a warning; information from half of the start and 0.2 on, and where they
+began no further apart than 0.3 and come closer still, below 0.2, or lie below 0.1), and, for information, a result
+whose spread has come below 0.05 of what it was at first; further results also below a quarter where their size is below
+0.05, as the codes of a VAE whose posterior has collapsed.
 
 Critical where the loss stands where it began, and where the answers were the same to the last digit from the first
 record on: what then lies before the output gets no gradient. Else a warning, as the constant itself was learned.

@@ -49,7 +49,7 @@ _NOT_THE_LOSS_ITSELF = _words(
 )
 _REINFORCEMENT = _words(
     "reward rewards rew episode episodic ep rollout rollouts actor critic policy value vf pg qf dqn td entropy "
-    "advantage exploration"
+    "advantage exploration success"
 )
 _TELLS_REINFORCEMENT = _REINFORCEMENT - {"value", "entropy", "ep", "td", "advantage", "pg"}
 _ADVERSARIAL = _words("generator discriminator gan gen disc dis adversarial adv critic g d")

@@ -50,7 +50,7 @@ def without_backward(history: History, weights: Weights, arrived: Mask, records:
         return None
     stretch = _stretch(weights, 0, records - 1)
     return replace(
-        _hit(stretch, records),
+        _hit(stretch, records, given=True),
         message=f"In {stretch.count} records the optimizer stepped, and no parameter had a gradient or changed:"
         " backward() is not called on this model's loss before step(), or what it found is cleared before.",
         advice=(

@@ -107,9 +107,12 @@ def adversarial(
     steps: int = 300,
     lr: float = 5e-4,
     steps_of_critic: int = 1,
+    clip: float = 0.0,
     make: Callable[[torch.nn.Module], torch.optim.Optimizer] | None = None,
 ) -> None:
     """A generator of eight-pixel rings of dots against a discriminator, each watched under its own name.
+
+    ``clip``: bound of the critic's weights, as for Wasserstein's distance.
 
     Learned is what comes closer to the data's mean and spread than noise does.
     """
@@ -133,6 +136,8 @@ def adversarial(
             optimizers[1].zero_grad()
             of_critic.backward()
             optimizers[1].step()
+            for p in critic.parameters() if clip else ():
+                p.data.clamp_(-clip, clip)
         optimizers[0].zero_grad()
         judged = critic(generator(torch.randn(64, 16, generator=rng)))
         of_generator = (
@@ -153,6 +158,8 @@ def _critic_loss(loss: str, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(-real).mean() + F.softplus(fake).mean()
     if loss == "squares":
         return (real - 1).square().mean() + fake.square().mean()
+    if loss == "difference":
+        return fake.mean() - real.mean()
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
