@@ -20,3 +20,13 @@ def test_few_points_tell_where_each_stands_for_many_steps(steps: int, learned: b
     seen = progress(run, next(iter(run.watches.values())))
     assert seen is not None
     assert seen.learned == learned
+
+
+def test_of_few_epochs_the_first_alone_is_the_beginning() -> None:
+    """A variational autoencoder's sums, which never come near 0: the fifth epoch is most of the way down."""
+    network = Network(steps=400).absent(schema.LOSS, "")
+    epochs = (454.0, 372.0, 359.0, 346.0, 332.0, 325.0, 319.0, 315.0)
+    run = Run("run", network.run().watches, {"loss/train": Series([(50 * i, i, v) for i, v in enumerate(epochs)])})
+    seen = progress(run, next(iter(run.watches.values())))
+    assert seen is not None
+    assert seen.start == 454.0

@@ -139,8 +139,11 @@ def _same(recorded: LossCurve, logged: LossCurve) -> bool:
 
 
 def _start(values: NDArray[np.float64]) -> float:
-    """The median of the first points; the very first where the next have leapt far above it: no way to begin."""
-    opening = float(np.median(values[:OPENING]))
+    """The median of the first points; the very first where the next have leapt far above it: no way to begin.
+
+    Of few points, such as means over epochs, fewer are the opening: the loss falls far within five of them.
+    """
+    opening = float(np.median(values[: max(1, min(OPENING, len(values) // FEWEST_MEANS))]))
     return float(values[0]) if opening > LEAP * values[0] > 0 else opening
 
 
@@ -186,14 +189,14 @@ def _guess_of_order_one(history: History) -> float:
 def loss_scale(run: Run, history: History) -> tuple[float, bool]:
     """What counts as a large change of the loss, and whether it is the cost of a constant answer.
 
-    That of the first answers counts where the targets are far smaller than they. Where neither is known, the greatest
-    finite loss so far stands in; NaN where there is no loss, or one that opponents or an environment move.
+    That of the first answers counts where the targets are far smaller than they, and the greatest finite loss so far
+    where the targets move. Where no constant answer is known that loss stands in; NaN where there is none, or one that
+    opponents or an environment move.
     """
-    naive = constant_cost(history)
+    naive, moving = constant_cost(history), bool(moving_target(run))
+    curve = criterion_loss(history) or training_loss(run)
+    finite = np.zeros(0) if curve is None else np.abs(curve.values[np.isfinite(curve.values)])
+    greatest = float(np.max(finite, initial=0.0))
     if not math.isnan(naive):
-        return max(naive, _guess_of_order_one(history)), True
-    curve = None if moving_target(run) else criterion_loss(history) or training_loss(run)
-    if curve is None:
-        return math.nan, False
-    finite = np.abs(curve.values[np.isfinite(curve.values)])
-    return (float(finite.max()) or math.nan, False) if finite.size else (math.nan, False)
+        return max(naive, _guess_of_order_one(history), greatest if moving else 0.0), True
+    return (math.nan if moving or not greatest else greatest), False

@@ -18,8 +18,9 @@ records, or of the eight and more that there are after a hundred steps.
 
 Adam divides by the gradient's own size, so a small gradient alone is no illness. Gradients of exactly zero belong to
 no-gradient; embeddings, of which a batch touches few rows, are not judged, nor a layer before one that started at zero
-and has hardly left it (LoRA's A before B). Critical below a ten-thousandth with a
-loss that has not been learned; for information only where the loss has fallen to less than half.
+and has hardly left it (LoRA's A before B), nor one further in front that got no gradient in the first record for that
+reason. Critical below a ten-thousandth with a loss that has not been learned; for information only where the loss has
+fallen to less than half.
 
 ## What to try
 1. Replace sigmoid and tanh between layers by ReLU, GELU or SiLU.
@@ -60,9 +61,10 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.evidence.asleep import asleep
 from tb_nnhealth.rules.evidence.depth import slopes
 from tb_nnhealth.rules.evidence.progress import Progress, progress
-from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
+from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes, share_of, window_of
 from tb_nnhealth.rules.synthetic import Network
@@ -75,8 +77,6 @@ LONG = 100
 """Steps over which so few records suffice."""
 STEADY = 0.5
 SEVERE = 1e-4
-ASLEEP = 0.1
-"""Share of a default initialization's scale below which a matrix that started at zero is on its way."""
 UNDERFLOW = 1e-6
 """Share below which the layers before it may well have underflowed to zero."""
 
@@ -106,7 +106,7 @@ def check(case: Case) -> Outcome:
     limit = case.options.per_subject("depth_ratio", weights.names)
     still = ~(weights.ratio >= case.options.per_subject("moving", weights.names))
     harmful = (steady >= STEADY)[:, None] & (still | stuck)
-    share[:, :-1][behind_zero(weights)] = np.nan
+    share[asleep(weights)] = np.nan
     judged &= np.isfinite(share)
     found = episodes((share < limit) & harmful, judged, weights.steps, window=window, share=share_of(window, usual))
     if not found:
@@ -121,13 +121,6 @@ def check(case: Case) -> Outcome:
         return Passed(near)
     hits = [_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found]
     return Ill(with_scale(hits, history.layout, "below"))
-
-
-def behind_zero(weights: Weights) -> Mask:
-    """Where the next matrix started at zero and still is nearly so, shape (records, n - 1): a branch made to wake."""
-    zero = weights.initial_rms == 0
-    near = ~(weights.weight > ASLEEP * weights.natural_rms)
-    return np.asarray((near & zero)[:, 1:])
 
 
 def share_of_later(gradient: Floats) -> Floats:

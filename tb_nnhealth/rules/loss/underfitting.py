@@ -9,16 +9,16 @@ More data and more regularization make it no better. Where the training loss is 
 capacity or optimization, not generalization.
 
 ## How it is computed
-The level of the training loss over its last third, as a share of the cost of a constant answer
-(known from the watched criterion, else the first loss), exceeds `poor` and is below 0.98 (above, nothing was learned:
-loss-not-decreasing). A line through the last half falls, with two standard errors, by less than a quarter of what had
-been gained; or, where the cost of a constant answer is known, so slowly that the loss would stay above `poor` for
-another run of this length. The validation loss, where it is logged, is not above the training loss by more than a
-fifth and three sigma of its noise, nor below 0.7 of it: training is then made harder than the task. At least `points`
+The level of the training loss over its last third, as a share of the cost of a constant answer (known from the watched
+criterion, else the first loss), exceeds `poor` and is below 0.98 (above, nothing was learned: loss-not-decreasing). A
+line through the last half falls, with two standard errors, by less than a quarter of what had been gained; or, where
+the cost of a constant answer is known, so slowly that the loss would stay above `poor` for another run of this length.
+The validation loss, where it is logged, is not above the training loss by more than a fifth and three sigma of its
+noise, nor below 0.7 of it, nor below `poor` itself: training is then made harder than the task. At least `points`
 points. A warning for a cross-entropy over three classes or more; information for two classes, regression and losses
-whose constant answer is not known, where noise in the targets may leave no more to be learned, for more than
-`classes` classes, or an answer for each of the tokens given, as in language models, and where a logged accuracy is more
-than 0.4 of the way from a guess to all right: wrong labels may be what is left.
+whose constant answer is not known, where noise in the targets may leave no more to be learned, for more than `classes`
+classes, or an answer for each of the tokens given, as in language models, and where a logged accuracy is more than 0.4
+of the way from a guess to all right: wrong labels may be what is left.
 
 A last layer of fewer inputs than a binary number for each class needs digits is enough to tell from a level above
 `narrow`; information where the loss still falls.
@@ -95,6 +95,7 @@ def check(case: Case) -> Outcome:
     if narrow is not None and case.options["narrow"] < end.share < LEARNED_SOMETHING and not otherwise:
         return Ill([_bottleneck(curve, end, case.options["narrow"], narrow)])
     rests = end.rests or (end.known and curve_stays(curve.values, poor * end.untrained))
+    otherwise = otherwise or end.validation <= poor * end.untrained  # dropout is what keeps the training loss up
     if not poor < end.share < LEARNED_SOMETHING or not rests or otherwise:
         share = min(1.0, end.share / poor) if end.rests and not otherwise else 0.0
         return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
@@ -291,6 +292,7 @@ RULE = Rule(
         Example("a product of low rank, on purpose", lambda: _linear(1.3, narrow=8), ill=False, outcome="Passed"),
         Example("linear but for one layer", lambda: _linear(1.3, but=3), ill=False, outcome="Passed"),
         Example("learned", lambda: _watched(0.2), ill=False, outcome="Passed"),
+        Example("dropout: validation is below the limit", lambda: _watched(1.6, gap=0.8), ill=False, outcome="Passed"),
         Example("validation is worse", lambda: _watched(1.7, gap=1.5), ill=False, outcome="Passed"),
         Example("still falling", lambda: _plain(2.3 - _STEPS / 300), ill=False, outcome="Passed"),
         Example("accurate for all that", lambda: _plain(_curve(1.7), 0.8), ill=False, outcome="Passed"),

@@ -25,6 +25,8 @@ CARRYING = 1e-2
 """Update : weight ratio of steps that can carry the weights away."""
 WELL_LEARNED = 0.25
 """Share of its start below which the loss says that large steps did no harm."""
+NEAR = 2.0
+"""Times the limit, up to which they did none where the loss has been learned at all."""
 ADVICE = (
     "Warm the learning rate up over the first few hundred steps.",
     "Clip the gradients: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
@@ -76,12 +78,13 @@ def _alone(weights: Weights) -> bool:
     return bool((~weights.sparse).sum() <= 1)
 
 
-def _severity(value: float, alone: bool, seen: Progress | None, *, goes_on: bool) -> Severity:
+def _severity(value: float, limit: float, alone: bool, seen: Progress | None, *, goes_on: bool) -> Severity:
     """``goes_on``: steps larger than the weights themselves are still made at the end."""
     if alone and (seen is None or not (seen.diverged or seen.stuck)):
         return "info"
     if seen is not None and seen.learned:
-        return "info" if seen.fell_below(WELL_LEARNED) and not goes_on else "warning"
+        harmless = seen.fell_below(WELL_LEARNED) or value < NEAR * limit
+        return "info" if harmless and not goes_on else "warning"
     if value > 1 or (seen is not None and (seen.diverged or seen.stuck)):
         return "critical"
     return "warning"
@@ -99,7 +102,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
     return hit(
         episode,
         name,
-        severity=_severity(value, _alone(weights), seen, goes_on=episode.active and value > 1),
+        severity=_severity(value, limit, _alone(weights), seen, goes_on=episode.active and value > 1),
         statistic="update_ratio",
         unit="per step",
         value=value,
@@ -124,7 +127,7 @@ def _outgrown(weights: Weights, episode: Episode, growth: Floats, limit: float, 
     return hit(
         episode,
         name,
-        severity="critical" if value > 2 * limit else _severity(0.0, _alone(weights), seen, goes_on=False),
+        severity="critical" if value > 2 * limit else _severity(0.0, limit, _alone(weights), seen, goes_on=False),
         statistic="weight_growth",
         unit="1",
         value=value,

@@ -26,10 +26,11 @@ Weights that start at or near zero (a zero-initialized branch, LoRA's B) are mea
 default initialization, 1/√(3 fan-in), instead.
 
 Critical where the change exceeds the weights themselves, or the loss diverges or does not move; a warning where the
-loss has fallen to less than half nonetheless, and for information only below a quarter, unless steps larger than the
-weights themselves go on to the end. Where a single matrix is trained, embeddings apart (linear regression, a new head
-on frozen features, a bag of words), no other layer suffers: information only, unless the loss diverges or does not
-move. Steps at learning rate 0 are not judged, nor is L-BFGS, whose line search chooses its own step.
+loss has fallen to less than half nonetheless, and for information only below a quarter, or where the ratio stayed
+below twice its limit, unless steps larger than the weights themselves go on to the end. Where a single matrix is
+trained, embeddings apart (linear regression, a new head on frozen features, a bag of words), no other layer suffers:
+information only, unless the loss diverges or does not move. Steps at learning rate 0 are not judged, nor is L-BFGS,
+whose line search chooses its own step.
 
 ## What to try
 1. Lower the learning rate to where the ratio is between 1e-3 and 1e-2; the finding names that rate.

@@ -13,7 +13,8 @@ For each weight matrix, the L2 norm of the change made by one optimizer step ove
 per step), below `min` in half of `window` records. Where the loss stands still at the level of a constant answer, a
 tenfold greater ratio counts as too low as well, over at least 100 records. Records in which the learning rate is 0,
 or below three tenths of the greatest it has had, are not judged: that is warm-up or annealing. Embeddings, of which a
-batch touches few rows, and updates of exactly zero (see frozen-parameters) are not judged either.
+batch touches few rows, and updates of exactly zero (see frozen-parameters) are not judged either, nor layers that wait
+for one that started at zero, where steps are as large as gradients are (all but Adam and its like).
 
 A warning; for information only where the loss is falling nonetheless, or began far below that of a constant answer,
 as it does in fine-tuning, or where no criterion tells what a constant answer costs and the ratio is above a tenth of
@@ -58,6 +59,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
+from tb_nnhealth.rules.evidence.asleep import asleep
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
@@ -92,7 +94,7 @@ def check(case: Case) -> Outcome:
     if not history.rows(schema.UPDATE):
         return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
     everything = weights_of(history)
-    weights = everything.only(everything.matrix & everything.trained & ~everything.sparse)
+    weights = everything.matrices_in_depth()
     if not weights.names:
         return NotApplicable("no weight matrix is trained by a watched optimizer")
     usual = int(case.options["window"])
@@ -100,8 +102,10 @@ def check(case: Case) -> Outcome:
     if len(history) < window:
         return TooLittleData(f"{len(history)} records so far, {window} needed")
 
-    ratio = weights.ratio
+    ratio, types = weights.ratio, weights.optimizer_types(history.layout)
     judged = np.isfinite(ratio) & (ratio > 0) & full_rate(weights.lr)
+    if not types & SCALE_FREE:
+        judged &= ~asleep(weights)
     if not judged.any():
         return NotApplicable("no step was made at full learning rate")
     seen = progress(case.run, history)
@@ -122,7 +126,6 @@ def check(case: Case) -> Outcome:
         )
         return Passed(near)
     typical = float(np.nanmedian(np.where(judged, ratio, np.nan)))
-    types = weights.optimizer_types(history.layout)
     return Ill([_hit(weights, episode, ratio, float(limit[episode.column]), typical, seen, types) for episode in found])
 
 
