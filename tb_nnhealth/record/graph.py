@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from tb_nnhealth.record.graph_samples import Mixed, mixing_view
+from tb_nnhealth.record.graph_walk import nodes_behind, sources
 
 Key = TypeVar("Key")
-
-NODES_READ = 20_000
 
 _NONLINEAR = {
     "Relu": "relu", "LeakyRelu": "leaky_relu", "Prelu": "prelu", "PreluKernel": "prelu", "Rrelu": "rrelu",
@@ -143,16 +142,9 @@ def _root(node: Any) -> Any:
 def _consuming(ends: Iterable[Any]) -> dict[Any, list[Any]]:
     """For each node the nodes that take its result."""
     consuming: dict[Any, list[Any]] = {}
-    queue, seen = deque(ends), set[Any]()
-    while queue and len(seen) < NODES_READ:
-        node = queue.popleft()
-        if node in seen:
-            continue
-        seen.add(node)
-        for source, _ in node.next_functions:
-            if source is not None:
-                consuming.setdefault(source, []).append(node)
-                queue.append(source)
+    for node in nodes_behind(ends):
+        for source in sources(node):
+            consuming.setdefault(source, []).append(node)
     return consuming
 
 

@@ -8,11 +8,11 @@ elements of several samples. (``h.view(batch, -1)`` of an LSTM's last states, (l
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-NODES_READ = 20_000
+from tb_nnhealth.record.graph_walk import nodes_behind
+
 FEWEST_SAMPLES = 5
 """Smaller numbers are met in other dimensions too: directions, layers, channels."""
 _VIEWS = ("View", "UnsafeView", "ReshapeAlias")
@@ -29,15 +29,9 @@ def mixing_view(ends: Iterable[Any], samples: int) -> Mixed | None:
     """The first view between ``ends`` (autograd nodes) and the parameters that mixes ``samples`` samples."""
     if samples < FEWEST_SAMPLES:
         return None
-    queue, seen = deque(ends), set[Any]()
-    while queue and len(seen) < NODES_READ:
-        node = queue.popleft()
-        if node in seen:
-            continue
-        seen.add(node)
+    for node in nodes_behind(ends):
         if node.name().split("Backward")[0] in _VIEWS and (mixed := _mixed(node, samples)) is not None:
             return mixed
-        queue.extend(source for source, _ in node.next_functions if source is not None)
     return None
 
 

@@ -8,14 +8,13 @@ whatever lies before the model is none of them; structure only, and for a few el
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from tb_nnhealth import schema
-from tb_nnhealth.record.graph import NODES_READ
+from tb_nnhealth.record.graph_walk import nodes_behind
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.reduce_gather import tensors_in
 from tb_nnhealth.record.reduce_readable import is_distributed
@@ -142,16 +141,10 @@ def _sample(tensor: Any) -> Any:
 
 def _leaves(ends: Iterable[Any], nodes: set[Any], given: set[int]) -> Iterator[Any]:
     """The tensors that the graph behind ``ends`` ends in, without those that lie behind ``nodes`` or are ``given``."""
-    queue, seen = deque(ends), set[Any](nodes)
-    while queue and len(seen) < NODES_READ:
-        node = queue.popleft()
-        if node in seen:
-            continue
-        seen.add(node)
+    for node in nodes_behind(ends, nodes):
         variable = getattr(node, "variable", None)
         if isinstance(variable, torch.Tensor) and id(variable) not in given:
             yield variable
-        queue.extend(source for source, _ in node.next_functions if source is not None)
 
 
 def _names(model: Any) -> dict[int, str]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tb_nnhealth.record import graph as graph_module
+from tb_nnhealth.record import graph_walk
 from tb_nnhealth.record.graph import Consumer, Graph
 
 
@@ -111,7 +111,7 @@ def test_walk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(500):
         output = output + 1
     graph.end(output.grad_fn)
-    monkeypatch.setattr(graph_module, "NODES_READ", 50)
+    monkeypatch.setattr(graph_walk, "NODES_READ", 50)
     kind = Graph._kind
     monkeypatch.setattr(Graph, "_kind", staticmethod(lambda node: read.append(node) or kind(node)))
     graph.consumers({})
