@@ -150,7 +150,7 @@ def told_by(rule_id: str, ordinal: int = 0, title: str = "") -> tuple[Run, dict[
     return run, build(run, judge(run, rules=[rule]))["findings"][0]
 
 
-SHOWN_BY = {"softmax-before-cross-entropy": "softmax"}
+SHOWN_BY = {"softmax-before-cross-entropy": "softmax", "wrong-mode": "train() forgotten"}
 
 
 @pytest.mark.parametrize(

@@ -156,18 +156,3 @@ def test_losses_without_a_level_of_their_own(logged: Run, told: str):
 @pytest.mark.parametrize("tag", ["loss/train", "grad/d", "group", "val_loss", "layers.g.loss"])
 def test_ordinary_losses_have_one(tag: str):
     assert moving_target(Run("r", scalars={tag: series(9)})) == ""
-
-
-@pytest.mark.parametrize(
-    ("values", "moving"),
-    [
-        ([1.0, 2.0, -1.0] * 20, True),
-        ([1.0 - i / 30 for i in range(60)], False),
-        ([1.0 - i / 30 for i in range(30)] + [0.01, -0.01] * 15, False),
-        ([1.0] * 60, False),
-    ],
-    ids=["score", "falls through zero", "rests at zero", "positive"],
-)
-def test_a_loss_that_changes_its_sign_time_and_again_is_a_score(values: list[float], moving: bool) -> None:
-    told = Series([(i, float(i), value) for i, value in enumerate(values)])
-    assert bool(moving_target(Run("exp", scalars={"loss": told}))) == moving

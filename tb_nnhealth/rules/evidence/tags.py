@@ -13,8 +13,6 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Literal
 
-import numpy as np
-
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.phases import PHASES, Phase, parts
 from tb_nnhealth.rules.evidence.once import once
@@ -49,8 +47,6 @@ _NOT_THE_LOSS_ITSELF = _words(
     "gradient norm count num time ratio diff difference delta gap change improvement best min max minimum maximum "
     "lowest patience threshold target rate"
 )
-SIGN_CHANGES = 4
-"""In each half of a run."""
 _REINFORCEMENT = _words(
     "reward rewards rew episode episodic ep rollout rollouts actor critic policy value vf pg qf dqn td entropy "
     "advantage exploration success"
@@ -135,22 +131,7 @@ def moving_target(run: Run) -> str:
         or watches >= {"g", "d"}
     ):
         return "adversarial training: each loss is measured against an opponent that learns too"
-    if _is_score(run):
-        return "the loss changes its sign time and again, as the score of a policy does: its level tells nothing"
     return ""
-
-
-def _is_score(run: Run) -> bool:
-    """Whether the training loss changes its sign time and again, in either half of the run.
-
-    One that falls through zero, as a density's may, changes it once, and a few times more by its noise or at its end.
-    """
-    found = main_loss(run, "train")
-    values = np.zeros(0) if found is None else found[1].values
-    signs = np.sign(values[np.isfinite(values) & (values != 0)])
-    turns = np.diff(signs) != 0
-    halves = turns[: len(turns) // 2], turns[len(turns) // 2 :]
-    return all(int(np.count_nonzero(half)) >= SIGN_CHANGES for half in halves)
 
 
 @lru_cache(maxsize=4096)

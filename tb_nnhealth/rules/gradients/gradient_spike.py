@@ -73,6 +73,7 @@ AFTER = 10
 BEFORE = 50
 LOSS_SIGMAS = 6.0
 LOST_AGAIN = 0.25
+SIGN_CHANGES = 8
 ADVICE = (
     "Clip the gradients' norm before optimizer.step(): torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0).",
     "Look at the batch of this step for broken, mislabelled or unusually long samples.",
@@ -147,10 +148,19 @@ def did_harm(curve: LossCurve, step: int) -> bool:
     """Whether the losses right after ``step`` lie far above those before it."""
     here = int(np.searchsorted(curve.steps, step))
     before, after = curve.values[max(0, here - BEFORE) : here], curve.values[here + 1 : here + 1 + AFTER]
-    if len(before) < AFTER or len(after) < AFTER // 2:
+    if len(before) < AFTER or len(after) < AFTER // 2 or _score(curve.values):
         return False
     level, now, start = float(np.median(before)), float(np.median(after)), float(np.median(curve.values[:5]))
     return now > level + LOSS_SIGMAS * sigma(before) and now - level > LOST_AGAIN * max(start - level, 0.1 * abs(level))
+
+
+def _score(losses: Norms) -> bool:
+    """Whether losses change their sign time and again, as those of policies do: their height tells no harm.
+
+    One that falls through zero, as a density's may, changes it once, and a few times more by its noise.
+    """
+    signs = np.sign(losses[losses != 0])
+    return int(np.count_nonzero(np.diff(signs))) >= SIGN_CHANGES
 
 
 def _loudest(history: History, record: int) -> str:
