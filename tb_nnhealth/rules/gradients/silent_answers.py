@@ -8,6 +8,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.hits import lasting
 
 RECORDS = 20
 ALIKE = 0.5
@@ -39,14 +40,10 @@ def silent_answers(run: Run, history: History) -> Hit | None:
     least = int(silent.min())
     if not least or (silent == least).mean() < ALIKE:
         return None
-    learns, steps = progress(run, history), history.steps[known]
+    learns = progress(run, history)
     return Hit(
         subject=last.name,
-        first_step=int(steps[0]),
-        fired_step=int(steps[RECORDS - 1]),
-        last_step=int(steps[-1]),
-        count=len(known),
-        active=True,
+        **lasting(history.steps[known], RECORDS - 1),
         severity="info" if learns is not None and learns.learned else "warning",
         statistic="answers without gradient",
         unit="answers",
