@@ -19,6 +19,7 @@ Group = Literal[
 
 
 GIVEN = "given"
+ASIDE = "aside"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Hit:
     advice: tuple[str, ...]
     healthy: tuple[float, float] | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Further numbers of the evidence. ``GIVEN: True`` says that the program did it: it is nothing else's symptom."""
+    """Further numbers of the evidence. ``GIVEN: True`` says that the program did it: it is nothing else's symptom.
+    ``ASIDE: True`` that it is too little to be the cause of anything else."""
     rank: float = 0.0
     """Among hits that began together the highest rank gives the finding its subject, message and numbers."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tb_nnhealth.findings import SEVERITIES, Cause, Finding
-from tb_nnhealth.rules.base import GIVEN, Group, Rule
+from tb_nnhealth.rules.base import ASIDE, GIVEN, Group, Rule
 
 SLACK_RECORDS = 10
 """A symptom may cross its limit this many records before its cause does: limits are not equally near.
@@ -17,6 +17,8 @@ But not where it was reported before the record at which its cause began: sparse
 SLACK_STEPS = 10
 OUTCOMES = ("underfitting", "loss-not-decreasing", "still-improving")
 """Rules that only say that little was learned: what is merely unusual otherwise is their explanation."""
+FED_OR_SET: tuple[Group, ...] = ("set-up", "data", "updates")
+"""Groups whose findings may explain a severer one though they are information: what is fed, and what is set."""
 WITHIN_A_STEP: tuple[Group, ...] = (
     "set-up", "distributed", "data", "numerics", "weights", "activations", "gradients", "updates", "loss", "shim",
 )  # fmt: skip
@@ -30,18 +32,21 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
     A finding follows from another where the rules name the pair as causal and the cause did not begin later. What the
     program itself did (``GIVEN``) follows from nothing; what only says that little was learned (``OUTCOMES``) may
     follow from all that began before it was told. Roots stand in the order of the severest finding in their chain,
-    those that are ``GIVEN`` first, then of onset, then of ``WITHIN_A_STEP``; the symptoms of a root the severest first.
+    those that are ``GIVEN`` first and those ``ASIDE`` last, then of onset, then of ``WITHIN_A_STEP``; the symptoms of a
+    root the severest first.
     """
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     by_group = sorted(rules, key=lambda rule: WITHIN_A_STEP.index(rule.group))
     place = {rule.id: i for i, rule in enumerate(by_group)}
     findings = sorted(findings, key=lambda finding: (finding.first_step, place[finding.rule]))
-    candidates = [_possible_causes(i, findings, causes, place, record_steps) for i in range(len(findings))]
+    groups = {rule.id: rule.group for rule in rules}
+    candidates = [_possible_causes(i, findings, causes, place, groups, record_steps) for i in range(len(findings))]
     parents = [
         _direct_cause(finding, of, findings, candidates, place)
         for of, finding in zip(candidates, findings, strict=True)
     ]
-    roots = [_root(i, parents) for i in range(len(findings))]
+    grown = [(finding.first_step, groups[finding.rule] == "weights", i) for i, finding in enumerate(findings)]
+    roots = [_root(i, parents, grown) for i in range(len(findings))]
     linked = [
         finding if roots[i] == i else replace(finding, caused_by=_cause(findings[roots[i]]))
         for i, finding in enumerate(findings)
@@ -56,6 +61,7 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
         key=lambda i: (
             -worst[roots[i]],
             not findings[roots[i]].evidence.more.get(GIVEN),
+            bool(findings[roots[i]].evidence.more.get(ASIDE)),
             findings[roots[i]].first_step,
             place[findings[roots[i]].rule],
             roots[i],
@@ -73,6 +79,7 @@ def _possible_causes(
     findings: Sequence[Finding],
     causes: dict[str, frozenset[str]],
     place: dict[str, int],
+    groups: dict[str, Group],
     record_steps: Sequence[int],
 ) -> list[int]:
     finding = findings[i]
@@ -93,7 +100,8 @@ def _possible_causes(
         if j != i
         and finding.rule in causes[other.rule]
         and other.first_step <= latest
-        and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding))
+        and not other.evidence.more.get(ASIDE)
+        and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding, groups))
         and _tells_more(other, finding)
         and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or leads(other) < leads(finding))
     ]
@@ -104,9 +112,15 @@ def _tells_more(other: Finding, finding: Finding) -> bool:
     return other.rule not in OUTCOMES or GIVEN in other.evidence.more or finding.rule in (*OUTCOMES, "slow-start")
 
 
-def _accounts_for(unusual: Finding, finding: Finding) -> bool:
-    """Whether what is merely unusual may explain ``finding``: an outcome, of what is not over when it is told."""
-    return finding.rule in OUTCOMES and (unusual.active or unusual.last_step >= finding.fired_step)
+def _accounts_for(unusual: Finding, finding: Finding, groups: dict[str, Group]) -> bool:
+    """Whether what is merely unusual may explain a severer ``finding``.
+
+    An outcome, where it is not over when that is told. Else what is fed or set, and not what is computed from it, where
+    it began no later.
+    """
+    if finding.rule in OUTCOMES:
+        return unusual.active or unusual.last_step >= finding.fired_step
+    return groups[unusual.rule] in FED_OR_SET and unusual.first_step <= finding.first_step
 
 
 def _direct_cause(
@@ -141,12 +155,15 @@ def _next_record(step: int, record_steps: Sequence[int]) -> int:
     return record_steps[at] if at < len(record_steps) else step
 
 
-def _root(i: int, parents: Sequence[int | None]) -> int:
-    """The end of the chain of causes; of a circle, its first member in the order given."""
+def _root(i: int, parents: Sequence[int | None], grown: Sequence[tuple[int, bool, int]]) -> int:
+    """The end of the chain of causes; of a circle the member that began first.
+
+    Of those that began together weights come last: what drives itself ever higher got into them by a step.
+    """
     path = [i]
     while (parent := parents[path[-1]]) is not None:
         if parent in path:
-            return min(path[path.index(parent) :])
+            return min(path[path.index(parent) :], key=grown.__getitem__)
         path.append(parent)
     return path[-1]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tb_nnhealth.findings import SEVERITIES, Evidence, Finding
-from tb_nnhealth.rules.base import Hit, Rule
+from tb_nnhealth.rules.base import ASIDE, Hit, Rule
 
 SUBJECTS_LISTED = 50
 SUBJECTS_NAMED = 3
@@ -15,13 +15,14 @@ SUBJECTS_NAMED = 3
 def fold(rule: Rule, hits: Sequence[Hit]) -> list[Finding]:
     """One finding for each group of hits whose times overlap.
 
-    The severest hit that began first speaks for the group (ties: the highest rank); the others are
-    named in its message and listed in its evidence as ``subjects``.
+    The severest hit that began first, and is not said aside, speaks for the group (ties: the highest rank); the others
+    are named in its message and listed in its evidence as ``subjects``.
     """
     findings = []
     for group in _overlapping(hits):
         severity = max((hit.severity for hit in group), key=SEVERITIES.index)
-        leader = min((hit for hit in group if hit.severity == severity), key=lambda hit: (hit.first_step, -hit.rank))
+        severest = [hit for hit in group if hit.severity == severity]
+        leader = min(severest, key=lambda hit: (bool(hit.more.get(ASIDE)), hit.first_step, -hit.rank))
         others = sorted((hit for hit in group if hit is not leader), key=lambda hit: (hit.first_step, -hit.rank))
         more = dict(leader.more)
         if others:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from tb_nnhealth.findings import Evidence, Finding, Severity
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules.base import Case, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.base import ASIDE, Case, Hit, Ill, NotApplicable, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.causes import link
 from tb_nnhealth.rules.configuration import Tuning
 from tb_nnhealth.rules.engine import judge
@@ -150,10 +151,23 @@ def test_a_circle_of_causes_has_one_root(run: Run):
     assert sum(finding.caused_by is None for finding in judge(run, rules=rules).findings) == 1
 
 
-def test_information_causes_no_warning(run: Run):
-    rules = [rule("note", [hit("x", 0, severity="info")], causes=("b",)), rule("b", [hit("y", 3)])]
-    findings = judge(run, rules=rules).findings
+def test_information_on_what_is_computed_causes_no_warning(run: Run):
+    note = rule("note", [hit("x", 0, severity="info")], causes=("b",), group="gradients")
+    findings = judge(run, rules=[note, rule("b", [hit("y", 3)])]).findings
     assert findings[0].rule == "b"
+    assert findings[0].caused_by is None
+
+
+@pytest.mark.parametrize(("onset", "leads"), [(0, "note"), (3, "note"), (4, "b")])
+def test_information_on_what_is_fed_causes_a_warning_that_began_no_earlier(run: Run, onset: int, leads: str):
+    note = rule("note", [hit("x", onset, severity="info")], causes=("b",), group="data")
+    assert judge(run, rules=[note, rule("b", [hit("y", 3)])]).findings[0].rule == leads
+
+
+def test_what_is_said_aside_causes_nothing_and_stands_last(run: Run):
+    aside = rule("aside", [replace(hit("x", 0, severity="info"), more={ASIDE: True})], causes=("b",), group="data")
+    findings = judge(run, rules=[aside, rule("b", [hit("y", 3, severity="info")])]).findings
+    assert [finding.rule for finding in findings] == ["b", "aside"]
     assert findings[0].caused_by is None
 
 

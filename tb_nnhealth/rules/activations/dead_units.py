@@ -17,10 +17,11 @@ are not counted: half of a ReLU's outputs are zero in the best of networks. Nor 
 predictions are exactly the same for all samples: what is silent for one of them is so for all, and half the units of a
 healthy layer are. At least `units` silent units and `samples` samples in ten steps are asked for. It fires where the
 share exceeds `share` in four of five records, and at any width where a layer is silent altogether. It is critical
-beyond `critical` where the loss stands still, and where a whole layer is silent; a warning below that, or where the
-loss gives no sign. Where the loss comes down it is information (networks that learn well were measured with up to 83
-% of a layer dead), unless the units died at one blow after a settled time, most were dead from the start, or nine
-tenths are. The first step is the one since which the units have been silent.
+beyond `critical` where the loss stands still, and where a whole layer is silent; a warning where the loss gives no
+sign. Up to `critical` it is information, and nothing follows from it: the other half of the layer could learn, and of
+labels that cannot be learned units die as well. Where the loss comes down it is information (networks that learn well
+were measured with up to 83 % of a layer dead), unless the units died at one blow after a settled time, most were dead
+from the start, or nine tenths are. The first step is the one since which the units have been silent.
 
 ## What to try
 1. Lower the learning rate, or warm it up: most units die in one large step.
@@ -51,6 +52,7 @@ from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.activations.silence import ALL, rectified, samples_are_one, silent_altogether, silent_share
 from tb_nnhealth.rules.base import (
+    ASIDE,
     Case,
     Closest,
     CouldNotCheck,
@@ -144,7 +146,7 @@ def _hit(
     told = f"{percent(value)} of the units of `{subject}` are silent for every sample, since step {since.first_step:,}."
     if value > ALL:
         told = f"`{subject}` is silent altogether since step {since.first_step:,}: nothing passes it either way."
-    if severity == "info":
+    if severity == "info" and value > case.options["critical"]:
         told += " The loss has come down all the same."
     return hit(
         since,
@@ -158,6 +160,7 @@ def _hit(
         healthy=(0.0, 0.3),
         message=told,
         advice=ADVICE,
+        more={ASIDE: True} if value <= case.options["critical"] and not _accident(share, episode) else {},
         rank=value,
     )
 
@@ -167,10 +170,10 @@ def _severity(
 ) -> Severity:
     if value > ALL:
         return "critical"
-    if come is not None and come.stuck:
-        return "critical" if value > critical else "warning"
     if value <= critical:
         return "info"
+    if come is not None and come.stuck:
+        return "critical"
     comes_down = come is not None and (come.learned or come.now < COMING_DOWN * come.start)
     return "info" if comes_down and value <= MOST and not _accident(share, episode) else "warning"
 

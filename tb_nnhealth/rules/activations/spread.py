@@ -39,13 +39,17 @@ def relative_to_first(std: Floats) -> Floats:
 
 
 def relative_to_before(std: Floats) -> Floats:
-    """Each place of a chain over the median of the ``MEMORY`` before it, shape (records, places); NaN for the first."""
+    """Each place of a chain over the median of the ``MEMORY`` before it, shape (records, places); NaN for the first.
+
+    Over what that was at first where it is less now: where the others vanish, the place has not exploded.
+    """
     against = np.full_like(std, np.nan)
     padded = np.concatenate((np.full((len(std), MEMORY), np.nan, std.dtype), std), axis=1)
     before = np.lib.stride_tricks.sliding_window_view(padded, MEMORY, axis=1)
     for first in range(1, std.shape[1], PLACES_AT_ONCE):
         some = slice(first, min(first + PLACES_AT_ONCE, std.shape[1]))
         against[:, some] = _medians(before[:, some])
+    against = np.fmax(against, against[np.argmax(np.isfinite(against), axis=0), np.arange(std.shape[1])])
     return np.asarray(np.where(against > 0, std / against, np.nan), np.float32)
 
 

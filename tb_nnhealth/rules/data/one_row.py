@@ -13,6 +13,8 @@ from tb_nnhealth.rules.evidence.progress import Progress
 RECORDS, NEARLY_ALL = 10, 0.95
 FEWEST_ROWS, FEWEST_SAMPLES = 4, 8
 """An embedding of two or three rows may be of kinds of which one is all there is."""
+PADDING = 1
+"""Between the index of padding, 0, whose row gets no gradient, and the only other one."""
 LITTLE = 0.8
 """Share of its start above which a loss has come to little."""
 
@@ -63,12 +65,12 @@ def one_row(history: History, seen: Progress | None) -> list[Hit]:
 
 
 def _an_index_stays(history: History) -> bool:
-    """Whether one of the inputs is of integers that are all one: rows may be without gradient for other reasons."""
+    """Whether one of the inputs is of integers that are all one, but for padding: others may leave rows unasked for."""
     low, high = (history.table(schema.INPUT, name).values for name in (schema.MIN, schema.MAX))
     rows = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
     whole = np.array([row.dtype.startswith(("int", "uint")) for row in rows], bool)
     if not whole.any():
         return False
     seen = np.isfinite(low) & np.isfinite(high)
-    stays = (seen & (low == high)).sum(axis=0) >= NEARLY_ALL * np.maximum(seen.sum(axis=0), 1)
+    stays = (seen & (high - low <= PADDING)).sum(axis=0) >= NEARLY_ALL * np.maximum(seen.sum(axis=0), 1)
     return bool((stays & whole & (seen.sum(axis=0) >= RECORDS)).any())

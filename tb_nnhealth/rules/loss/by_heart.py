@@ -16,6 +16,8 @@ UNLEARNED = 0.05
 HALVED = 0.5
 NO_BETTER, BETTER = 0.98, 0.95
 """Shares of a constant answer's cost above which validation has never been, and below which training is."""
+ANOTHER_UNIT = 0.5
+"""Share of a constant answer's cost below which a training loss begins in another unit, or was learned before."""
 ABOUT = 0.1
 """How near to its last level validation has arrived where it stands."""
 
@@ -65,6 +67,8 @@ def nothing_holds(val: losses.LossCurve, train: losses.LossCurve, chance: float)
         return None
     now, end, best = _tail(train.values), _tail(val.values), float(curves.smooth(val.values, 3).min())
     falls = line(train.values[len(train) // 3 :]).surely_falls
+    if float(np.median(train.values[:3])) < ANOTHER_UNIT * chance:
+        return None
     if best < NO_BETTER * chance or not now < BETTER * chance or not falls:
         return None
     return Hit(

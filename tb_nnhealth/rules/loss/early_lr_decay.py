@@ -24,8 +24,9 @@ hundredth of its greatest value, the loss fell until then by four standard error
 from there on, and stands above `poor` (share of the untrained level: the cost of a constant answer, or the first
 loss); above a tenth of it, it is for information. Where the rate is constant, the size of the steps stands for it,
 and their size relative to the gradient: both fall a hundredfold where an optimizer lowers its rate itself
-(`lr_decay`); that is for information. Where the loss has few points, as in a log of epochs, the records of the rate
-tell it; a warning where the loss stands above half of a constant answer's cost.
+(`lr_decay`); that is for information. Where the loss has few points, as in a log of epochs, or stands about the
+untrained level, so that it had not been falling, the records of the rate tell it; a warning where the loss stands above
+half of a constant answer's cost.
 
 ## What to try
 1. Lower the rate later: at the step where the loss (or the validation loss) settles, for instance by
@@ -86,6 +87,8 @@ MEDIANS = 1000
 RATE_NEEDS = (
     'log the learning rate: writer.add_scalar("lr", optimizer.param_groups[0]["lr"], step), or watch the optimizer'
 )
+UNTAUGHT, DIVERGED = 0.9, 2.0
+"""Shares of the untrained level between which the rate was spent before anything was learned, whatever the points."""
 SURELY_POOR = 0.5
 """Share of what a constant answer costs above which a rate spent early did harm for sure."""
 
@@ -97,8 +100,11 @@ def check(case: Case) -> Outcome:
             return told
         return Ill([replace(hit, severity=_severity(spent, case)) for hit in told.hits])
     spent = rate_spent(case)
-    few = isinstance(told, TooLittleData) or (spent is not None and len(spent.curve) < FEW_POINTS)
-    if spent is None or not few or spent.level < case.options["poor"] * spent.untrained:
+    if spent is None or spent.level < case.options["poor"] * spent.untrained:
+        return told
+    few = isinstance(told, TooLittleData) or len(spent.curve) < FEW_POINTS
+    untaught = UNTAUGHT < spent.level / spent.untrained < DIVERGED  # nor had it been falling before
+    if not few and not untaught:
         return told
     return Ill([of_records(spent, _severity(spent, case))])
 

@@ -17,6 +17,8 @@ FEWEST_FLAT = 10
 """Points that are enough where they hardly differ: a loss logged once an epoch by a training that learns nothing."""
 FLAT = 2e-3
 """Range of such points, as a share of their size."""
+MEAN_OVER, AT_CHANCE = 10, 0.05
+"""Steps that each of them stands for at least, and distance from a constant answer's cost, relative."""
 FEWEST_RECORDS = 40
 """Records of the criterion that stand for a scalar of too few points."""
 YOUNG_POINTS, YOUNG_STEPS = 100, 500
@@ -38,6 +40,13 @@ def all_records(run: Run, curve: losses.LossCurve) -> tuple[losses.LossCurve, bo
 
 def flat(values: curves.Values) -> bool:
     return len(values) >= FEWEST_FLAT and bool(np.ptp(values) < FLAT * np.abs(values).min())
+
+
+def means_at(chance: float, run: Run, curve: losses.LossCurve) -> bool:
+    """Whether points that stand for many steps each lie at a constant answer's cost, one and all."""
+    taken = curve.at_optimizer(run).steps
+    many = len(curve) >= FEWEST_FLAT and taken[-1] - taken[0] >= MEAN_OVER * len(curve)
+    return bool(many and np.abs(curve.values / chance - 1).max() < AT_CHANCE)
 
 
 def young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:

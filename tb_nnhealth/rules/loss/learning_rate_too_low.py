@@ -19,13 +19,14 @@ matrix, and below ten times that for each. Not judged: fewer than `points` point
 that began below half of a constant answer's cost (fine-tuning), rates that were lowered on the way. A warning;
 information where the cost of a constant answer is not known, or no updates were recorded.
 
-Where the loss has fewer points, or too much noise to tell, the pace tells alone: below 3e-4 over 20 records and 100
-steps, at a rate that is neither rising nor was lowered, while the last third of the loss stands above 0.7 of the
-untrained level, and has not bent; information unless the pace is below `ratio` and the level above 0.9 of a constant
-answer's cost. Where an adaptive optimizer's epsilon is ten times the gradients' root mean square and more, epsilon
-holds the steps down: then from 1e-3 and a quarter of the untrained level on, for information. So it does where all
-gradients together have one and the same norm (to a thousandth) in 95 % of 20 records and more, and no optimizer divides
-it out again: clipping to less than any gradient has sets the size of every step.
+Where the loss has fewer points, too much noise to tell, or a schedule, the pace tells alone: below 3e-4 at full rate,
+over 10 records and 100 steps, where the rate neither rises nor was below a third of its height by half of the run,
+while the last third of the loss stands above 0.7 of the untrained level, and has not bent; information unless the pace
+is below `ratio` and the level above 0.9 of a constant answer's cost. Where an adaptive optimizer's epsilon is ten times
+the gradients' root mean square and more, epsilon holds the steps down: then from 1e-3 and a quarter of the untrained
+level on, for information. So it does where all gradients together have one and the same norm (to a thousandth) in 95 %
+of 20 records and more, and no optimizer divides it out again: clipping to less than any gradient has sets the size of
+every step.
 
 ## What to try
 1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.
@@ -102,7 +103,8 @@ def check(case: Case) -> Outcome:
         if known[-1] >= known.max() and known[-1] > WARMING_UP * known[(3 * len(known)) // 4]:
             return TooLittleData("the learning rate is still rising")
         if known.max() > LOWERED * known[len(known) // 2 :].min():
-            return NotApplicable("the learning rate was lowered on the way")
+            lowered = NotApplicable("the learning rate was lowered on the way")
+            return Ill([crept]) if (crept := slow_pace(case)) is not None else lowered
     whole, moved = line(values), pace(case.history)
     fall = max(0.0, whole.fall) / abs(start) if start else math.inf
     straight = _straight(values)

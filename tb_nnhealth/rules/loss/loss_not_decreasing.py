@@ -16,9 +16,10 @@ constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, 
 squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it, or not come
 near before its last third, and would be a tenth below it after three more runs of this length. A loss that rises to
 more than twice its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty
-that are means over many steps, or of so little noise that a gain of `gain` would show, or ten within 0.2 % of each
-other; of a scalar with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, it is
-for information. Points before the learning rate first exceeds 0 are left out.
+that are means over many steps (ten, where all of them lie within 5 % of a constant answer's cost), or of so little
+noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar with fewer, 40 records of the
+criterion. With fewer than 100 points, over fewer than 500 steps, it is for information. Points before the learning rate
+first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -72,6 +73,7 @@ from tb_nnhealth.rules.loss.enough_told import (
     arrives,
     constant_answer,
     flat,
+    means_at,
     warming_up,
     young,
 )
@@ -107,14 +109,14 @@ def check(case: Case) -> Outcome:
         begun = curve.at_optimizer(case.run).steps >= rates[0][moving[0]]
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
     values, steps = curve.values, curve.steps
-    if len(values) < FEWEST_POINTS and not flat(values):
+    chance = constant_answer(case.run)
+    if len(values) < FEWEST_POINTS and not flat(values) and not means_at(chance, case.run, curve):
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
     begins = int(found.finite().steps[0])
     if begins > RESUMED * max(1, int(np.median(np.diff(steps)))):
         return NotApplicable(f"the loss begins at step {begins:,}: an earlier training goes on")
     if rates is not None and warming_up(rates[1]):
         return TooLittleData("the learning rate is still rising")
-    chance = constant_answer(case.run)
     first = float(np.median(values[:3]))
     if first < PRETRAINED * chance or (math.isnan(chance) and abs(first) < NOTHING_LEFT):
         return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")

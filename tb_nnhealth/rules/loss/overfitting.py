@@ -21,7 +21,9 @@ the validation loss has not come down since the middle of the run and stands abo
 never below 0.98 of what a constant answer costs, while the training loss fell below 0.95 of that. And where a
 validation loss is the same to the last digit at six evaluations or more though the training loss changed by a fifth, or
 an accuracy of 0.75 or less at eight though the training loss fell to a quarter, and further than so many wrong answers
-would let it: what validation is computed from are not the answers of the network that learns.
+would let it: what validation is computed from are not the answers of the network that learns. Of four or five
+evaluations it fires where the validation loss rose at each since its minimum, at three at least and by 30 % in all, to
+half of the untrained level and five times a training loss that halved meanwhile.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -69,6 +71,7 @@ from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.accuracy_lost import ADVICE, FEWEST_POINTS, accuracy_lost, accuracy_still_best
 from tb_nnhealth.rules.loss.by_heart import by_heart, nothing_holds
 from tb_nnhealth.rules.loss.departure import Departure, departure, rises, training_at
+from tb_nnhealth.rules.loss.few_evaluations import risen_each_time
 from tb_nnhealth.rules.loss.judged_loss import chance
 from tb_nnhealth.rules.loss.unmoved_validation import unmoved_validation
 from tb_nnhealth.rules.synthetic import Network
@@ -90,6 +93,8 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(losses.NEEDS)
     val, train = validation.finite(), training.finite()
     if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS:
+        if (risen := risen_each_time(val, train)) is not None:
+            return Ill([risen])
         return TooLittleData(f"{len(val)} points of the validation loss, {FEWEST_POINTS} are needed of each loss")
     untrained = float(np.median(train.values[:3]))
     gone = departure(val.values, case.options["rise"], untrained)
@@ -186,6 +191,9 @@ _OVERFITTED = (0.5 + 1.8 * np.exp(-8 * _T) + np.maximum(0, _T - 0.3)).tolist()
 _BARELY = (0.5 + 1.8 * np.exp(-8 * _T) + 0.03 * np.maximum(0, _T - 0.3)).tolist()
 
 
+_WORSE, _ONCE = [1.2, 1.4, 1.8, 2.1], [1.2, 1.0, 1.0, 2.1]
+_TO_NOTHING = (0.02 + 2.3 * np.exp(-np.arange(400) / 60)).tolist()
+
 RULE = Rule(
     id="overfitting",
     healthy="Validation follows training",
@@ -237,6 +245,10 @@ RULE = Rule(
             outcome="Passed",
         ),
         Example("four epochs", lambda: _curves([2.0, 1.0, 1.5, 2.0], _TRAIN), ill=False, outcome="TooLittleData"),
+        Example("four evaluations, each worse", lambda: _curves(_WORSE, _TO_NOTHING), ill=True, subject="loss/val"),
+        Example(
+            "four evaluations, the last worse", lambda: _curves(_ONCE, _TO_NOTHING), False, outcome="TooLittleData"
+        ),
         Example("no validation", lambda: _without("loss/val"), ill=False, outcome="CouldNotCheck"),
         Example("no training loss", lambda: _without("loss/train"), ill=False, outcome="CouldNotCheck"),
     ),

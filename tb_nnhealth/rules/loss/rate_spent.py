@@ -12,11 +12,13 @@ from tb_nnhealth.rules.evidence import losses, tags
 from tb_nnhealth.rules.loss.judged_loss import chance, opening_level
 from tb_nnhealth.rules.loss.stretches import line
 
-SPENT = 100.0
-"""The greatest learning rate over one that changes next to nothing any more."""
+SPENT = 99.0
+"""The greatest learning rate over one that changes next to nothing any more: two drops by ten, as they are rounded."""
 FEWEST_AFTER, FEWEST_STEPS = 4, 60
 SETTLED = 0.1
 """Share of its level by which the loss may still fall after the rate is spent."""
+AT_ONCE = 0.1
+"""Share of the run within which a rate that is spent has had no time to bring the loss down, whether it still falls."""
 FINE_TUNED = 0.5
 
 
@@ -41,7 +43,7 @@ class Spent:
 def rate_spent(case: Case) -> Spent | None:
     """Within the first half of the run the rate came for good to a hundredth of its greatest value.
 
-    The loss has stood since, and was not low to begin with.
+    The loss has stood since, but for a rate that was spent at once, and was not low to begin with.
     """
     found, rates = losses.training_loss(case.run), losses.learning_rate(case.run)
     if found is None or rates is None or len(rates[1]) < 2 or tags.moving_target(case.run):
@@ -59,7 +61,8 @@ def rate_spent(case: Case) -> Spent | None:
         return None
     naive, start = chance(case.run), opening_level(curve.values)
     level, trend = float(np.median(since)), line(since)
-    stands = trend.fall < SETTLED * abs(level) and len(since) >= FEWEST_AFTER
+    at_once = step - steps[0] <= AT_ONCE * (last - steps[0])
+    stands = trend.fall < SETTLED * abs(level) or at_once
     if not stands or start < FINE_TUNED * naive or not start > 0:
         return None
     untrained = start if math.isnan(naive) else min(start, naive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,22 @@ HALFWAY = 0.25
 FINE_TUNED = 0.5
 BENT = 3.0
 LOWERED, RISING = 3.0, 1.02
-FEWEST_RECORDS, FEWEST_POINTS, FEWEST_STEPS = 20, 5, 100
+FEWEST_RECORDS, FEWEST_POINTS, FEWEST_STEPS = 10, 5, 100
+LONG = 0.5
+"""Share of the run over which the rate must have been at its height, whatever a schedule made of it afterwards."""
 
 
 def slow_pace(case: Case) -> Hit | None:
-    """Small steps and a loss that is about where it began; the learning rate neither rises nor was it lowered."""
+    """Small steps and a loss that is about where it began; the rate neither rises nor was it lowered early."""
     moved, found = pace(case.history, tables=True), losses.training_loss(case.run)
-    if moved is None or found is None or tags.moving_target(case.run) or not _at_one_rate(case):
+    if moved is None or found is None or tags.moving_target(case.run) or not _long_at_full_rate(case):
         return None
-    curve = found.finite()
+    naive = chance(case.run)
+    curve = _in_its_unit(case, found.finite(), naive)
     measured = np.isfinite(moved.typical).sum() >= FEWEST_RECORDS and moved.steps[-1] - moved.steps[0] >= FEWEST_STEPS
     if len(curve) < FEWEST_POINTS or not measured or not np.isfinite(moved.usual).any():
         return None
-    usual, naive, start = float(np.nanmedian(moved.usual)), chance(case.run), opening_level(curve.values)
+    usual, start = float(np.nanmedian(moved.usual)), opening_level(curve.values)
     untrained = start if math.isnan(naive) else max(start, naive) if start < naive else naive
     level = float(np.median(curve.values[-max(3, len(curve) // 3) :]))
     epsilon, clip = ruling_epsilon(case.history), binding_clip(case.history)
@@ -51,7 +55,16 @@ def slow_pace(case: Case) -> Hit | None:
     if free and _bent(curve.values):
         return None
     sure = not math.isnan(naive) and usual < case.options["ratio"] and level > UNTOUCHED * min(start, naive)
-    return _hit(found, moved, usual, level / untrained, level, epsilon, clip, "warning" if sure else "info")
+    return _hit(curve, moved, usual, level / untrained, level, epsilon, clip, "warning" if sure else "info")
+
+
+def _in_its_unit(case: Case, curve: losses.LossCurve, naive: float) -> losses.LossCurve:
+    """``curve``, or the criterion's record where the scalar is that times a small number: it begins far below."""
+    recorded = losses.criterion_loss(case.history) if case.history is not None else None
+    if recorded is None or len(curve) < FEWEST_POINTS or len(recorded.finite()) < FEWEST_POINTS:
+        return curve
+    another = opening_level(curve.values) < FINE_TUNED * naive <= opening_level(recorded.finite().values)
+    return replace(recorded.finite(), subject=curve.subject) if another else curve
 
 
 def _bent(values: curves.Values) -> bool:
@@ -60,13 +73,16 @@ def _bent(values: curves.Values) -> bool:
     return first.surely_falls and first.fall - BENT * last.fall > 4 * math.hypot(first.error, BENT * last.error)
 
 
-def _at_one_rate(case: Case) -> bool:
+def _long_at_full_rate(case: Case) -> bool:
+    """Whether the rate no longer rises, and a schedule lowers it by ``LOWERED`` in the last half of the run at most."""
     rates = losses.learning_rate(case.run)
-    known = rates[1][np.isfinite(rates[1])] if rates is not None else np.zeros(0)
-    if not len(known):
+    if rates is None or not np.isfinite(rates[1]).any():
         return True
-    rising = known[-1] >= known.max() and known[-1] > RISING * known[(3 * len(known)) // 4]
-    return not rising and bool(known.max() <= LOWERED * known[len(known) // 2 :].min())
+    known = np.isfinite(rates[1])
+    steps, values = rates[0][known], rates[1][known]
+    rising = values[-1] >= values.max() and values[-1] > RISING * values[(3 * len(values)) // 4]
+    full = steps[LOWERED * values >= values.max()]
+    return not rising and bool(full[-1] - steps[0] >= LONG * (steps[-1] - steps[0]))
 
 
 def _hit(

@@ -24,8 +24,8 @@ UNFINISHED = 0.1
 GAINED = 0.9
 AT_ONCE = 0.25
 """Share of the run's steps within which records, which lie closer together at its start, are asked as well."""
-SPENT = 100.0
-"""The greatest learning rate over one that changes next to nothing any more."""
+SPENT = 99.0
+"""The greatest learning rate over one that changes next to nothing any more: two drops by ten, as they are rounded."""
 
 
 def spent_from(
@@ -145,7 +145,7 @@ def of_records(spent: Spent, severity: Severity) -> Hit:
         direction="below",
         message=(
             f"The learning rate came from {short(spent.high)} to {short(spent.low)} by the optimizer's step "
-            f"{spent.step:,} of {steps:,}, and `{curve.subject}` has stood at {short(spent.level)} since, "
+            f"{spent.step:,} of {steps:,}, and `{curve.subject}` has been at {short(spent.level)} since, "
             f"{percent(spent.level / spent.untrained)} of the untrained level."
         ),
         advice=(

@@ -33,7 +33,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
+from tb_nnhealth.rules.base import ASIDE, Case, Closest, Example, Hit, Ill, Option, Outcome, Passed, Rule
 from tb_nnhealth.rules.evidence import losses
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, opening_level, rate_at
 from tb_nnhealth.rules.loss.stretches import Line, line
@@ -86,7 +86,7 @@ def check(case: Case) -> Outcome:
                 direction="above",
                 message=told,
                 advice=(first, "Compare runs at equal steps only."),
-                more={"gained": gained, "loss": last.end},
+                more={"gained": gained, "loss": last.end, ASIDE: True},
             )
         ]
     )

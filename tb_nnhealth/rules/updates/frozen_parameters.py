@@ -22,7 +22,7 @@ normalization's gains at 1 in bfloat16. A vector whose step is below the spacing
 a bias that its normalization subtracts again.
 
 For information also weight matrices whose `requires_grad` is off: those that trained before, and those that have
-rested since the start at the scale of a fresh initialization (PyTorch's default, He's or Xavier's), where all that
+rested since the start at the scale of a fresh initialization (PyTorch's default, He's, Xavier's, 0.02), where all that
 rest do. And embeddings that rest from the start and whose numbers are as if drawn at random: evenly from an interval
 about 0, or of a standard deviation that embeddings are initialized with, without the long tails of learned ones.
 
@@ -52,6 +52,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
+    ASIDE,
     GIVEN,
     Case,
     CouldNotCheck,
@@ -195,7 +196,8 @@ def _hit(weights: Weights, episode: Episode, optimizers: list[str], records: int
         f" changed in {episode.count} records.{why}",
         advice=(*rounding, *writing) if lost else writing,
         more={"expected_step": step, "half_spacing": spacing, "dtype": parameter.dtype, "lost": lost}
-        | ({GIVEN: True} if reverted else {}),
+        | ({GIVEN: True} if reverted else {})
+        | ({} if weights.matrix[column] else {ASIDE: True}),
         rank=(1e9 if weights.matrix[column] else 0.0) + float(np.log(weights.numel[column])),
     )
 

@@ -23,7 +23,9 @@ FEWEST_ELEMENTS = 256
 SIGMAS = 4.0
 """Within which the scale of a sample counts as that of its distribution."""
 FEWEST_RECORDS = 10
-NORMAL = (1.0, 0.1, 0.02, 0.01)
+SMALL = (0.02, 0.01)
+"""Standard deviations that are given to all weights of a transformer (GPT-2, BERT), or to a head."""
+NORMAL = (1.0, 0.1, *SMALL)
 """Standard deviations of embeddings as they are initialized, beside one over the root of their width."""
 
 
@@ -39,7 +41,8 @@ def resting(history: History) -> list[Hit]:
         return tables
     weights = everything.only(off)
     trained_before = np.asarray(np.isfinite(weights.gradient).any(axis=0))
-    telling = ~trained_before & (weights.numel >= FEWEST_ELEMENTS)
+    zeros = np.nanmax(weights.weight, axis=0) == 0
+    telling = ~trained_before & ~zeros & (weights.numel >= FEWEST_ELEMENTS)
     fresh = telling if _fresh(weights)[telling].all() else np.zeros_like(telling)
     share = float(weights.numel.sum() / everything.numel.sum())
     hits = [
@@ -97,11 +100,12 @@ def _table_hit(tables: Weights, name: str, told: str, count: float) -> Hit:
 
 
 def _fresh(weights: Weights) -> NDArray[np.bool_]:
-    """Whether each matrix has the scale of a usual initialization (PyTorch's default, He's, Xavier's), shape (n,)."""
+    """Whether each matrix has the scale of a usual initialization, shape (n,): by its fans, or a small one by habit."""
     fan_in = np.array([p.fan_in for p in weights.parameters], np.float64)
     fan_out = np.array([p.fan_out for p in weights.parameters], np.float64)
     scale = np.nanmedian(weights.weight, axis=0)
     schemes = np.stack([1 / (3 * fan_in), 2 / fan_in, 1 / fan_in, 2 / (fan_in + fan_out)]) ** 0.5
+    schemes = np.concatenate((schemes, np.broadcast_to(np.array([SMALL]).T, (len(SMALL), len(fan_in)))))
     near = np.abs(scale / schemes - 1) < SIGMAS / np.sqrt(2 * weights.numel)
     return np.asarray(near.any(axis=0))
 

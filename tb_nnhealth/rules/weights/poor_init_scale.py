@@ -97,7 +97,7 @@ def check(case: Case) -> Outcome:
     small = too_small(layers, factor, case.options["together"])
     if not large and not small and not recurrent:
         return Passed()
-    if seen is not None and seen.points < ENOUGH and not seen.diverged:
+    if seen is not None and not seen.enough and not seen.diverged:
         return TooLittleData(f"{seen.points} points of the loss so far, {ENOUGH} needed to tell whether it does harm")
     told = _severity(seen)
     sure: Severity = "warning" if told == "info" and first_loss_above(history) > VERY_SURE else told
