@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -175,15 +176,15 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         ``nnhealth.toml`` may say both (docs/tuning.md). ``shards`` says how statistics of parameters that are spread
         over the ranks of a job come together (docs/distributed.md). With ``updates="sampled"`` what a step changes is
         known from a sample of each weight, which takes no memory, and ``compiled=True`` sees activations in code that
-        ``torch.compile`` takes after this call (docs/capture.md). Call ``watch`` again, with another ``name``, for
-        another model.
+        ``torch.compile`` takes after this call (docs/capture.md). Call ``watch`` again for another model, best with a
+        ``name`` of its own: without one it is ``model``, and for further models ``model-2`` and so on.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """
         from tb_nnhealth.record.watch import Watch
 
         self._get_file_writer()
-        name = schema.DEFAULT_WATCH if name is None else name
+        name = self._free_name(model) if name is None else name
         watch = Watch(
             self._recorder,
             model,
@@ -204,6 +205,11 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         )
         self._watches[name] = watch
         return watch
+
+    def _free_name(self, model: torch.nn.Module) -> str:
+        """The default, numbered where other models go by it: a loop over folds watches one model after the other."""
+        names = chain([schema.DEFAULT_WATCH], (f"{schema.DEFAULT_WATCH}-{number}" for number in count(2)))
+        return next(n for n in names if n not in self._watches or not self._watches[n].holds_name_from(model))
 
     def unwatch(self, name: str | None = None) -> None:
         """Takes away the hooks of the watch ``name``, or of all. Raises ValueError where there is no such watch."""

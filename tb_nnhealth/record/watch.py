@@ -72,8 +72,10 @@ class Watch:
         self._stream: Any = None
         self._capture: Capture | None = None
         self._exchange: Exchange | None = None
+        self._removed = False
         with self._surviving(TypeError, ValueError):
             _check_model(model)
+            self._model = weakref.ref(model)
             optimizers = _hookable_optimizers(optimizer)
             _check_criterion(criterion)
             _check_scaler(scaler)
@@ -191,8 +193,13 @@ class Watch:
         if sentence is not None:
             self._stream.error(sentence)
 
+    def holds_name_from(self, model: torch.nn.Module) -> bool:
+        """Whether this watch still goes by its name and is of another model than ``model``."""
+        return not self._removed and self._model() is not model
+
     def remove(self) -> None:
         """Takes every hook away, for good."""
+        self._removed = True
         if self._capture is not None:
             self._capture.detach()
         if self._stream is not None:

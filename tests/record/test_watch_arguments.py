@@ -103,6 +103,18 @@ def test_optimizer_of_another_model_is_warned_of_and_found(tmp_path: Any) -> Non
     assert found[0].evidence.more["foreign_parameters"] == 4
 
 
+def test_models_without_a_name_are_numbered(tmp_path: Any) -> None:
+    """As in a loop over folds that all write into one run."""
+    with SummaryWriter(tmp_path) as writer:
+        models = [net() for _ in range(4)]
+        watches = [writer.watch(model, torch.optim.SGD(model.parameters(), 0.1)) for model in models[:3]]
+        assert [watch.name for watch in watches] == ["model", "model-2", "model-3"]
+        watches[1].remove()
+        assert writer.watch(models[3]).name == "model-2"
+        with pytest.raises(ValueError, match="already a watch named 'model'"):
+            writer.watch(models[0])
+
+
 def test_name_in_use_is_refused_and_free_again_once_removed(tmp_path: Any) -> None:
     model = net()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
