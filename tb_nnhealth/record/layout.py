@@ -43,6 +43,8 @@ class Catalog:
         self._optimizers: list[Any] = []
         self._membership: list[Any] = []
         self._scanned = self._lazy = False
+        self.scans = 0
+        """Times the structure was read: entries held from before one may have another name since."""
         self._replacements = _REPLACEMENTS
         self.criterion: Any = None
         self.batch_size = 0
@@ -81,6 +83,7 @@ class Catalog:
         self._modules, self._parameters = modules, parameters
         self._membership = []
         self.changed = self._scanned = True
+        self.scans += 1
 
     def _reshape(self, before: WatchedParameter, now: WatchedParameter) -> None:
         for kind in schema.PARAMETER_KINDS if before.shape != now.shape else ():

@@ -48,6 +48,7 @@ class Parameters:
         self._rooms: dict[int, Room] = {}
         self._kept: dict[int, ParameterTable] = {}
         """The last step's tables that took all parameters of an optimizer."""
+        self._scans = 0
         self._pointers: dict[int, Tables] = {}
         self._arrived: list[tuple[str, float]] = []
         self._measured: set[str] = set()
@@ -84,6 +85,9 @@ class Parameters:
         on_device = scale is None and _DEVICE_TABLE not in self._disabled
         room = self._rooms.setdefault(index, Room())
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if self._scans != self._catalog.scans:
+            self._scans = self._catalog.scans
+            self._kept.clear()
         kept = self._kept.pop(index, None)
         if (
             kept is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from memory_recorder import MemoryRecorder, MemoryStream
 from torch import nn
+from torch.nn.utils import prune
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.watch import Watch
@@ -57,6 +58,19 @@ def test_replaced_parameter_is_in_no_optimizer_from_the_next_record_on() -> None
     assert known(stream, schema.UPDATE, "position") == [True] * 3 + [False] * 3
     assert known(stream, schema.GRADIENT, "position") == [True] * 6
     assert [stream.value(schema.WEIGHT, "position", schema.MEAN, i) for i in (3, 4, 5)] == [2.0] * 3
+
+
+def test_parameter_under_another_name_is_measured_under_it() -> None:
+    """Pruning keeps the parameter and renames it: the mask's product stands where it stood."""
+
+    def prune_head(model: Positioned, optimizer: torch.optim.Optimizer) -> None:
+        prune.l1_unstructured(model.head, "weight", 0.5)
+
+    stream = trained(prune_head)
+    assert stream.parameter("head.weight_orig").optimizer == 0
+    assert known(stream, schema.GRADIENT, "head.weight") == [True] * 3 + [False] * 3
+    for kind in (schema.GRADIENT, schema.UPDATE, schema.WEIGHT):
+        assert known(stream, kind, "head.weight_orig") == [False] * 3 + [True] * 3
 
 
 def test_replaced_module_has_its_new_shape() -> None:
