@@ -176,8 +176,14 @@ def _cross_entropy(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given 
     error = (g - expected).abs().amax(1)
     if bool((error[judged] > tolerance * scale[judged]).any()) or not _one_scale(scale, labels, judged, tolerance):
         return None
-    labels[slope >= 0] = IGNORED
+    labels = torch.where(_no_slope_left(g, probabilities).any(1), probabilities.argmax(1), labels)
+    labels[(slope >= 0) & (probabilities.amax(1) < 1)] = IGNORED
     return Given(nn.CrossEntropyLoss(), z, labels, nn.functional.cross_entropy(z, labels, ignore_index=IGNORED))
+
+
+def _no_slope_left(g: torch.Tensor, probability: torch.Tensor) -> torch.Tensor:
+    """Where the right answer is so sure that its probability is rounded to 1 and its gradient to 0."""
+    return (g == 0) & (probability == 1)
 
 
 def _likelihood(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
@@ -191,9 +197,9 @@ def _likelihood(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | N
 
 def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
     shape, z, g = (z.shape if z.numel() > len(z) else z.shape[:1]), z.reshape(-1), g.reshape(-1)
-    labels = (g < 0).long()
+    labels = ((g < 0) | _no_slope_left(g, torch.sigmoid(z))).long()
     wanted = labels.to(z.dtype)
-    missed = torch.where(g < 0, torch.sigmoid(-z), torch.sigmoid(z))
+    missed = torch.where(labels > 0, torch.sigmoid(-z), torch.sigmoid(z))
     judged = (g != 0) & (missed > SURE)
     if _even(g.abs() / missed, missed, labels, judged, tolerance):
         loss = nn.functional.binary_cross_entropy_with_logits(z, wanted)
@@ -201,6 +207,8 @@ def _binary(z: torch.Tensor, g: torch.Tensor, tolerance: float) -> Given | None:
         return Given(nn.BCEWithLogitsLoss(), z.reshape(shape), wanted.reshape(shape), loss, sure)
     if not (float(z.min()) >= 0 and float(z.max()) <= 1):
         return None
+    wanted = ((g < 0) | _no_slope_left(g, z)).to(z.dtype)
+    labels = wanted.long()
     given = torch.where(g < 0, z, 1 - z)  # to the right answer
     judged = (g != 0) & (given > SURE)
     if not _even(g.abs() * given, given, labels, judged, tolerance):

@@ -148,6 +148,21 @@ def test_nothing_is_claimed_of_other_losses_of_one_output(
     assert of(z, loss(z, torch.randn(64, 1))) is None
 
 
+def test_answers_too_sure_for_a_gradient_are_right_ones() -> None:
+    """Probabilities that are rounded to 1 have a gradient of 0: no label 0, and no sample that was left out."""
+    for loss, outputs, labels in (
+        (nn.functional.binary_cross_entropy_with_logits, torch.linspace(-30, 30, 60), (torch.arange(60) > 29).float()),
+        (nn.functional.cross_entropy, 40 * torch.rand(12, 3).cumsum(1), torch.arange(12) % 3),
+    ):
+        z = outputs.requires_grad_()
+        value = loss(z, labels)
+        value.backward()
+        told = read_back(z.detach(), z.grad)
+        assert told is not None
+        assert (told.labels == labels).all()
+        assert told.loss.item() == pytest.approx(value.item(), rel=1e-5)
+
+
 def test_outputs_that_are_all_alike_tell_nothing() -> None:
     z = torch.zeros(32, 1, requires_grad=True)
     assert of(z, torch.where(torch.arange(32)[:, None] % 2 == 0, -z, z).mean()) is None
