@@ -45,6 +45,25 @@ def decay_of_each_batch_told_by_epochs(writer: SummaryWriter, fault: bool = True
     epochs(writer, model, optimizer, pixels(), 10, **after)
 
 
+@ill("scheduler-steps-per-batch", "early-lr-decay", *TOO_LOW, source="Forum: milestones of epochs reached in batches")
+def milestones_of_batches_told_by_epochs(writer: SummaryWriter, fault: bool = True) -> None:
+    """Two drops by ten within the first epoch; the loss goes on falling, a hundred times as slowly."""
+    model = mlp(64, 64, 10)
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = lr_scheduler.MultiStepLR(optimizer, [6, 8])
+    after = {"after_batch" if fault else "after_epoch": lambda loss: schedule.step()}
+    epochs(writer, model, optimizer, pixels(), 10, **after)
+
+
+@ill("learning-rate-too-low", *TOO_LOW, source="Forum: Adam's rate given to plain SGD, under a cosine schedule")
+def cosine_of_a_rate_too_low_told_by_epochs(writer: SummaryWriter, fault: bool = True) -> None:
+    """The rate falls as it should, from where no step was ever large enough."""
+    model = mlp(64, 64, 64, 10)
+    optimizer = SGD(model.parameters(), lr=1e-4 if fault else 0.1, momentum=0.9)
+    schedule = lr_scheduler.CosineAnnealingLR(optimizer, 12)
+    epochs(writer, model, optimizer, pixels(), 12, after_epoch=lambda loss: schedule.step())
+
+
 @ill("scheduler-steps-per-batch", "early-lr-decay", *TOO_LOW,
      source="PyTorch, ReduceLROnPlateau: mode is one of min, max; forum: mode='max' for a loss")  # fmt: skip
 def plateau_that_waits_for_the_loss_to_rise(writer: SummaryWriter, fault: bool = True) -> None:
