@@ -203,6 +203,7 @@ def _scale(history: History) -> Scale:
     rows = history.rows(schema.INPUT)
     tables = {name: history.table(schema.INPUT, name).values.astype(np.float64) for name in schema.STATISTICS}
     elements = [int(np.prod(history.layout.rows[row].shape, dtype=np.int64)) for row in rows]
+    cells = any("LSTM" in module.type for module in history.layout.modules)
     kept = []
     for i, row in enumerate(rows):
         layout = history.layout.rows[row]
@@ -212,9 +213,23 @@ def _scale(history: History) -> Scale:
         beside = np.prod(layout.shape[1:], dtype=np.int64) <= 1 and elements[i] < SMALL_BESIDE * max(elements)
         mask = (np.nan_to_num(high, nan=1.0) <= 0).all() and (np.nan_to_num(low) < MASK).any()
         sparse = (np.nan_to_num(zeros) > SPARSE).mean() > 0.5
-        if not beside and not mask and not sparse:
+        if not beside and not mask and not sparse and not (cells and _cell_state(i, history, tables)):
             kept.append(i)
     return Scale([rows[i] for i in kept], *(tables[name][:, kept] for name in (schema.MEAN, schema.STD, schema.RMS)))
+
+
+def _cell_state(column: int, history: History, tables: dict[str, NDArray[np.float64]]) -> bool:
+    """Whether this input stands behind one of its shape within ±1, in a tuple of their own: (h, c) of an LSTM.
+
+    The hidden state is a product of a sigmoid and a tanh; the cell state is a sum that nothing bounds.
+    """
+    inputs = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
+    pair, _, place = inputs[column].subject.rpartition(".")
+    hidden = next((i for i, row in enumerate(inputs) if pair and place == "1" and row.subject == f"{pair}.0"), None)
+    if hidden is None or list(inputs[hidden].shape) != list(inputs[column].shape):
+        return False
+    low, high = (tables[name][:, hidden] for name in (schema.MIN, schema.MAX))
+    return bool((np.nan_to_num(low) >= -1).all() and (np.nan_to_num(high) <= 1).all())
 
 
 def _normalized_inside(history: History, first: Any, scale: Scale) -> bool:
@@ -252,6 +267,15 @@ def _integers() -> Run:
 def _into_an_lstm() -> Run:
     network = _given(0.0, 3e4, answer=0.7)
     network.layout.modules[0].type = "LSTM"
+    return network.run()
+
+
+def _cell_state_carried() -> Run:
+    network = _given(0.0, 1.0)
+    network.layout.modules[0].type = "LSTM"
+    for place, std in (("1.0", 0.3), ("1.1", 25.0)):
+        low, high = -3 * std, 3 * std
+        network.add_row(schema.INPUT, place, (2, 32, 64), mean=0.0, std=std, rms=std, min=low, max=high, zero_share=0.0)
     return network.run()
 
 
@@ -299,6 +323,7 @@ RULE = Rule(
             outcome="NotApplicable",
         ),
         Example("an LSTM, whose answer is bounded", _into_an_lstm, ill=True, subject="input"),
+        Example("an LSTM's cell state, carried on", _cell_state_carried, ill=False, outcome="Passed"),
         Example("one record", lambda: _given(33, 78, records=1).run(), ill=False, outcome="TooLittleData"),
     ),
     page=__doc__ or "",

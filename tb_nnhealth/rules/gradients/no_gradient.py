@@ -28,8 +28,9 @@ whose outputs do get a gradient, and whose own never does, is called in vain: it
 
 Critical where half of the trained weights are concerned and the loss has not been learned, a warning for a weight
 matrix, for information for vectors, where gradients arrive again later, where they used to arrive and the loss has
-been learned without (an expert that a router no longer chooses), and for the recurrent matrix of a direction whose
-other weights do get one: only one step of that direction is used.
+been learned without (an expert that a router no longer chooses), for the recurrent matrix of a direction whose other
+weights do get one (only one step of that direction is used), and for a weight of the last of like, numbered blocks,
+where it gets one in all blocks before and the rest of its own block does (what it makes only a further one would take).
 
 A criterion that is exactly 0 from its first value on, while every gradient is zero, asks for nothing: critical.
 Elements of the last layer's bias whose gradient is exactly zero, the same number in half of the records and no fewer in
@@ -46,7 +47,8 @@ in vain is critical where the loss does not move.
    masked loss.
 
 ## When it is harmless
-A head that only another task or phase uses, an unused pooler of a pretrained model, an expert that is not chosen. In
+A head that only another task or phase uses, an unused pooler of a pretrained model, an expert that is not chosen, what
+the last block would hand on to a next one (N-BEATS' backcast, WaveNet's residual, edges in graph networks). In
 a bidirectional network of which only the output at the last position is used, the backward direction has made one
 step from a state of zero there: its recurrent matrix has no part in it.
 
@@ -277,6 +279,21 @@ def _one_step_of_a_direction() -> Run:
     return network.run()
 
 
+def _of_the_last_block(*, whole: bool) -> Run:
+    """Two blocks of two layers, and a head: one layer of the last block, or all of it, gets no gradient."""
+    network = Network(depth=5).set(schema.LOSS, "", mean=2.2)
+    for layer in (2, 3) if whole else (3,):
+        for name in (f"layers.{layer}.weight", f"layers.{layer}.bias"):
+            network.absent(schema.GRADIENT, name).absent(schema.UPDATE, name)
+    blocks = {0: "blocks.0.forecast", 1: "blocks.0.residual", 2: "blocks.1.forecast", 3: "blocks.1.residual", 4: "head"}
+    names = {f"layers.{i}.{kind}": f"{block}.{kind}" for i, block in blocks.items() for kind in ("weight", "bias")}
+    for parameter in network.layout.parameters:
+        parameter.name = names.get(parameter.name, parameter.name)
+    for row in network.layout.rows:
+        row.subject = names.get(row.subject, row.subject)
+    return network.run()
+
+
 EXAMPLES = (
     Example("Two factor tables that both began at zero", _zero_factors, True, "layers.1.weight", 0),
     Example("Encoder detached by mistake", lambda: _absent(0, 1, 2, 3), True, "layers.0.weight", 0),
@@ -284,6 +301,8 @@ EXAMPLES = (
     Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),
     Example("An expert that is chosen no more, and the loss falls: information only", _chosen_no_more, True),
     Example("One step of a reverse direction: information only", _one_step_of_a_direction, True),
+    Example("For a next block, in the last: information only", lambda: _of_the_last_block(whole=False), True),
+    Example("The last block is not used", lambda: _of_the_last_block(whole=True), True, "blocks.1.forecast.weight", 0),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
     Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
     Example("Six records without, twenty steps apart", lambda: _sparse(6), True, "layers.2.weight", 0),

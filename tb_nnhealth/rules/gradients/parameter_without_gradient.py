@@ -63,8 +63,25 @@ def makes_one_step(name: str, weights: Weights, arrived: Mask) -> bool:
     return bool(arrived[:, other].any() and not arrived[:, own].any())
 
 
-def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool, one_step: bool) -> Severity:
-    if not matrix or not active or one_step or (before and learned):
+def only_for_the_next(name: str, weights: Weights, arrived: Mask) -> bool:
+    """Whether ``name`` is of the last of like blocks and makes what only a further one would take.
+
+    The blocks before get gradients for theirs, and so does another parameter of this block: N-BEATS' last backcast,
+    WaveNet's last residual, the edges after the last layer of a graph network. Blocks are told by their number.
+    """
+    alive = {weights.names[i] for i in np.flatnonzero(arrived.any(axis=0))}
+    parts = name.split(".")
+    for place in (i for i, part in enumerate(parts) if part.isdecimal() and int(part) > 0):
+        number, row, rest = int(parts[place]), ".".join([*parts[:place], ""]), ".".join(["", *parts[place + 1 :]])
+        others = [f"{row}{i}{rest}" in alive for i in range(number)]
+        further = any(known.startswith(f"{row}{number + 1}.") for known in weights.names)
+        if all(others) and not further and any(known.startswith(f"{row}{number}.") for known in alive):
+            return True
+    return False
+
+
+def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool, by_design: bool) -> Severity:
+    if not matrix or not active or by_design or (before and learned):
         return "info"
     return "critical" if share >= MOST and not learned else "warning"
 
@@ -84,12 +101,17 @@ def _hit(
     began_zero = not none and not before and bool(weights.sparse[column] and weights.initial_rms[column] == 0)
     if began_zero:
         whole += "; it began at zero, as did what it is multiplied with, and zero it stays"
+    for_the_next = only_for_the_next(name, weights, arrived)
     if one_step:
         whole += "; of this direction only one step is used"
+    elif for_the_next:
+        whole += "; in the blocks before it a like one serves the next block, and it is in the last"
     return hit(
         episode,
         name,
-        severity=_severity(matrix, episode.active, share, before=before, learned=learned, one_step=one_step),
+        severity=_severity(
+            matrix, episode.active, share, before=before, learned=learned, by_design=one_step or for_the_next
+        ),
         statistic="records_without_gradient",
         unit="records",
         value=float(episode.count),

@@ -79,6 +79,7 @@ from tb_nnhealth.rules.loss.enough_told import (
 )
 from tb_nnhealth.rules.loss.gain_since_start import Gain, measure
 from tb_nnhealth.rules.loss.judged_loss import averaged
+from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -123,9 +124,9 @@ def check(case: Case) -> Outcome:
     gain = measure(values, case.options["gain"])
     points = int(case.options["points"])
     enough = len(values) >= points or averaged(case.run, curve, points)
-    stands_there = chance <= gain.now <= ABOVE_CHANCE * chance and float(np.median(values[-len(values) // 3 :])) <= (
-        ABOVE_CHANCE * chance
-    )
+    third = values[-len(values) // 3 :]
+    stands_there = chance <= gain.now <= ABOVE_CHANCE * chance and float(np.median(third)) <= ABOVE_CHANCE * chance
+    stands_there = stands_there and line(third).end >= AT_CHANCE * chance  # else it falls past it
     on_its_way = gain.falling and not stands_there and arrives(values, chance)
     below = gain.lowest + gain.luck < LEARNED * chance or on_its_way
     at_chance = (enough or recorded) and gain.last >= AT_CHANCE * chance and not below
@@ -194,6 +195,13 @@ def _watched(start: float, end: float, classes: int = 10) -> Run:
     return network.loss(end + (start - end) * np.exp(-np.arange(network.steps) / 3.0), noise=0.01).run()
 
 
+def _falls_past() -> Run:
+    """A loss that nears a constant answer's cost at once and falls past it late, faster and faster."""
+    network = Network(classes=10)
+    at = np.arange(network.steps) / network.steps
+    return network.loss(2.45 + 6 * np.exp(-20 * at) - 0.45 * at**4, noise=0.01).run()
+
+
 def _just_there() -> Run:
     """A loss that falls in a straight line, and reaches a constant answer's cost with its last points."""
     network = Network(classes=10)
@@ -250,6 +258,7 @@ RULE = Rule(
         ),
         Example("twenty means over an epoch each, at a constant answer", _epochs_at_chance, ill=True),
         Example("has only just come down to a constant answer", _just_there, ill=False, outcome="Passed"),
+        Example("falls past a constant answer late", _falls_past, ill=False, outcome="Passed"),
         Example("rises instead", lambda: _plain(1 + 0.1 * np.arange(200) / 200, 0.02), ill=True, subject="train_loss"),
         Example(
             "rises without bound",

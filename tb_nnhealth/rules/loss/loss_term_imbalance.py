@@ -15,7 +15,8 @@ Where the total is logged, the weight of each term is found by least squares; wh
 %, the weighted terms are compared, else the values as logged. A term is small where the largest is more than
 `factor` times its size (absolute values, no unit) in nine tenths of the points. It is not learned where the median
 of its last fifth is not below 0.9 of that of its first twentieth, or the fall is less than four standard errors,
-while the large term fell by a quarter or is at rest. Information where the small term improves, is a regularizer by
+while the large term fell by a quarter or is at rest. Information where the small term improves, began below a tenth of
+where it ends (its weight is raised as it goes), is a regularizer by
 its name (kl, l2, penalty, balance, entropy …), or is below `least` of the unit it is logged in, weights taken away.
 A penalty that is larger than a term which is not learned is told whatever `factor`: it need not be many times as
 large. At least `points` common points.
@@ -72,6 +73,7 @@ from tb_nnhealth.rules.wording import percent, round_rate, short
 THROUGHOUT = 0.9
 IMPROVED = 0.9
 LARGE_FELL = 0.75
+BROUGHT_IN = 0.1
 SIGMAS = 4.0
 REGULARIZERS = frozenset(("kl", "kld", "divergence", "reg", "regularization", "regularizer", "l", "penalty", "decay"))
 REGULARIZERS |= {"balance", "balancing", "aux", "auxiliary", "entropy", "tv", "sparsity", "commit", "commitment"}
@@ -97,7 +99,8 @@ def check(case: Case) -> Outcome:
         times = np.where(sizes > 0, sizes[:, [largest]] / sizes, np.inf)
     usual = np.quantile(times, 1 - THROUGHOUT, axis=0)
     opening = max(3, len(times) // 10)
-    drowned = [_stands(terms.values[:, i]) and _fell(terms.values[:, largest]) for i in range(len(terms.tags))]
+    large_fell = _fell(terms.values[:, largest])
+    drowned = [_stands(v) and not _brought_in(v) and large_fell for v in terms.values.T]
     usual = np.where(drowned, np.maximum(usual, np.median(times[:opening], axis=0)), usual)
     usual[largest] = 1.0
     penalty = bool(set(parts(terms.tags[largest])) & REGULARIZERS)
@@ -165,6 +168,12 @@ def _stands(values: curves.Values) -> bool:
     return not (end < IMPROVED * start and start - end > SIGMAS * error)
 
 
+def _brought_in(values: curves.Values) -> bool:
+    """Whether a term began at next to nothing: its weight is raised step by step, as that of a consistency is."""
+    start, end = _levels(values)
+    return abs(start) < BROUGHT_IN * abs(end)
+
+
 def _fell(values: curves.Values) -> bool:
     start, end = _levels(values)
     return end < LARGE_FELL * start
@@ -174,13 +183,14 @@ def _hit(terms: Terms, i: int, largest: int, times: float, case: Case) -> Hit:
     tag, large, steps = terms.tags[i], terms.tags[largest], terms.steps
     values = terms.values[:, i]
     start, end = _levels(values)
-    improves = not _stands(values)
+    improves, brought_in = not _stands(values), _brought_in(values)
     regularizer = bool(set(parts(tag)) & REGULARIZERS)
     matters = abs(start) >= case.options["least"] or terms.known
-    harmful = _fell(terms.values[:, largest]) and not improves and not regularizer and matters and start > 0
+    neglected = not (improves or brought_in or regularizer) and start > 0
+    harmful = _fell(terms.values[:, largest]) and neglected and matters
     ratio = times if math.isfinite(times) else 1e300
     weights = "with their weights, " if terms.known else ""
-    course = f"went from {short(start)} to {short(end)}" if improves else f"stayed at {short(end)}"
+    course = f"went from {short(start)} to {short(end)}" if improves or brought_in else f"stayed at {short(end)}"
     balanced = round_rate(ratio) if ratio < 1e300 else "more"
     return Hit(
         subject=tag,
@@ -267,6 +277,12 @@ RULE = Rule(
         Example("with its total", lambda: _logged(box=_fall(3000.0), cls=_FLAT, total=_FLAT), True, "loss/cls"),
         Example("small in the total alone", _weighted, ill=True, subject="loss/classes"),
         Example("it improves: information", lambda: _logged(box=_fall(5000.0), cls=_fall(0.69)), True, "loss/cls"),
+        Example(
+            "a weight that is raised",
+            lambda: _logged(data=_fall(5.0), cons=1e-5 + 0.02 * _STEPS / len(_STEPS)),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("a penalty: information", lambda: _logged(data=_fall(5000.0), kl=_FLAT), True, "loss/kl"),
         Example("a fiftieth", lambda: _logged(box=_fall(35.0), cls=_FLAT), ill=False, outcome="Passed"),
         Example("of one size", lambda: _logged(box=_fall(2.0), cls=_fall(0.69)), ill=False, outcome="Passed"),

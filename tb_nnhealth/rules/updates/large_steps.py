@@ -14,7 +14,7 @@ from tb_nnhealth.derive import UPDATE_RATIO_HEALTHY
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import Floats, History
 from tb_nnhealth.rules.base import Hit
-from tb_nnhealth.rules.evidence.progress import Progress
+from tb_nnhealth.rules.evidence.progress import STUCK, Progress
 from tb_nnhealth.rules.evidence.steps import AT_ONCE, better_rate, carried_away, leap_into_nothing, relative_to_before
 from tb_nnhealth.rules.evidence.weights import Mask, Weights
 from tb_nnhealth.rules.hits import hit, worst
@@ -25,6 +25,7 @@ CARRYING = 1e-2
 """Update : weight ratio of steps that can carry the weights away."""
 WELL_LEARNED = 0.25
 """Share of its start below which the loss says that large steps did no harm."""
+GROWN = 3.0
 NEAR = 2.0
 """Times the limit, up to which they did none where the loss has been learned at all."""
 ADVICE = (
@@ -47,18 +48,25 @@ def at_once(
     scale: NDArray[np.float64],
     moving: Mask,
     limit: NDArray[np.float64],
+    opening: int,
     seen: Progress | None,
 ) -> list[Hit]:
     """Updates over the smallest weights of late, or ``scale``, exceed ``limit`` in three of ``AT_ONCE`` records.
 
     Weights that are no longer finite right after such a step count as one more. ``moving``: records of a step at a
-    learning rate above 0, shape (records, n); ``scale`` and ``limit``: shape (n,).
+    learning rate above 0, shape (records, n); ``scale`` and ``limit``: shape (n,). ``opening``: steps that are large by
+    construction under Adam and Adagrad.
     """
     jump = relative_to_before(weights, scale)
     leap = jump > limit
     broken = leap_into_nothing(history, weights, leap)
     found = episodes(leap | broken, moving | broken, weights.steps, window=AT_ONCE, share=0.6)
-    return [_hit(weights, episode, jump, float(limit[episode.column]), seen) for episode in found]
+    opened = int(weights.steps[0]) + opening
+    hits = []
+    for episode in found:
+        opens = not episode.active and episode.last_step < opened and not _blown_up(weights, episode)
+        hits.append(_hit(weights, episode, jump, float(limit[episode.column]), seen, opens=opens))
+    return hits
 
 
 def outgrown(weights: Weights, scale: NDArray[np.float64], limit: float, seen: Progress | None) -> list[Hit]:
@@ -73,24 +81,39 @@ def outgrown(weights: Weights, scale: NDArray[np.float64], limit: float, seen: P
     return [_outgrown(weights, episode, growth, limit, seen) for episode in found]
 
 
+def _blown_up(weights: Weights, episode: Episode) -> bool:
+    """Whether the steps left the weights more than ``GROWN`` times as large as they were."""
+    during = weights.weight[episode.first : episode.last + 2, episode.column]
+    return not float(np.nanmax(during)) <= GROWN * float(during[0])
+
+
 def _alone(weights: Weights) -> bool:
     """Whether at most one matrix is trained that is no table to look up rows in."""
     return bool((~weights.sparse).sum() <= 1)
 
 
-def _severity(value: float, limit: float, alone: bool, seen: Progress | None, *, goes_on: bool) -> Severity:
-    """``goes_on``: steps larger than the weights themselves are still made at the end."""
+def _severity(
+    value: float, limit: float, alone: bool, seen: Progress | None, *, goes_on: bool, opens: bool = False
+) -> Severity:
+    """``goes_on``: steps larger than the weights themselves are still made at the end.
+
+    ``opens``: only the first steps were large, and they have not blown the weights up.
+    """
     if alone and (seen is None or not (seen.diverged or seen.stuck)):
         return "info"
     if seen is not None and seen.learned:
         harmless = seen.fell_below(WELL_LEARNED) or value < NEAR * limit
         return "info" if harmless and not goes_on else "warning"
+    if opens and seen is not None and seen.fell_below(STUCK):
+        return "info"
     if value > 1 or (seen is not None and (seen.diverged or seen.stuck)):
         return "critical"
     return "warning"
 
 
-def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen: Progress | None) -> Hit:
+def _hit(
+    weights: Weights, episode: Episode, values: Floats, limit: float, seen: Progress | None, *, opens: bool = False
+) -> Hit:
     name = weights.names[episode.column]
     value = worst(values, episode, "above")
     onset = float(values[episode.first, episode.column])
@@ -102,7 +125,7 @@ def _hit(weights: Weights, episode: Episode, values: Floats, limit: float, seen:
     return hit(
         episode,
         name,
-        severity=_severity(value, limit, _alone(weights), seen, goes_on=episode.active and value > 1),
+        severity=_severity(value, limit, _alone(weights), seen, goes_on=episode.active and value > 1, opens=opens),
         statistic="update_ratio",
         unit="per step",
         value=value,

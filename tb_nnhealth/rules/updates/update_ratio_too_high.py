@@ -27,7 +27,9 @@ default initialization, 1/√(3 fan-in), instead.
 
 Critical where the change exceeds the weights themselves, or the loss diverges or does not move; a warning where the
 loss has fallen to less than half nonetheless, and for information only below a quarter, or where the ratio stayed
-below twice its limit, unless steps larger than the weights themselves go on to the end. Where a single matrix is
+below twice its limit, unless steps larger than the weights themselves go on to the end. So it is where
+only steps among the first `opening` exceed `jump`, as Adagrad's do, the weights are at most three times as large after
+them, and the loss has come down at all. Where a single matrix is
 trained, embeddings apart (linear regression, a new head on frozen features, a bag of words), no other layer suffers:
 information only, unless the loss diverges or does not move. Steps at learning rate 0 are not judged, nor is L-BFGS,
 whose line search chooses its own step.
@@ -102,7 +104,7 @@ def check(case: Case) -> Outcome:
     found = [
         *outgrown(weights, scale, options["grown"], seen),
         *sustained(weights, ratio, settled, limit, int(options["window"]), seen),
-        *at_once(history, weights, scale, moving, jump_limit, seen),
+        *at_once(history, weights, scale, moving, jump_limit, int(options["opening"]), seen),
     ]
     if found:
         return Ill(list({hit.subject: hit for hit in found}.values()))  # the last way that concerns a matrix tells it
