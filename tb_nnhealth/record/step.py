@@ -70,6 +70,10 @@ class Capture:
     ) -> None:
         self._stream, self._cadence, self._step = stream, cadence, step
         self._model = weakref.ref(model)
+        self._bundle = (
+            model if optimizers and getattr(type(model), "forward", None) is torch.nn.Module.forward else None
+        )
+        """A container that is never called, as ``nn.ModuleDict`` of two networks: often nobody else holds it."""
         self._optimizers = [weakref.ref(optimizer) for optimizer in optimizers]
         self._catalog = Catalog(model, optimizers, wanted)
         self._failures: dict[str, int] = {}
@@ -140,6 +144,7 @@ class Capture:
     def detach(self) -> None:
         """Takes every hook away; what was gathered of the step under way is let go."""
         self._measuring = self.attached = False
+        self._bundle = None
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

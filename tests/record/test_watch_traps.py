@@ -109,6 +109,23 @@ def test_model_is_collected_and_takes_the_hooks_with_it() -> None:
     watch.remove()
 
 
+def test_networks_bundled_for_the_call_are_watched_as_long_as_the_optimizer_lives() -> None:
+    players = [nn.Linear(3, 2), nn.Linear(2, 1)]
+    optimizer = torch.optim.SGD([p for player in players for p in player.parameters()], 0.1)
+    bundle = nn.ModuleDict({"generator": players[0], "discriminator": players[1]})
+    reference = weakref.ref(bundle)
+    _, stream = watched(bundle, optimizer)
+    del bundle
+    gc.collect()
+    assert reference() is not None
+    players[1](players[0](torch.ones(4, 3))).sum().backward()
+    optimizer.step()
+    assert len(stream.records) == 1
+    del optimizer
+    gc.collect()
+    assert reference() is None
+
+
 def test_hooks_go_with_the_last_optimizer() -> None:
     model, optimizer = small()
     watched(model, optimizer)

@@ -1,5 +1,5 @@
 """Trainings as libraries' tutorials write them: scores of whole episodes, heavy dropout, sums over images, a warp begun
-at rest."""
+at rest, distances to prototypes, two networks bundled for the call."""
 
 from __future__ import annotations
 
@@ -192,8 +192,65 @@ def warp(writer: SummaryWriter, *, lr: float = 0.01, epochs: int = 16) -> None:
     examine("figures told apart", right, 0.7)
 
 
+def pole_in_batches(writer: SummaryWriter, *, lr: float = 1e-2, epochs: int = 30, steps: int = 1200) -> None:
+    """Log-probabilities times returns: a loss that grows with what is earned."""
+    policy = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 2))
+    optimizer = Adam(policy.parameters(), lr)
+    writer.watch(policy, optimizer)
+    lengths: list[float] = []
+    for epoch in range(epochs):
+        states, pushes, weights, ended = [], [], [], []
+        while len(states) < steps:
+            state, length = 0.1 * torch.rand(4) - 0.05, 0
+            while not _fallen(state) and length < 120:
+                with torch.no_grad():
+                    push = Categorical(logits=policy(state)).sample()
+                states.append(state)
+                pushes.append(push)
+                state, length = _pushed(state, int(push)), length + 1
+            weights += [float(length)] * length
+            ended.append(length)
+        optimizer.zero_grad()
+        told = Categorical(logits=policy(torch.stack(states))).log_prob(torch.stack(pushes))
+        loss = -(told * torch.tensor(weights)).mean()
+        loss.backward()
+        optimizer.step()
+        lengths.append(sum(ended) / len(ended))
+        writer.add_scalar("Loss", loss.item(), epoch)
+        writer.add_scalar("EpRet", lengths[-1], epoch)
+    examine("steps until the pole falls, over those at first", sum(lengths[-5:]) / sum(lengths[:5]), 1.5)
+
+
+def prototypes(writer: SummaryWriter, *, lr: float = 1e-3, episodes: int = 250) -> None:
+    """Answers are squared distances to the one known figure of each kind (Snell et al. 2017)."""
+    problem = figures()
+    of_kind = [torch.where(problem.train_y == kind)[0] for kind in range(4)]
+    body = nn.Sequential(
+        nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 33, 3, 2, 1), nn.BatchNorm2d(33),
+        nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+    )  # fmt: skip
+    optimizer = Adam(body.parameters(), lr)
+    writer.watch(nn.ModuleDict({"body": body}), optimizer)
+    right: list[float] = []
+    for episode in range(episodes):
+        rows = torch.stack([kind[torch.randperm(len(kind))[:9]] for kind in of_kind])
+        told = body(problem.train_x[rows.flatten()]).view(4, 9, -1)
+        answers = -torch.cdist(told[:, 1:].flatten(0, 1), told[:, 0]).square()
+        kinds = torch.arange(4).repeat_interleave(8)
+        loss = F.cross_entropy(answers, kinds)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        right.append((answers.argmax(1) == kinds).float().mean().item())
+        writer.add_scalar("train_loss", loss.item(), episode)
+        writer.add_scalar("train_acc", right[-1], episode)
+    examine("figures told by their prototypes, of four kinds", sum(right[-30:]) / 30, 0.4)
+
+
 for kind, name, train in (
     ("control", "pole-actor-critic", pole),
+    ("control", "pole-in-batches-of-episodes", pole_in_batches),
+    ("embedding", "prototypes-of-one-figure", prototypes),
     ("graph", "graph-attention", attention_on_a_graph),
     ("graph", "graph-attention-dropout-of-a-third", partial(attention_on_a_graph, dropout=0.3)),
     ("variational", "variational-sums", sums_over_images),

@@ -146,8 +146,8 @@ def _hit(
     told = f"{percent(value)} of the units of `{subject}` are silent for every sample, since step {since.first_step:,}."
     if value > ALL:
         told = f"`{subject}` is silent altogether since step {since.first_step:,}: nothing passes it either way."
-    if severity == "info" and value > case.options["critical"]:
-        told += " The loss has come down all the same."
+    if come is not None and severity == "info" and _learns(come):
+        told += f" {come.outcome} all the same."
     return hit(
         since,
         subject,
@@ -174,8 +174,12 @@ def _severity(
         return "info"
     if come is not None and come.stuck:
         return "critical"
-    comes_down = come is not None and (come.learned or come.now < COMING_DOWN * come.start)
-    return "info" if comes_down and value <= MOST and not _accident(share, episode) else "warning"
+    learns = come is not None and _learns(come)
+    return "info" if learns and value <= MOST and not _accident(share, episode) else "warning"
+
+
+def _learns(come: Progress) -> bool:
+    return come.learned or come.now < COMING_DOWN * come.start
 
 
 def _accident(share: NDArray[np.float32], episode: Episode) -> bool:

@@ -120,8 +120,8 @@ def check(case: Case) -> Outcome:
     for episode in found:
         subject, value = subjects[episode.column], worst(share, episode, "above")
         told = f"{percent(value)} of the activations of `{subject}` lie in the flat part of their nonlinearity."
-        if severity == "info":
-            told += " The loss has come down all the same."
+        if severity == "info" and come is not None:
+            told += f" {come.outcome} all the same."
         hits.append(
             hit(
                 episode,

@@ -60,6 +60,7 @@ from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number, shape_
 from tb_nnhealth.rules.data.one_row import one_row
 from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE
 from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
@@ -96,7 +97,7 @@ def check(case: Case) -> Outcome:
         return Ill([_constant(found[0], history, "info" if learned else "critical")])
     if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
         return Ill([_copies(found[0], history, ratio, case.options["least"], "info" if learned else "warning")])
-    hits = one_row(history, learns) + _further(history) + _same_target(history) + _pairs_alike(history)
+    hits = one_row(history, learns) + _further(history) + _same_target(case.run, history) + _pairs_alike(history)
     return Ill(hits) if hits else Passed()
 
 
@@ -130,8 +131,13 @@ def _further(history: History) -> list[Hit]:
     return hits
 
 
-def _same_target(history: History) -> list[Hit]:
-    """For information: the samples of a batch have one target, of several numbers that differ."""
+def _same_target(run: Run, history: History) -> list[Hit]:
+    """For information: the samples of a batch have one target, of several numbers that differ.
+
+    A discriminator is given one answer for all that is true, and another for all that is not.
+    """
+    if moving_target(run):
+        return []
     spread, std = number(history, schema.SPREAD, "target"), number(history, schema.TARGET, "", schema.STD)
     shape = shape_of(history, schema.TARGET) or ()
     seen = np.isfinite(spread) & (std > 0)

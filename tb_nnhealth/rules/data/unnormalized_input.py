@@ -210,7 +210,8 @@ def _scale(history: History) -> Scale:
         zeros, low, high = (tables[name][:, i] for name in (schema.ZERO_SHARE, schema.MIN, schema.MAX))
         if not layout.dtype.startswith(("float", "bfloat", "complex")) or np.isnan(tables[schema.RMS][:, i]).all():
             continue
-        beside = np.prod(layout.shape[1:], dtype=np.int64) <= 1 and elements[i] < SMALL_BESIDE * max(elements)
+        one = np.prod(layout.shape[1:], dtype=np.int64) <= 1
+        beside = one and (elements[i] < SMALL_BESIDE * max(elements) or (i > 0 and not _taken(history)))
         mask = (np.nan_to_num(high, nan=1.0) <= 0).all() and (np.nan_to_num(low) < MASK).any()
         sparse = (np.nan_to_num(zeros) > SPARSE).mean() > 0.5
         if not beside and not mask and not sparse and not (cells and _cell_state(i, history, tables)):
@@ -230,6 +231,17 @@ def _cell_state(column: int, history: History, tables: dict[str, NDArray[np.floa
         return False
     low, high = (tables[name][:, hidden] for name in (schema.MIN, schema.MAX))
     return bool((np.nan_to_num(low) >= -1).all() and (np.nan_to_num(high) <= 1).all())
+
+
+def _taken(history: History) -> bool:
+    """Whether a weight matrix may take one number a sample as it is: alone, or beside the features of the first input.
+
+    A time that goes through sines and cosines first is on no scale that a layer was initialized for.
+    """
+    rows = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
+    features = rows[0].shape[-1] if rows[0].shape else 1
+    widths = {int(p.fan_in) for p in history.layout.parameters if len(p.shape) > 1}
+    return bool(widths & {1, features + 1, features + len(rows) - 1})
 
 
 def _normalized_inside(history: History, first: Any, scale: Scale) -> bool:

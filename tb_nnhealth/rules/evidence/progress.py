@@ -12,8 +12,10 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.evidence.losses import LossCurve, criterion_loss, training_loss
 from tb_nnhealth.rules.evidence.once import once
+from tb_nnhealth.rules.evidence.rewards import Gain, earned
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.evidence.weights import weights_of
+from tb_nnhealth.rules.wording import short
 
 OPENING = 5
 CLOSING = 20
@@ -41,7 +43,8 @@ class Progress:
     """``start`` and ``now``: medians of the first and the last points (see ``_start``); ``points``: how many there are.
 
     ``naive``: what the best constant answer would cost, NaN where unknown; ``finite``: share of the last points
-    that are finite. ``taken``: steps of the optimizer from the first point to the last.
+    that are finite. ``taken``: steps of the optimizer from the first point to the last. ``gain``: the reward that has
+    risen, where the loss's own level tells nothing; the numbers of the loss are NaN then.
     """
 
     start: float
@@ -50,6 +53,7 @@ class Progress:
     naive: float
     finite: float
     taken: int = 0
+    gain: Gain | None = None
 
     @property
     def enough(self) -> bool:
@@ -62,7 +66,9 @@ class Progress:
         return self.fell_below(LEARNED)
 
     def fell_below(self, share: float) -> bool:
-        """The loss now is less than ``share`` of where it began, and of what a constant answer costs."""
+        """The loss is less than ``share`` of where it began, and of what a constant answer costs; or rewards rose."""
+        if self.gain is not None:
+            return True
         floor = self.start if math.isnan(self.naive) else min(self.start, self.naive)
         return self.finite > 0.9 and floor > 0 and self.enough and self.now < share * floor
 
@@ -81,6 +87,13 @@ class Progress:
         return self.finite < 0.5 or (self.start > 0 and self.now > 2 * self.start)
 
     @property
+    def outcome(self) -> str:
+        """What has been learned, a sentence without its end."""
+        if self.gain is not None:
+            return f"`{self.gain.tag}` has risen from {short(self.gain.first)} to {short(self.gain.last)}"
+        return f"The loss has fallen from {short(self.start)} to {short(self.now)}"
+
+    @property
     def fine_tuning(self) -> bool:
         """The loss began well below that of a constant answer: the weights had been trained before."""
         return self.start < LEARNED * self.naive
@@ -88,9 +101,13 @@ class Progress:
 
 @once
 def progress(run: Run, history: History) -> Progress | None:
-    """The progress of the loss that goes with ``history``; None where none was logged, or its level tells nothing."""
+    """The progress of the loss that goes with ``history``; None where none was logged, or its level tells nothing.
+
+    Where the loss moves with the policy, rewards that have risen tell that the network learns.
+    """
     if moving_target(run):
-        return None
+        gain = earned(run)
+        return None if gain is None else Progress(math.nan, math.nan, 0, math.nan, 1.0, gain=gain)
     curve = _longer(criterion_loss(history), training_loss(run))
     if curve is None or not len(curve):
         return None

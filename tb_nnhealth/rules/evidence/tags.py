@@ -48,11 +48,17 @@ _NOT_THE_LOSS_ITSELF = _words(
     "lowest patience threshold target rate"
 )
 _REINFORCEMENT = _words(
-    "reward rewards rew episode episodic ep rollout rollouts actor critic policy value vf pg qf dqn td entropy "
-    "advantage exploration success"
+    "reward rewards rew return returns ret regret episode episodic ep rollout rollouts actor critic policy value vf pg "
+    "qf dqn td entropy advantage exploration success"
 )
-_TELLS_REINFORCEMENT = _REINFORCEMENT - {"value", "entropy", "ep", "td", "advantage", "pg"}
+_TELLS_REINFORCEMENT = _REINFORCEMENT - {"value", "entropy", "ep", "td", "advantage", "pg", "ret"}
 _ADVERSARIAL = _words("generator discriminator gan gen disc dis adversarial adv critic g d")
+REGULARIZERS = _words(
+    "kl kld divergence reg regularization regularizer l penalty decay balance balancing aux auxiliary entropy tv "
+    "sparsity cov covariance decorrelation commit commitment consistency smoothness orthogonality router z prior vq "
+    "codebook quantization"
+)
+"""Words of terms that hold a network back and may stay where they are, or rise: none of them is the whole loss."""
 _TELLS_ADVERSARIAL = _words("generator discriminator gan adversarial critic")
 
 
@@ -90,7 +96,7 @@ def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
     """The scalar that is the loss of the whole model in ``phase``, the one with the most points.
 
     A loss that names no phase counts as training's. A term of a loss is taken only where it is
-    the only loss logged.
+    the only loss logged, and no regularizer.
     """
     losses = [
         (tag, series, found)
@@ -101,7 +107,8 @@ def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
         entry for entry in losses if entry[2].phase == phase or (phase == "train" and entry[2].phase is None)
     ]  # fmt: skip
     whole = [entry for entry in fitting if not entry[2].term]
-    chosen = whole or (fitting if len(fitting) == 1 else [])
+    alone = len(fitting) == 1 and not set(fitting[0][2].term.split("-")) & REGULARIZERS
+    chosen = whole or (fitting if alone else [])
     if not chosen:
         return None
     tag, series, _ = max(chosen, key=lambda e: (len(e[1]), e[2].phase == phase, "test" not in parts(e[0]), -len(e[0])))
@@ -120,7 +127,7 @@ def series_of(run: Run, metric: Metric, phase: Phase | None = None) -> Iterator[
 def moving_target(run: Run) -> str:
     """Why the level of this run's loss says nothing about learning, or ""."""
     named = [frozenset(parts(tag)) for tag in run.scalars]
-    if any(words & _TELLS_REINFORCEMENT for words in named):
+    if any(words & _TELLS_REINFORCEMENT or words >= {"ep", "ret"} for words in named):
         return "reinforcement learning: the loss is measured on data that the policy itself brings about"
     letters = {letter for words in named if words & {"loss", "err"} for letter in words & {"g", "d"}}
     watches = {word for watch in run.watches for word in parts(watch)}

@@ -13,7 +13,9 @@ values, and the later ones can only learn from the noise that these make of the 
 For each weight matrix, in forward order, the root mean square of its gradient over the median of that of the matrices
 in the later half of the network (no unit). A record is ill where this is below `depth_ratio`, the logarithm falls
 steadily towards the input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is
-below `moving` of its weights' norm per step, or the loss stands where it began. It must hold in half of `window`
+below `moving` of its weights' norm per step, or the loss stands where it began. The gradient times its weights must be
+as small beside the later ones: weights written a hundred times as large, under a learning rate multiplier, receive a
+hundredth of the gradient and mean the same. It must hold in half of `window`
 records, or of the eight and more that there are after a hundred steps.
 
 Adam divides by the gradient's own size, so a small gradient alone is no illness. Gradients of exactly zero belong to
@@ -105,7 +107,8 @@ def check(case: Case) -> Outcome:
     stuck = seen is not None and seen.stuck
     limit = case.options.per_subject("depth_ratio", weights.names)
     still = ~(weights.ratio >= case.options.per_subject("moving", weights.names))
-    harmful = (steady >= STEADY)[:, None] & (still | stuck)
+    told = share_of_later(weights.gradient * weights.weight)
+    harmful = (steady >= STEADY)[:, None] & (still | stuck) & ~(told >= limit)
     share[asleep(weights)] = np.nan
     judged &= np.isfinite(share)
     found = episodes((share < limit) & harmful, judged, weights.steps, window=window, share=share_of(window, usual))

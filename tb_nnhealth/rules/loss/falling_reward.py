@@ -7,13 +7,12 @@ import math
 import numpy as np
 
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.phases import parts
 from tb_nnhealth.rules.base import Hit
 from tb_nnhealth.rules.evidence import curves
+from tb_nnhealth.rules.evidence.rewards import rewards
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import short
 
-REWARDS = frozenset(("reward", "rewards", "rew", "return", "returns"))
 FEWEST = 40
 NEAR_ITS_END = 0.2
 """Share of all that the smoothed reward has ever moved within which it must begin of its top, and end of its floor."""
@@ -22,8 +21,8 @@ SIGMAS = 6.0
 
 def falling_reward(run: Run) -> Hit | None:
     """For information: a mean that begins at 0, or an environment that grows harder, falls too."""
-    for tag, series in run.scalars.items():
-        if set(parts(tag)) & REWARDS and len(series) >= FEWEST and (hit := _falls(tag, series)) is not None:
+    for tag, series in rewards(run):
+        if len(series) >= FEWEST and (hit := _falls(tag, series)) is not None:
             return hit
     return None
 

@@ -36,7 +36,7 @@ def first_cross_entropy(history: History, curve: losses.LossCurve, limit: Option
     high = max(limit["factor"] * guess, guess + NATS_ABOVE)
     more = {"guess": guess, "classes": int(criterion.classes)}
     if first > high:
-        told = bool(criterion.type) or _outputs_explain(history, first)
+        told = _made_by_weights(history) and (bool(criterion.type) or _outputs_explain(history, first))
         harmful = told and first > limit["warn"] * guess
         if harmful and first <= limit["far"] * guess:
             harmful = stays_above(curve, guess, limit["recovers"])
@@ -72,6 +72,17 @@ def _outputs_explain(history: History, first: float) -> bool:
     """Whether the first outputs are so large that a cross-entropy of them may be ``first``."""
     output = history.table(schema.PREDICTION, schema.RMS).values
     return bool(output.size and output[0, 0] > OUTPUTS_EXPLAIN * first)
+
+
+def _made_by_weights(history: History) -> bool:
+    """Whether the answers are made by weights of one row for each class, or of several.
+
+    Distances to other samples of the batch are no outputs that a layer could make smaller: their number is that of the
+    samples, and no parameter has it.
+    """
+    classes = int(history.layout.criterion.classes)
+    shapes = [tuple(p.shape) for p in history.layout.parameters if len(p.shape) > 1]
+    return classes <= 2 or not shapes or any(classes in shape for shape in shapes) or shapes[-1][0] % classes == 0
 
 
 def _above(first: float, guess: float, criterion: Any) -> str:

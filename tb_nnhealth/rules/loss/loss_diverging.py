@@ -85,6 +85,10 @@ MEDIANS = 400
 SIGMAS = 6.0
 STAYING = 0.8
 """Share of the last points that must lie above the limit."""
+NOTHING = 0.1
+"""Share of the depth that a loss reaches below zero, under which it began at nothing: no cost but a score, as of two
+energies that are to part. It comes back to there as it settles.
+"""
 BREAKING_POINTS = 3
 """Points above the limit that are enough where NaN or infinity follows."""
 COMING_BACK = 0.7
@@ -122,6 +126,8 @@ def _check(case: Case, found: losses.LossCurve) -> Outcome:
     start = _start(case.run, values)
     noise = curves.noise(values[: max(low_at, 5)])
     limit = low + max(case.options["rise"] * max(start - low, abs(start)), SIGMAS * noise)
+    if start < NOTHING * -low:
+        limit = max(limit, start + SIGMAS * noise)
     above = (level > limit) & (np.arange(len(level)) > low_at)
     staying = above[-tail:].mean() >= STAYING and (values[-tail:] > limit).mean() >= STAYING
     if not staying or (not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)):

@@ -48,6 +48,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.phases import parts
@@ -66,6 +67,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import curves, losses, tags
+from tb_nnhealth.rules.evidence.tags import REGULARIZERS
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.loss_terms import Terms, loss_terms
 from tb_nnhealth.rules.wording import percent, round_rate, short
@@ -75,10 +77,6 @@ IMPROVED = 0.9
 LARGE_FELL = 0.75
 BROUGHT_IN = 0.1
 SIGMAS = 4.0
-REGULARIZERS = frozenset(("kl", "kld", "divergence", "reg", "regularization", "regularizer", "l", "penalty", "decay"))
-REGULARIZERS |= {"balance", "balancing", "aux", "auxiliary", "entropy", "tv", "sparsity", "commit", "commitment"}
-REGULARIZERS |= {"consistency", "smoothness", "orthogonality", "router", "z", "prior"}
-"""Words of terms that may stay where they are."""
 DIVERGENCES = frozenset(("kl", "kld", "divergence"))
 NO_NATS, MATTERED = 0.01, 0.3
 """Divergence below which a code tells nothing, and share of the first loss from which it may have been driven there."""
@@ -97,11 +95,12 @@ def check(case: Case) -> Outcome:
     largest = int(np.argmax(np.median(sizes[: max(3, len(sizes) // 10)], axis=0)))
     with np.errstate(divide="ignore", invalid="ignore"):
         times = np.where(sizes > 0, sizes[:, [largest]] / sizes, np.inf)
-    usual = np.quantile(times, 1 - THROUGHOUT, axis=0)
     opening = max(3, len(times) // 10)
+    times = _since_they_set_in(times, sizes)
+    usual = np.nanquantile(times, 1 - THROUGHOUT, axis=0, method="lower")
     large_fell = _fell(terms.values[:, largest])
     drowned = [_stands(v) and not _brought_in(v) and large_fell for v in terms.values.T]
-    usual = np.where(drowned, np.maximum(usual, np.median(times[:opening], axis=0)), usual)
+    usual = np.where(drowned, np.maximum(usual, _medians_of_first(times, opening)), usual)
     usual[largest] = 1.0
     penalty = bool(set(parts(terms.tags[largest])) & REGULARIZERS)
     held = penalty & np.array(drowned) & (usual > 1.0)  # a penalty need not be many times as large to forbid learning
@@ -114,6 +113,20 @@ def check(case: Case) -> Outcome:
             Closest(min(1.0, float(usual[at]) / case.options["factor"]), terms.tags[at], int(terms.steps[-1]), "size")
         )
     return Ill([_hit(terms, int(i), largest, float(usual[i]), case) for i in small])
+
+
+def _since_they_set_in(times: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``times`` with NaN where a term is still exactly 0, shape (points, terms); one that is 0 throughout is left.
+
+    A penalty that is warmed up, or has nothing to hold on to before a second task, is no term until then.
+    """
+    waits = np.logical_and.accumulate(sizes == 0, axis=0) & (sizes > 0).any(axis=0)
+    return np.where(waits, np.nan, times)
+
+
+def _medians_of_first(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """The median of each term's first ``count`` points, shape (terms,)."""
+    return np.array([np.median(column[~np.isnan(column)][:count]) for column in times.T])
 
 
 def _nothing_to_compare(run: Run) -> Outcome:

@@ -51,6 +51,10 @@ def loss_terms(run: Run) -> Terms | None:
             found[tag] = series
         elif total is None or len(series) > len(total):
             total = series
+    if total is None:  # the whole may bear the name of its method
+        for whole in found.values():
+            if (terms := _of_an_exact_sum(run, whole)) is not None:
+                return terms
     if len(found) < 2:
         return _of_an_exact_sum(run, total)
     steps = _common([*found.values()])

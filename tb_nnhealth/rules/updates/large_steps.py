@@ -72,9 +72,10 @@ def at_once(
 def outgrown(weights: Weights, scale: NDArray[np.float64], limit: float, seen: Progress | None) -> list[Hit]:
     """Steps above ``CARRYING`` made the weights ``limit`` times as large as at the start, and the loss is not learned.
 
-    None are told where the loss is not known. ``scale``, shape (n,): the least that counts as the weights at the start.
+    None are told where the loss is not known, or is a score that began below zero. ``scale``, shape (n,): the least
+    that counts as the weights at the start.
     """
-    if seen is None or seen.learned:
+    if seen is None or seen.learned or not seen.start > 0:
         return []
     growth = np.asarray(weights.weight / np.fmax(weights.initial_rms, scale), np.float32)
     found = carried_away(weights, growth, limit, CARRYING)
@@ -121,7 +122,7 @@ def _hit(
     cause = f"Learning rate {short(lr)} gives updates" if np.isfinite(lr) else "The optimizer makes updates"
     outcome = ""
     if seen is not None and seen.learned:
-        outcome = f" The loss has fallen from {short(seen.start)} to {short(seen.now)} nonetheless."
+        outcome = f" {seen.outcome} nonetheless."
     return hit(
         episode,
         name,

@@ -33,6 +33,7 @@ def resting(history: History) -> list[Hit]:
     """For information, one hit for each such matrix; none where all rest, or none does."""
     everything = weights_of(history)
     rests = np.array([not p.trainable for p in everything.parameters], bool) & ~awake(everything)
+    rests &= ~_averaged(everything)
     off = everything.matrix & rests & ~everything.sparse
     if len(history) < FEWEST_RECORDS or not everything.trained.any():
         return []
@@ -50,6 +51,13 @@ def resting(history: History) -> list[Hit]:
         for i in np.flatnonzero(trained_before | fresh)
     ]
     return hits + tables
+
+
+def _averaged(weights: Weights) -> NDArray[np.bool_]:
+    """Parameters that change although they never had a gradient, shape (n,): a moving average of the trained ones."""
+    with np.errstate(invalid="ignore"):
+        changed = np.fmax.reduce(weights.weight, axis=0) > np.fmin.reduce(weights.weight, axis=0)
+    return np.asarray(changed & ~np.isfinite(weights.gradient).any(axis=0))
 
 
 def _random_tables(history: History, tables: Weights) -> list[Hit]:

@@ -161,7 +161,7 @@ def _harmless(seen: Progress | None) -> str:
     if seen.fine_tuning:
         return f" The loss began at {short(seen.start)}, far below a constant answer's: trained weights need no more."
     if seen.learned:
-        return f" The loss has fallen from {short(seen.start)} to {short(seen.now)} nonetheless."
+        return f" {seen.outcome} nonetheless."
     return ""
 
 
