@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from tb_nnhealth.record.graph_flow import Joint, flow
 from tb_nnhealth.record.graph_samples import Mixed, mixing_view
 from tb_nnhealth.record.graph_walk import nodes_behind, sources
 
@@ -68,6 +69,7 @@ class Graph(Generic[Key]):
 
     def __init__(self) -> None:
         self._recorded: dict[Any, Key] = {}
+        self._further: dict[Any, Key] = {}
         self._ends: list[Any] = []
 
     def __bool__(self) -> bool:
@@ -77,6 +79,10 @@ class Graph(Generic[Key]):
         """``node`` (a tensor's ``grad_fn``) gives the output of ``key``; the first to claim a node keeps it."""
         self._recorded.setdefault(node, key)
 
+    def record_further(self, node: Any, key: Key) -> None:
+        """The same of another tensor that ``key`` returned beside its output: a state, weights of attention."""
+        self._further.setdefault(node, key)
+
     def end(self, node: Any) -> None:
         """A further node to walk from: the model's output or the loss."""
         if node is not None:
@@ -85,6 +91,10 @@ class Graph(Generic[Key]):
     def mixed(self, samples: int) -> Mixed | None:
         """The first view in the model that mixes that many samples."""
         return mixing_view(self._ends, samples)
+
+    def inputs(self) -> dict[Key, tuple[Key | Joint[Key], ...]]:
+        """What flowed into each recorded key, from other keys (``flow``)."""
+        return flow({**self._further, **self._recorded})
 
     def consumers(self, modules: Mapping[Key, str]) -> dict[Key, Consumer]:
         """What follows each recorded output; ``modules`` gives the nonlinearity a key's module itself is, or ""."""

@@ -251,8 +251,8 @@ class Activations:
         for i, tensor in enumerate(tensors_in(output)):
             if not self._outputs.take(gathered, module, tensor, i):
                 continue
-            if i == 0 and self._graph is not None and tensor.grad_fn is not None:
-                self._graph.record(tensor.grad_fn, entry)
+            if self._graph is not None and tensor.grad_fn is not None:
+                (self._graph.record_further if i else self._graph.record)(tensor.grad_fn, entry)
             if tensor.requires_grad and tensor.grad_fn is not None:
                 tensor.register_hook(GradientHook(self, gathered, gathered.dimension if i == 0 else None))
 
@@ -318,7 +318,7 @@ class Activations:
             self._spend(perf_counter() - start)
 
     def _read_graph(self) -> None:
-        """Reads what follows each module, before the backward pass has consumed the graph."""
+        """Reads what follows each module and flows into it, before the backward pass has consumed the graph."""
         graph, self._graph = self._graph, None
         if not graph:
             return
@@ -329,6 +329,7 @@ class Activations:
         for entry, consumer in graph.consumers(entries).items():
             feeds = consumer.nonlinearity if consumer.functional else ""
             self._catalog.follows(entry, consumer.nonlinearity, consumer.normalized, feeds, linear=consumer.linear)
+        self._catalog.flows(graph.inputs())
         if self._training() and (mixed := graph.mixed(self._batch.samples())) is not None:
             self._batch.mixed(mixed)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch.nn.parameter import is_lazy
 
 from tb_nnhealth import messages, schema
+from tb_nnhealth.record.graph_flow import Joint
 from tb_nnhealth.record.layout_entries import (
     WatchedModule,
     WatchedParameter,
@@ -18,6 +19,7 @@ from tb_nnhealth.record.layout_entries import (
     watched_modules,
     watched_parameters,
 )
+from tb_nnhealth.record.layout_places import Places
 from tb_nnhealth.record.reduce_readable import is_distributed
 
 _REPLACEMENTS = 100
@@ -191,6 +193,12 @@ class Catalog:
         if entry.linear != linear:
             entry.linear, self.changed = linear, True
 
+    def flows(self, inputs: Mapping[WatchedModule, tuple[WatchedModule | Joint[WatchedModule], ...]]) -> None:
+        """Notes what flows into each module of ``inputs``; what was noted first stays."""
+        for entry, given in inputs.items():
+            if entry.inputs is None:
+                entry.inputs, self.changed = given, True
+
     def row(self, kind: str, subject: str, shape: Sequence[int] = (), dtype: str = "float32") -> int:
         """The place of a row, given on first use."""
         key = kind, subject
@@ -279,6 +287,7 @@ class Catalog:
         leaves = [e for e in self._modules.values() if e.wanted and (e.name in self._called or self._leaf(e))]
         order = {name: i for i, name in enumerate(self._called)}
         leaves.sort(key=lambda entry: order.get(entry.name, len(order)))
+        places = Places(leaves)
         return messages.Layout(
             framework=f"torch {torch.__version__}",
             columns=schema.STATISTICS,
@@ -293,9 +302,12 @@ class Catalog:
                     called=entry.name in order,
                     linear=entry.linear,
                     samples_dimension=entry.samples_dimension,
+                    traced=entry.inputs is not None,
+                    inputs=places.of(entry.inputs or ()),
                 )
                 for entry in leaves
             ],
+            joints=places.joints,
             parameters=[
                 messages.Parameter(
                     name=entry.name,

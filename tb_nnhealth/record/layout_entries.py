@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tb_nnhealth.record.graph import MODULE_NONLINEARITY
+from tb_nnhealth.record.graph_flow import Joint
 from tb_nnhealth.record.layout_names import clean_name
 
 _OPAQUE = (nn.MultiheadAttention, torch.jit.ScriptModule)
@@ -46,6 +47,8 @@ class WatchedModule:
     """The nonlinearity that a function, not a module, applies to the output."""
     samples_dimension: int = 0
     """Which dimension of a recurrent or attention module's input counts the samples."""
+    inputs: tuple[WatchedModule | Joint[WatchedModule], ...] | None = None
+    """Whose outputs it was given; None while that is not known."""
     seen: int = -1
     """The window of measurement in which it was last called, with gradients or without."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tb_nnhealth import schema
+from tb_nnhealth.history import History
 from tb_nnhealth.messages import Layout, Module, Parameter
 from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.evidence.depth import chains, forward_positions, slopes, total_change
@@ -80,8 +81,12 @@ def _layout(*modules: tuple[str, bool], zero: str = "") -> Layout:
     return Layout(modules=named, parameters=parameters)
 
 
+def _chains(layout: Layout) -> list[tuple[str, ...]]:
+    return chains(History(layout))
+
+
 def test_chain_ends_before_the_prediction():
-    assert chains(_layout(("Linear", False), ("ReLU", False), ("Conv2d", False), ("Linear", False))) == [("m0", "m2")]
+    assert _chains(_layout(("Linear", False), ("ReLU", False), ("Conv2d", False), ("Linear", False))) == [("m0", "m2")]
 
 
 def test_normalization_cuts_a_chain():
@@ -93,17 +98,28 @@ def test_normalization_cuts_a_chain():
         ("Linear", False),
         ("Linear", False),
     )
-    assert chains(layout) == [("m0",), ("m2",), ("m4",)]
+    assert _chains(layout) == [("m0",), ("m2",), ("m4",)]
 
 
 def test_modules_that_start_at_zero_are_in_no_chain():
     layout = _layout(("Linear", False), ("Linear", False), ("Linear", False), ("Linear", False), zero="m1")
-    assert chains(layout) == [("m0", "m2")]
+    assert _chains(layout) == [("m0", "m2")]
+
+
+def test_two_towers_are_two_chains():
+    layout = _layout(*[("Linear", False)] * 7)
+    for module, inputs in zip(layout.modules, ([], [], [0], [1], [2], [3], [-1]), strict=True):
+        module.traced = True
+        module.inputs.extend(inputs)
+    layout.joints.add(inputs=[4, 5])
+    assert _chains(layout) == [("m0", "m2", "m4"), ("m1", "m3", "m5")]
+    del layout.modules[6], layout.joints[0]
+    assert _chains(layout) == [("m0", "m2"), ("m1", "m3")], "each tower ends with a prediction"
 
 
 def test_no_chain_without_linear_modules():
-    assert chains(_layout(("LSTM", False), ("Embedding", False))) == []
-    assert chains(Layout()) == []
+    assert _chains(_layout(("LSTM", False), ("Embedding", False))) == []
+    assert _chains(Layout()) == []
 
 
 def test_alignment_by_name():

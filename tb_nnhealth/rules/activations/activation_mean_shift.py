@@ -84,7 +84,7 @@ def check(case: Case) -> Outcome:
     before_softmax = {m.name for m in history.layout.modules if m.nonlinearity in ("softmax", "log_softmax")}
     names = tuple(
         name
-        for chain in chains(history.layout)
+        for chain in chains(history)
         for name in chain
         if name in rows and name not in before_softmax and _units(rows[name].shape) >= FEWEST_UNITS
     )

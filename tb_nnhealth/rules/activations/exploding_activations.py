@@ -106,7 +106,7 @@ def check(case: Case) -> Outcome:
     history = case.history
     if not history.rows(schema.ACTIVATION):
         return CouldNotCheck("watch a model whose modules are called in training: writer.watch(model, optimizer)")
-    groups = chains(history.layout)
+    groups = chains(history)
     names = tuple(name for chain in groups for name in chain)
     if not len(history):
         return TooLittleData("no records so far")

@@ -93,7 +93,7 @@ def check(case: Case) -> Outcome:
     squashed = normalized_to_one(case.run, history)
     if squashed:
         return Ill(squashed)
-    groups = [chain for chain in chains(history.layout) if len(chain) >= SHORTEST_CHAIN]
+    groups = [chain for chain in chains(history) if len(chain) >= SHORTEST_CHAIN]
     names = tuple(name for chain in groups for name in chain)
     if not names:
         return NotApplicable(f"no {SHORTEST_CHAIN} hidden linear layers follow each other without a normalization")

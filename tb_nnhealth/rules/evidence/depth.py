@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tb_nnhealth.history import Floats
+from tb_nnhealth.history import Floats, History
+from tb_nnhealth.rules.evidence.flow import flow_of
 
 
 def forward_positions(layout: Any, parameters: Sequence[str]) -> NDArray[np.int64]:
@@ -52,25 +53,33 @@ BREAKING_TYPES = ("Norm", "Softmax", "LSTM", "GRU", "RNN", "Embedding", "Attenti
 """Parts of the types after whose output a new chain begins: they set the scale of what follows themselves."""
 
 
-def chains(layout: Any) -> list[tuple[str, ...]]:
+def chains(history: History) -> list[tuple[str, ...]]:
     """Linear and convolution modules in the order of their first call, cut wherever the scale is set anew.
 
-    The last such module, whose output is the prediction, is left out; so are modules that start at zero,
-    for the scale of a branch that begins as nothing compares with no other.
+    Of modules none of which flows into the other (two towers, two heads) each goes into a chain of its own. The last
+    such modules, whose outputs are the predictions, are left out; so are modules that start at zero, for the scale of
+    a branch that begins as nothing compares with no other.
     """
+    layout, flow = history.layout, flow_of(history)
     zero = {p.module for p in layout.parameters if len(p.shape) > 1 and p.initial_rms == 0}
-    found: list[list[str]] = [[]]
     called = [module for module in layout.modules if module.called]
-    linear = [module.name for module in called if _is_linear(module.type)]
+    last = flow.ends([module.name for module in called if _is_linear(module.type)])
+    open_: list[list[str]] = []
+    closed: list[list[str]] = []
     for module in called:
-        if any(part in module.type for part in BREAKING_TYPES):
-            found.append([])
-        elif _is_linear(module.type) and module.name != linear[-1]:
-            if module.normalized:
-                found.append([])
-            elif module.name not in zero:
-                found[-1].append(module.name)
-    return [tuple(chain) for chain in found if chain]
+        breaks = any(part in module.type for part in BREAKING_TYPES)
+        linear = _is_linear(module.type) and module.name not in last
+        if breaks or (linear and module.normalized):
+            closed += [chain for chain in open_ if not flow.apart(chain[-1], module.name)]
+            open_ = [chain for chain in open_ if flow.apart(chain[-1], module.name)]
+        elif linear and module.name not in zero:
+            before = next((chain for chain in reversed(open_) if not flow.apart(chain[-1], module.name)), None)
+            if before is None:
+                open_.append([module.name])
+            else:
+                before.append(module.name)
+    place = {module.name: i for i, module in enumerate(called)}
+    return sorted((tuple(chain) for chain in closed + open_), key=lambda chain: place[chain[0]])
 
 
 @lru_cache

@@ -64,6 +64,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.depth import slopes
+from tb_nnhealth.rules.evidence.flow import flow_of
 from tb_nnhealth.rules.evidence.progress import Progress, loss_scale, progress
 from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
@@ -101,7 +102,12 @@ def check(case: Case) -> Outcome:
 
     seen = progress(case.run, history)
     scale, known = loss_scale(case.run, history)
-    hits = _with_depth(weights, case.options["depth_growth"], seen)
+    ways = {tuple(strand.along) for strand in flow_of(history).strands([p.module for p in weights.parameters])}
+    hits = [
+        hit
+        for way in sorted(ways)
+        for hit in _with_depth(weights.only(np.array(way)), case.options["depth_growth"], seen)
+    ]
     limit = case.options.per_subject("sensitivity", weights.names) * (1.0 if known else UNKNOWN_LOSS)
     felt = sensitivity(weights, scale)
     judged = np.isfinite(felt)

@@ -11,7 +11,8 @@ values, and the later ones can only learn from the noise that these make of the 
 
 ## How it is computed
 For each weight matrix, in forward order, the root mean square of its gradient over the median of that of the matrices
-in the later half of the network (no unit). A record is ill where this is below `depth_ratio`, the logarithm falls
+in the later half of the network (no unit); of a network with several ways through it (two towers, actor and critic),
+in that of its own way. A record is ill where this is below `depth_ratio`, the logarithm falls
 steadily towards the input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is
 below `moving` of its weights' norm per step, or the loss stands where it began. The gradient times its weights must be
 as small beside the later ones: weights written a hundred times as large, under a learning rate multiplier, receive a
@@ -65,6 +66,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence.asleep import asleep
 from tb_nnhealth.rules.evidence.depth import slopes
+from tb_nnhealth.rules.evidence.flow import flow_of
 from tb_nnhealth.rules.evidence.progress import Progress, progress
 from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.hits import closest, hit, worst
@@ -98,8 +100,20 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(history)} records so far, {window} needed")
     window = min(window, len(history))
 
-    share = with_underflow(share_of_later(weights.gradient), weights.gradient)
-    _, steady = slopes(weights.gradient)
+    strands = [
+        strand
+        for strand in flow_of(history).strands([p.module for p in weights.parameters])
+        if len(strand.along) >= FEWEST_LAYERS
+    ]
+    if not strands:
+        return NotApplicable(f"no way through the network has {FEWEST_LAYERS} weight matrices")
+    share, told, steady = (np.full_like(weights.gradient, np.nan) for _ in range(3))
+    for strand in strands:
+        along = weights.gradient[:, strand.along]
+        own = np.searchsorted(strand.along, strand.judged)
+        share[:, strand.judged] = with_underflow(share_of_later(along), along)[:, own]
+        steady[:, strand.judged] = slopes(along)[1][:, None]
+        told[:, strand.judged] = share_of_later(along * weights.weight[:, strand.along])[:, own]
     judged = np.isfinite(share)
     if not judged.any():
         return NotApplicable("no gradients reach the weights")
@@ -107,8 +121,7 @@ def check(case: Case) -> Outcome:
     stuck = seen is not None and seen.stuck
     limit = case.options.per_subject("depth_ratio", weights.names)
     still = ~(weights.ratio >= case.options.per_subject("moving", weights.names))
-    told = share_of_later(weights.gradient * weights.weight)
-    harmful = (steady >= STEADY)[:, None] & (still | stuck) & ~(told >= limit)
+    harmful = (steady >= STEADY) & (still | stuck) & ~(told >= limit)
     share[asleep(weights)] = np.nan
     judged &= np.isfinite(share)
     found = episodes((share < limit) & harmful, judged, weights.steps, window=window, share=share_of(window, usual))
@@ -212,6 +225,17 @@ def _converged() -> Run:
     return network.run()
 
 
+def _two_networks() -> Run:
+    """An actor of four layers beside a critic of six, whose gradients are ten thousand times as large."""
+    network = Network(depth=10).set(schema.LOSS, "", mean=2.3026)
+    for i, module in enumerate(network.layout.modules):
+        module.traced = True
+        module.inputs[:] = [] if i in (0, 4) else [i - 1]
+    for i in range(4):
+        network.scale(schema.GRADIENT, network.weight(i), 1e-4).scale(schema.UPDATE, network.weight(i), 1e-4)
+    return network.run()
+
+
 def _zero_branches() -> Run:
     """Every second matrix receives almost nothing at first, because the branch's last layer starts at zero."""
     network = Network(depth=8)
@@ -282,6 +306,7 @@ EXAMPLES = (
         outcome="Passed",
     ),
     Example("Converged: all gradients are small", _converged, False, outcome="Passed"),
+    Example("Two networks with losses of their own", _two_networks, False, outcome="Passed"),
     Example("Residual branches that start at zero", _zero_branches, False, outcome="Passed"),
     Example("Adapters whose second matrix started at zero", _adapters, False, outcome="Passed"),
     Example("Two layers", lambda: Network(depth=2).run(), False, outcome="NotApplicable"),
