@@ -32,11 +32,11 @@ NORMAL = (1.0, 0.1, *SMALL)
 def resting(history: History) -> list[Hit]:
     """For information, one hit for each such matrix; none where all rest, or none does."""
     everything = weights_of(history)
+    if len(history) < FEWEST_RECORDS or not everything.trained.any():
+        return []
     rests = np.array([not p.trainable for p in everything.parameters], bool) & ~awake(everything)
     rests &= ~_averaged(everything)
     off = everything.matrix & rests & ~everything.sparse
-    if len(history) < FEWEST_RECORDS or not everything.trained.any():
-        return []
     tables = _random_tables(history, everything.only(everything.sparse & everything.matrix & rests))
     if not off.any():
         return tables
