@@ -31,6 +31,8 @@ matrix, for information for vectors, where gradients arrive again later, where t
 been learned without (an expert that a router no longer chooses), for the recurrent matrix of a direction whose other
 weights do get one (only one step of that direction is used), and for a weight of the last of like, numbered blocks,
 where it gets one in all blocks before and the rest of its own block does (what it makes only a further one would take).
+So is less than a twentieth of the weights that stands behind all that learns, where the loss has been learned: a result
+on the side, as that of BERT's pooler where the loss takes the tokens.
 
 A criterion that is exactly 0 from its first value on, while every gradient is zero, asks for nothing: critical.
 Elements of the last layer's bias whose gradient is exactly zero, the same number in half of the records and no fewer in
@@ -279,6 +281,15 @@ def _one_step_of_a_direction() -> Run:
     return network.run()
 
 
+def _aside(depth: int, *, learned: bool = True) -> Run:
+    """The last of ``depth`` layers makes what the loss does not take."""
+    network = Network(depth=depth)
+    for kind in ("weight", "bias"):
+        name = f"layers.{depth - 1}.{kind}"
+        network.absent(schema.GRADIENT, name).absent(schema.UPDATE, name)
+    return network.run() if learned else network.set(schema.LOSS, "", mean=2.2).run()
+
+
 def _of_the_last_block(*, whole: bool) -> Run:
     """Two blocks of two layers, and a head: one layer of the last block, or all of it, gets no gradient."""
     network = Network(depth=5).set(schema.LOSS, "", mean=2.2)
@@ -301,6 +312,9 @@ EXAMPLES = (
     Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),
     Example("An expert that is chosen no more, and the loss falls: information only", _chosen_no_more, True),
     Example("One step of a reverse direction: information only", _one_step_of_a_direction, True),
+    Example("A result on the side, and the loss falls: information only", lambda: _aside(24), True),
+    Example("The same, and the loss stands", lambda: _aside(24, learned=False), True, "layers.23.weight", 0),
+    Example("A sixth of the weights behind all that learns", lambda: _aside(6), True, "layers.5.weight", 0),
     Example("For a next block, in the last: information only", lambda: _of_the_last_block(whole=False), True),
     Example("The last block is not used", lambda: _of_the_last_block(whole=True), True, "blocks.1.forecast.weight", 0),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),

@@ -19,6 +19,8 @@ from tb_nnhealth.rules.wording import percent
 
 MOST = 0.5
 """Share of the trained elements from which the cut concerns the model as a whole."""
+ASIDE = 0.05
+"""Share of them below which what stands behind all that learns is a result on the side."""
 
 
 def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
@@ -80,6 +82,12 @@ def only_for_the_next(name: str, weights: Weights, arrived: Mask) -> bool:
     return False
 
 
+def lies_behind(column: int, weights: Weights, arrived: Mask) -> bool:
+    """Whether the parameter is used after all those that get gradients: BERT's pooler where the loss takes the tokens."""
+    alive = weights.position[arrived.any(axis=0)]
+    return bool(alive.size and weights.position[column] > alive.max())
+
+
 def _severity(matrix: bool, active: bool, share: float, *, before: bool, learned: bool, by_design: bool) -> Severity:
     if not matrix or not active or by_design or (before and learned):
         return "info"
@@ -102,15 +110,18 @@ def _hit(
     if began_zero:
         whole += "; it began at zero, as did what it is multiplied with, and zero it stays"
     for_the_next = only_for_the_next(name, weights, arrived)
+    aside = learned and not before and 0 < share < ASIDE and lies_behind(column, weights, arrived)
     if one_step:
         whole += "; of this direction only one step is used"
     elif for_the_next:
         whole += "; in the blocks before it a like one serves the next block, and it is in the last"
+    elif aside:
+        whole += "; it stands behind all that learns, as a result that the loss does not take"
     return hit(
         episode,
         name,
         severity=_severity(
-            matrix, episode.active, share, before=before, learned=learned, by_design=one_step or for_the_next
+            matrix, episode.active, share, before=before, learned=learned, by_design=one_step or for_the_next or aside
         ),
         statistic="records_without_gradient",
         unit="records",
