@@ -83,7 +83,7 @@ def only_for_the_next(name: str, weights: Weights, arrived: Mask) -> bool:
 
 
 def lies_behind(column: int, weights: Weights, arrived: Mask) -> bool:
-    """Whether the parameter is used after all those that get gradients: BERT's pooler where the loss takes the tokens."""
+    """Whether the parameter is used after all that get gradients, as BERT's pooler where the loss takes the tokens."""
     alive = weights.position[arrived.any(axis=0)]
     return bool(alive.size and weights.position[column] > alive.max())
 
