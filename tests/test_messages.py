@@ -22,6 +22,7 @@ SAMPLES: dict[int, Any] = {
     descriptor_pb2.FieldDescriptorProto.TYPE_BOOL: True,
     descriptor_pb2.FieldDescriptorProto.TYPE_DOUBLE: -0.1,
     descriptor_pb2.FieldDescriptorProto.TYPE_INT32: -(2**31),
+    descriptor_pb2.FieldDescriptorProto.TYPE_SINT32: -(2**31),
     descriptor_pb2.FieldDescriptorProto.TYPE_INT64: -(2**63),
     descriptor_pb2.FieldDescriptorProto.TYPE_UINT32: 2**32 - 1,
     descriptor_pb2.FieldDescriptorProto.TYPE_UINT64: 2**64 - 1,
