@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tb_nnhealth.checks import tally
 from tb_nnhealth.findings import Finding
-from tb_nnhealth.rules.base import CouldNotCheck, Ill, Passed, TooLittleData
+from tb_nnhealth.rules.base import CouldNotCheck, Ill, NotApplicable, Passed, TooLittleData
 from tb_nnhealth.rules.engine import WATCH_LINE, Judgement
 from tb_nnhealth.rules.registry import BY_ID
 
 Piece = dict[str, str]
 SYMPTOMS_TOLD = 3
+SEVERAL = 3
+"""Rules that do not apply for one and the same reason, from which that says why nothing was judged."""
 
 
 def chain(findings: Sequence[Finding]) -> list[int]:
@@ -73,8 +76,11 @@ def _no_data(judgement: Judgement, steps: int | None) -> str:
     if steps is None:
         return "No data: this run holds neither scalars nor health records yet."
     little = next((o.why for o in judgement.outcomes.values() if isinstance(o, TooLittleData)), None)
-    needs = next((o.needs for o in judgement.outcomes.values() if isinstance(o, CouldNotCheck)), None)
-    return f"No data: nothing could be judged yet ({little or needs or WATCH_LINE})."
+    needs = next((o.needs for o in judgement.outcomes.values() if isinstance(o, CouldNotCheck)), WATCH_LINE)
+    why = Counter(o.why for o in judgement.outcomes.values() if isinstance(o, NotApplicable)).most_common(1)
+    if not little and why and why[0][1] >= SEVERAL:
+        return f"No data: the scalars alone tell nothing here ({why[0][0]}); {needs}."
+    return f"No data: nothing could be judged yet ({little or needs})."
 
 
 def _plural(count: int, noun: str) -> str:

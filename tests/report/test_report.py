@@ -66,6 +66,15 @@ def test_few_points_are_no_data():
     assert report_of(run)["verdict"] == "no-data"
 
 
+def test_no_data_says_why_where_nothing_applies():
+    rewards = Series([(step, float(step), 1.0 + step) for step in range(100)])
+    losses = Series([(step, float(step), 1.0) for step in range(100)])
+    report = report_of(Run("agent", scalars={"rollout/ep_rew_mean": rewards, "train/loss": losses}))
+    assert report["verdict"] == "no-data"
+    assert "reinforcement learning" in report["summary"]
+    assert "writer.watch(" in report["summary"]
+
+
 def test_counts_of_checks_are_those_of_the_outcomes():
     report = report_of(Network().run())
     outcomes = [row["status"] for row in report["checks"]["outcomes"]]
