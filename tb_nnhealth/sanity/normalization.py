@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tb_nnhealth.rules.data.unnormalized_input import ADVICE, MASK, RULE, SMALL_BESIDE, SPARSE
+from tb_nnhealth.rules.data.input_scale import MASK, SMALL_BESIDE, SPARSE
+from tb_nnhealth.rules.data.unnormalized_input import ADVICE, RULE
 from tb_nnhealth.sanity import nested
 from tb_nnhealth.sanity.base import Check, Verdict, failed, number, passed, skipped, warned
 from tb_nnhealth.sanity.bench import Bench

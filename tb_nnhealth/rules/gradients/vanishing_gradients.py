@@ -12,12 +12,12 @@ values, and the later ones can only learn from the noise that these make of the 
 ## How it is computed
 For each weight matrix, in forward order, the root mean square of its gradient over the median of that of the matrices
 in the later half of the network (no unit); of a network with several ways through it (two towers, actor and critic),
-in that of its own way. A record is ill where this is below `depth_ratio`, the logarithm falls
-steadily towards the input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is
-below `moving` of its weights' norm per step, or the loss stands where it began. The gradient times its weights must be
-as small beside the later ones: weights written a hundred times as large, under a learning rate multiplier, receive a
-hundredth of the gradient and mean the same. It must hold in half of `window`
-records, or of the eight and more that there are after a hundred steps.
+in that of its own way. A record is ill where this is below `depth_ratio`, the logarithm falls steadily towards the
+input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is below `moving` of
+its weights' norm per step, or the loss stands where it began. The gradient times its weights must be as small beside
+the later ones: weights written a hundred times as large, under a learning rate multiplier, receive a hundredth of the
+gradient and mean the same. It must hold in half of `window` records, or of the eight and more that there are after a
+hundred steps.
 
 Adam divides by the gradient's own size, so a small gradient alone is no illness. Gradients of exactly zero belong to
 no-gradient; embeddings, of which a batch touches few rows, are not judged, nor a layer before one that started at zero
