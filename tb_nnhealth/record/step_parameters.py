@@ -67,7 +67,8 @@ class Parameters:
     def close(self) -> None:
         """The next step is not measured."""
         self._forget()
-        self._rooms.clear()
+        for room in self._rooms.values():
+            room.rest()
 
     def _forget(self) -> None:
         self._snapshots.clear()

@@ -20,6 +20,8 @@ from tb_nnhealth.record.reduce_table import Record
 
 _READ, _COPY, _MINUS = range(3)
 _ALIGNED = 64
+KEPT_BYTES = 16 << 20
+"""The most memory that a room keeps between measured steps."""
 Rows = tuple[int, int, int]
 
 
@@ -187,11 +189,17 @@ class ParameterTable:
 class Room:
     """Memory for the copies of one optimizer's weights.
 
-    It is kept only from one measured step to the next: fresh memory costs more than what is done with it.
+    Fresh memory costs several times what is done with it: each page is made and zeroed when it is first written. So the
+    room is kept from one measured step to the next, and beyond them where it is small.
     """
 
     def __init__(self) -> None:
         self._bytes = np.empty(0, np.uint8)
+
+    def rest(self) -> None:
+        """The next step is not measured."""
+        if len(self._bytes) > KEPT_BYTES:
+            self._bytes = np.empty(0, np.uint8)
 
     def of(self, size: int) -> int:
         """The address of ``size`` bytes."""

@@ -13,7 +13,7 @@ from native_ways import SETS
 from torch import nn
 
 from tb_nnhealth import native, schema
-from tb_nnhealth.record import reduce_native, step_parameters
+from tb_nnhealth.record import reduce_native, step_parameters, step_table
 from tb_nnhealth.record.watch import Watch
 
 pytestmark = pytest.mark.skipif(not SETS, reason="the native core was not built")
@@ -141,3 +141,19 @@ def test_a_log_says_that_the_core_is_not_in_use(monkeypatch: pytest.MonkeyPatch)
     reduce_native.note.cache_clear()
     assert records(*plain).capture.reason.endswith(reduce_native.MISSING)
     reduce_native.note.cache_clear()
+
+
+def test_memory_for_large_copies_is_given_back_between_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 4 * 70 * 80
+    for kept, left in ((needed, {False}), (1 << 20, {True})):
+        monkeypatch.setattr(step_table, "KEPT_BYTES", kept)
+        model, batch = dense()
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        watch = Watch(MemoryRecorder(), model, optimizer, every=2)
+        held = []
+        for i in range(STEPS):
+            optimizer.zero_grad()
+            model(batch(i)).square().mean().backward()
+            optimizer.step()
+            held.append(any(len(room._bytes) > needed for room in watch._capture._parameters._rooms.values()))
+        assert set(held[::2]) == left, "after a measured step the next one is not measured"
