@@ -88,6 +88,19 @@ def test_the_directory_may_be_the_phase(directory: str, phase: str | None):
     assert role("epoch_loss", directory).phase == phase
 
 
+@pytest.mark.parametrize(
+    ("tag", "directory", "expected"),
+    [
+        ("loss", "exp/loss_val", ("loss", "val", "")), ("losses", "losses_vq", ("loss", None, "vq")),
+        ("train/losses", "train_losses_box", ("loss", "train", "box")), ("loss", "loss_G", (None, None, "")),
+        ("smape", "exp/smape_val", ("loss", "val", "smape")), ("loss", "exp/kl", ("loss", None, "")),
+    ],
+)  # fmt: skip
+def test_add_scalars_names_the_directory_after_tag_and_line(tag: str, directory: str, expected: tuple[object, ...]):
+    found = role(tag, directory)
+    assert (found.metric, found.phase, found.term) == expected
+
+
 def test_the_tag_outranks_the_directory():
     assert role("val_loss", "exp/train").phase == "val"
 

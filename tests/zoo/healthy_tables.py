@@ -35,6 +35,7 @@ small = Family("wine", lambda: mlp(13, 16, 3), wine, Recipe("adamw", 5e-3, steps
 small.specimen("adamw")
 small.specimen("linear-sgd", lambda: mlp(13, 3), optimizer="sgd", lr=0.1, logs="epochs", steps=200)
 small.specimen("quasi-newton", optimizer="lbfgs", lr=0.5, batch=0, steps=25, weight_decay=0.0)
+small.specimen("signs-alone", optimizer="rprop", lr=1e-3, batch=0, steps=36, weight_decay=0.0)
 small.specimen("whole-table-tanh", lambda: mlp(13, 24, 3, activation=nn.Tanh), batch=0, lr=1e-2, logs="tens")
 small.specimen("two-at-a-time", batch=2, optimizer="sgd", lr=0.01, steps=500, logs="trainer")
 small.specimen("normalized-smoothed", lambda: mlp(13, 32, 3, norm=nn.BatchNorm1d), label_smoothing=0.1)

@@ -21,7 +21,9 @@ beyond `critical` where the loss stands still, and where a whole layer is silent
 sign. Up to `critical` it is information, and nothing follows from it: the other half of the layer could learn, and of
 labels that cannot be learned units die as well. Where the loss comes down it is information (networks that learn well
 were measured with up to 83 % of a layer dead), unless the units died at one blow after a settled time, most were dead
-from the start, or nine tenths are. The first step is the one since which the units have been silent.
+from the start, or nine tenths are. So it is where no loss is known and most of the silent units were so at the start:
+small inputs beside default biases leave half of a layer silent, and no training has made it so. The first step is the
+one since which the units have been silent.
 
 ## What to try
 1. Lower the learning rate, or warm it up: most units die in one large step.
@@ -42,6 +44,7 @@ Sparse by design (k-winners, mixtures of experts, sparse autoencoders) is no ill
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -174,8 +177,13 @@ def _severity(
         return "info"
     if come is not None and come.stuck:
         return "critical"
-    learns = come is not None and _learns(come)
-    return "info" if learns and value <= MOST and not _accident(share, episode) else "warning"
+    harmless = _learns(come) if come is not None else value < 2 * _at_first(share, episode)
+    return "info" if harmless and value <= MOST and not _accident(share, episode) else "warning"
+
+
+def _at_first(share: NDArray[np.float32], episode: Episode) -> float:
+    told = share[:, episode.column]
+    return float(told[np.isfinite(told)][0])
 
 
 def _learns(come: Progress) -> bool:
@@ -188,8 +196,7 @@ def _accident(share: NDArray[np.float32], episode: Episode) -> bool:
     In the opening a network that learns well loses units too: measured up to 83 % of a layer. Small inputs beside
     default biases leave half of the first layer silent from the start.
     """
-    told = share[:, episode.column]
-    if told[np.isfinite(told)][0] > BORN_DEAD:
+    if _at_first(share, episode) > BORN_DEAD:
         return True
     before = share[: episode.first, episode.column]
     before = before[np.isfinite(before)]
@@ -222,6 +229,13 @@ def _dead(share: float, since: int = 60, *, flat: bool = False, gradual: bool = 
     at = np.arange(len(network.at))
     grown = share * np.clip((at - since) / (len(at) - since - 20), 0, 1) if gradual else share * (at >= since)
     return network.set(schema.ACTIVATION_GRADIENT, "layers.2", silent_share=np.where(at < 9, np.nan, grown)).run()
+
+
+def _loss_unknown(first: float) -> Run:
+    """``first`` and in the end 0.6 of a layer are silent, and no loss was logged."""
+    network = Network().set(schema.LOSS, "", mean=math.nan)
+    share = np.where(network.at < 60, first, 0.6)
+    return network.set(schema.ACTIVATION_GRADIENT, "layers.2", silent_share=share).run()
 
 
 def _in_the_opening() -> Run:
@@ -299,6 +313,8 @@ RULE = Rule(
             "three quarters die, the rest learns", lambda: _dead(0.75, 69), ill=True, subject="layers.2", first_step=60
         ),
         Example("dead from the start", lambda: _dead(0.6, 0, flat=True), ill=True, subject="layers.2", first_step=0),
+        Example("from the start, and no loss known: information", lambda: _loss_unknown(0.55), ill=True),
+        Example("died, and no loss known", lambda: _loss_unknown(0.1), ill=True, subject="layers.2", first_step=51),
         Example("a whole layer, and none before it", _all_dead, ill=True, subject="layers.2", first_step=60),
         Example("just above a third", lambda: _dead(0.33, flat=True), ill=True, subject="layers.2"),
         Example("just below", lambda: _dead(0.28, flat=True), ill=False, outcome="Passed"),

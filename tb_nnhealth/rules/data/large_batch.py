@@ -117,6 +117,17 @@ def _noise(scale: float, batch: int = 512) -> Run:
     return network.add_row(schema.NOISE_SCALE, "layers.5", mean=0.5 * scale * jitter).run()
 
 
+def _of_one_length(scatter: float) -> Run:
+    """Batches whose rows are sines and cosines, between -1 and 1 and of one length, and of which only the mean tells
+    whether they hold the same samples.
+    """
+    network = Network()
+    network.layout.batch_size = 512
+    mean = scatter * np.random.default_rng(0).standard_normal(200)
+    network.set(schema.INPUT, "", rms=0.5**0.5, min=-1.0, max=1.0, mean=mean)
+    return network.add_row(schema.REPEATED, "input", mean=0.0).run()
+
+
 RULE = Rule(
     id="large-batch",
     healthy="Batch of a useful size",
@@ -134,6 +145,8 @@ RULE = Rule(
         Example("just below the limit", lambda: _noise(55.0), ill=False, outcome="Passed"),
         Example("much noise", lambda: _noise(3000.0), ill=False, outcome="Passed"),
         Example("a batch of 16", lambda: _noise(0.5, batch=16), ill=False, outcome="NotApplicable"),
+        Example("the whole set in each batch, in another order", lambda: _of_one_length(1e-8), ill=True, subject=""),
+        Example("other samples of one length", lambda: _of_one_length(0.01), ill=False, outcome="NotApplicable"),
         Example("noise not measured", lambda: Network().run(), ill=False, outcome="NotApplicable"),
         Example(
             "five records", lambda: Network(steps=5).add_row(schema.NOISE_SCALE, "layers.0", mean=1.0).run(),

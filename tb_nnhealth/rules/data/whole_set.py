@@ -13,8 +13,9 @@ from tb_nnhealth.rules.hits import lasting
 RECORDS = 10
 FEWEST = 100
 SAME = 1e-5
-"""Relative differences up to which sums over the same numbers part, in another order."""
-STATISTICS = (schema.RMS, schema.MIN, schema.MAX)
+"""Differences, relative to the root mean square, up to which sums over the same numbers part, in another order."""
+STATISTICS = (schema.RMS, schema.MIN, schema.MAX, schema.MEAN)
+"""The mean as well: rows of sines and cosines have all the same length and bounds."""
 
 
 def whole_set(history: History) -> Hit | None:
@@ -26,7 +27,7 @@ def whole_set(history: History) -> Hit | None:
     if samples < FEWEST or seen.sum() < RECORDS or seen.sum() < len(again) // 2:
         return None
     told = inputs[:, seen]
-    if not (np.ptp(told, axis=1) <= SAME * np.abs(told).max(axis=1)).all() or not np.ptp(inputs[1:, seen].mean(axis=1)):
+    if not (np.ptp(told, axis=1) <= SAME * told[0].max()).all() or not np.ptp(inputs[1:, seen].mean(axis=1)):
         return None
     steps = history.steps[seen]
     return Hit(

@@ -71,7 +71,7 @@ def pace(history: History | None, *, tables: bool = False) -> Pace | None:
         touched = 1 - aligned(history.table(schema.UPDATE, schema.ZERO_SHARE), weights.names)
         by_rows = weights.update / np.sqrt(np.where(touched > 0, touched, np.nan))
         weights = replace(weights, update=by_rows.astype(np.float32))
-    if not weights.names or weights.optimizer_types(history.layout) == {"LBFGS"}:
+    if not weights.names or weights.choose_own_steps(history.layout):
         return None
     with np.errstate(all="ignore"):
         scale = np.fmax(weights.weight, SMALLEST_SCALE * weights.natural_rms)

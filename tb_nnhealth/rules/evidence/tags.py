@@ -34,7 +34,8 @@ _METRICS: dict[str, Metric] = {
     **dict.fromkeys(("lr", "learningrate"), "lr"),
 }
 _LOSS_FUNCTIONS = _words(
-    "ce xent crossentropy nll nce infonce bce mse mae rmse huber hinge logits binary categorical cost criterion"
+    "ce xent crossentropy nll nce infonce bce mse mae rmse msle mape smape huber hinge pinball logits binary "
+    "categorical cost criterion"
 )
 _PLAIN = _words(
     "epoch epochs step steps iter iteration iterations batch batches global avg average mean total overall full sum "
@@ -76,10 +77,16 @@ class Role:
 
 
 def role(tag: str, run: str = "") -> Role:
-    """The role of ``tag``; where it names no phase, the last directory of ``run`` may (Keras' ``train``)."""
-    found = _role(tag)
-    if found.phase is None and run:
-        return Role(found.metric, _directory_phase(run), found.term)
+    """The role of ``tag``; the last directory of ``run`` may tell more.
+
+    ``add_scalars("loss", {"kl": ...})`` writes the tag ``loss`` into a run ``loss_kl``: there it is ``loss/kl``. Where
+    no phase is named, that directory may (Keras' ``train``).
+    """
+    directory = run.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    line = directory.removeprefix(f"{tag.replace('/', '_')}_")
+    found = _role(tag if line == directory else f"{tag}/{line}")
+    if found.phase is None and directory:
+        return Role(found.metric, _directory_phase(directory), found.term)
     return found
 
 
@@ -172,9 +179,9 @@ def _phase(components: list[tuple[str, ...]]) -> Phase | None:
     return None
 
 
-def _directory_phase(run: str) -> Phase | None:
-    """``train``, ``validation``, or ``loss_val`` as ``add_scalars`` makes it. A run named ``test`` is only a trial."""
-    words = parts(run.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
+def _directory_phase(directory: str) -> Phase | None:
+    """``train``, ``validation``, ``val_loss``. A run named ``test`` is only a trial."""
+    words = parts(directory)
     if not words or words == ("test",) or any(w not in PHASES and w not in _METRICS for w in words):
         return None
     return _phase([words])

@@ -21,6 +21,8 @@ SMALLEST_MATRIX = 8
 """Elements below which a weight matrix is a handful of scalars, whose ratios jump about."""
 SPARSE_TYPES = ("Embedding", "EmbeddingBag")
 """Modules of which a batch touches only some rows."""
+CHOOSE_OWN_STEPS = {"LBFGS", "Rprop"}
+"""Optimizers whose steps are as long as a line search or the gradients' signs say, whatever the learning rate."""
 AT_BOUNDS = 0.8
 """Root mean square : greatest element; 0.58 of an even distribution."""
 
@@ -92,6 +94,10 @@ class Weights:
         return {
             layout.optimizers[p.optimizer].type for p in self.parameters if 0 <= p.optimizer < len(layout.optimizers)
         }
+
+    def choose_own_steps(self, layout: Any) -> bool:
+        types = self.optimizer_types(layout)
+        return bool(types) and types <= CHOOSE_OWN_STEPS
 
 
 @once

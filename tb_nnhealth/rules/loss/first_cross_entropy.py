@@ -36,13 +36,14 @@ def first_cross_entropy(history: History, curve: losses.LossCurve, limit: Option
     high = max(limit["factor"] * guess, guess + NATS_ABOVE)
     more = {"guess": guess, "classes": int(criterion.classes)}
     if first > high:
-        told = _made_by_weights(history) and (bool(criterion.type) or _outputs_explain(history, first))
+        new = (answering := _answering(history)) and all(p.trainable for p in answering)
+        told = new and (bool(criterion.type) or _outputs_explain(history, first))
         harmful = told and first > limit["warn"] * guess
         if harmful and first <= limit["far"] * guess:
             harmful = stays_above(curve, guess, limit["recovers"])
         severity: Severity = "warning" if harmful else "info"
         return Ill([first_loss_hit(first, step, high, "above", severity, _above(first, guess, criterion), more)])
-    if first < LOW * guess:
+    if first < LOW * guess and _answering(history):
         return Ill([first_loss_hit(first, step, LOW * guess, "below", "info", _below(first, guess), more)])
     return Passed(Closest(min(1.0, max(0.0, (first - guess) / (high - guess))), losses.CRITERION, step, "first loss"))
 
@@ -74,22 +75,26 @@ def _outputs_explain(history: History, first: float) -> bool:
     return bool(output.size and output[0, 0] > OUTPUTS_EXPLAIN * first)
 
 
-def _made_by_weights(history: History) -> bool:
-    """Whether the answers are made by weights of one row for each class, or of several.
+def _answering(history: History) -> list[Any]:
+    """The parameters that make the answers: weights of one row for each class, or of several.
 
-    Distances to other samples of the batch are no outputs that a layer could make smaller: their number is that of the
-    samples, and no parameter has it.
+    None has it where answers are distances to other samples of the batch: no layer could make these smaller, and those
+    between random features tell much already. Frozen ones were trained before, on other data perhaps.
     """
     classes = int(history.layout.criterion.classes)
-    shapes = [tuple(p.shape) for p in history.layout.parameters if len(p.shape) > 1]
-    return classes <= 2 or not shapes or any(classes in shape for shape in shapes) or shapes[-1][0] % classes == 0
+    parameters = list(history.layout.parameters)
+    matrices = [p for p in parameters if len(p.shape) > 1]
+    if not matrices:
+        return parameters
+    last = matrices[-1:] if classes <= 2 or matrices[-1].shape[0] % classes == 0 else []
+    return [p for p in matrices if classes > 2 and classes in p.shape] or last
 
 
 def _above(first: float, guess: float, criterion: Any) -> str:
     of = f"{criterion.classes} classes" if criterion.classes > 2 else "two classes"
     return (
         f"The first loss is {first:.3g}, a guess among {of} costs {guess:.3g}: the network is sure of "
-        "wrong answers before it has learned any, because its outputs are too large."
+        "wrong answers before it has learned from these data, because its outputs are too large."
     )
 
 

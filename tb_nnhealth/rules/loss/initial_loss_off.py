@@ -37,8 +37,8 @@ decoder. Also for information where most, but not all, are given at the same pla
 
 ## When it is harmless
 Networks that were trained before start low, which is why that is only information, and meet new classes with a high
-first loss, which falls below the guess within some tens of steps. A criterion of your own, or one
-that sums over the batch, is not judged.
+first loss, which falls below the guess within some tens of steps; where the layer that answers is frozen, it is
+information however long that takes. A criterion of your own, or one that sums over the batch, is not judged.
 
 ## References
 - [Stanford CS231n: sanity checks](https://cs231n.github.io/neural-networks-3/#sanitycheck)
@@ -102,8 +102,16 @@ def _first(
 ) -> Run:
     network = Network(criterion=criterion, classes=classes)
     network.layout.criterion.reduction = reduction
+    network.layout.parameters[-2].shape[0] = classes
     curve = loss * np.exp(-network.at / time)
     return network.set(schema.LOSS, "", mean=curve, rms=curve, min=curve, max=curve).run()
+
+
+def _frozen() -> Run:
+    run = _first(13.0, time=1000)
+    for parameter in run.watches[schema.DEFAULT_WATCH].layout.parameters:
+        parameter.trainable = False
+    return run
 
 
 def _resumed() -> Run:
@@ -214,6 +222,7 @@ RULE = Rule(
     examples=(
         Example("outputs far too large", lambda: _first(40.0), ill=True, subject="loss", first_step=0),
         Example("two classes", lambda: _first(9.0, criterion="BCEWithLogitsLoss", classes=2), ill=True, subject="loss"),
+        Example("a frozen output layer: information", _frozen, ill=True, subject="loss", first_step=0),
         Example("a trained network: information", lambda: _first(0.1), ill=True, subject="loss", first_step=0),
         Example("just above the limit", lambda: _first(4.7), ill=True, subject="loss"),
         Example("high, and below the guess only after 40 steps", lambda: _first(7.5), ill=True, subject="loss"),

@@ -78,7 +78,7 @@ def check(case: Case) -> Outcome:
         return curve
     steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
     start = max(opening_level(values), untrained(case.run, values))
-    search = find(values, start, case.options["sigmas"], case.options["lost"])
+    search = find(steps, values, start, case.options["sigmas"], case.options["lost"])
     rates = rate_at(case.run, steps)
     long = case.options["points"] if len(values) >= SMOOTHED_FROM else 1
     spikes = [spike for spike in search.spikes if spike.last - spike.first + 1 >= long]

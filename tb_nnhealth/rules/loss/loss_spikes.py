@@ -59,11 +59,11 @@ class Search:
     smoothed: curves.Values
 
 
-def find(values: curves.Values, start: float, sigmas: float, lost: float) -> Search:
+def find(steps: NDArray[np.int64], values: curves.Values, start: float, sigmas: float, lost: float) -> Search:
     """Spikes of ``values``, float64 of shape (n,), that lose the share ``lost`` of the gain since ``start``.
 
     The height is taken above the lowest level so far, and must also exceed its own median by ``sigmas`` times its
-    robust scatter (MAD).
+    robust scatter (MAD). ``steps``, of the same shape, tell what the run's opening is: points may lie closer there.
     """
     n = len(values)
     smoothed = curves.smooth(values, 5 if n >= SMOOTHED_FROM else 1)
@@ -73,7 +73,8 @@ def find(values: curves.Values, start: float, sigmas: float, lost: float) -> Sea
     gained = start - level
     needed = np.maximum(limit, lost * gained)
     above = (height > needed) & (gained > 0)
-    above[: max(2, int(OPENING * n))] = False
+    above[:2] = False
+    above &= steps >= steps[0] + OPENING * (steps[-1] - steps[0])
     spans = _spans(above, height < BACK * needed)
     inside = np.zeros(n, bool)
     spikes = []

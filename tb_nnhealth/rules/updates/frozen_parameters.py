@@ -13,9 +13,9 @@ of the number format, as it is with bfloat16 weights and a usual learning rate, 
 The root mean square of the weights after the step minus those before is 0, or the weights' statistics before the next
 step are the same as before this one, in `records` records running in which the gradient's is above 0 and the learning
 rate is above 0 (and above 1e-4 of its greatest value), and the gradient not below 1e-5 of its greatest (an optimizer
-with a tolerance has arrived). A step that a gradient scaler skipped has no update and does not count. Whether rounding
-explains it: the learning rate (times the gradient, for plain gradient descent) is less than half the spacing of the
-format at the weights' size.
+with a tolerance has arrived, as L-BFGS has when it stops after steps that changed the weights). A step that a gradient
+scaler skipped has no update and does not count. Whether rounding explains it: the learning rate (times the gradient,
+for plain gradient descent) is less than half the spacing of the format at the weights' size.
 
 Critical for a weight matrix; a warning where rounding explains it; for information for vectors, such as a
 normalization's gains at 1 in bfloat16. A vector whose step is below the spacing of float32 is not told at all: it is
@@ -103,7 +103,7 @@ def check(case: Case) -> Outcome:
     records = window_of(history.steps, int(case.options["records"]), LEAST)
     if len(history) < records:
         return TooLittleData(f"{len(history)} records so far, {records} needed")
-    judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0) & ~_converged(weights)
+    judged = (weights.gradient > 0) & np.isfinite(weights.update) & ~(weights.lr == 0) & ~_converged(history, weights)
     judged &= ~_decayed(weights)
     if not judged.any():
         return Ill(asleep) if asleep else NotApplicable("no step was made with a gradient and a learning rate above 0")
@@ -121,9 +121,14 @@ def _decayed(weights: Weights) -> Mask:
     return np.asarray(weights.lr < DECAYED * np.fmax.accumulate(weights.lr, axis=0))
 
 
-def _converged(weights: Weights) -> Mask:
-    """Where nothing is left of a gradient: an optimizer with a tolerance of its own takes no further step."""
-    return np.asarray(weights.gradient < CONVERGED * np.fmax.accumulate(weights.gradient, axis=0))
+def _converged(history: History, weights: Weights) -> Mask:
+    """Where an optimizer with a tolerance of its own takes no further step: nothing is left of a gradient, or a line
+    search that has moved the weights before finds nothing lower.
+    """
+    arrived = weights.gradient < CONVERGED * np.fmax.accumulate(weights.gradient, axis=0)
+    if weights.choose_own_steps(history.layout):
+        arrived |= np.logical_or.accumulate(weights.update > 0, axis=0) & (weights.update == 0)
+    return np.asarray(arrived)
 
 
 def taken_back(history: History, weights: Weights) -> Mask:
@@ -266,6 +271,15 @@ def _scheduled_away() -> Run:
     return network.set(schema.LEARNING_RATE, "0.0", mean=rate).run()
 
 
+def _line_search(since: int) -> Run:
+    """L-BFGS, which makes no step from a record on."""
+    network = Network()
+    network.layout.optimizers[0].type = "LBFGS"
+    for parameter in network.layout.parameters:
+        network.set(schema.UPDATE, parameter.name, rms=np.where(np.arange(200) < since, 1e-3, 0.0))
+    return network.run()
+
+
 def _skipped() -> Run:
     network = Network()
     for parameter in network.layout.parameters:
@@ -291,6 +305,8 @@ EXAMPLES = (
     Example("Nine records: not enough", lambda: _still("layers.1.weight", 30, 39).run(), False, outcome="Passed"),
     Example("Learning rate 0 in warm-up", _warm_up, False, outcome="Passed"),
     Example("A schedule has taken the rate away", _scheduled_away, False, outcome="Passed"),
+    Example("A line search that never moves a weight", lambda: _line_search(0), True, first_step=0),
+    Example("A line search that has arrived", lambda: _line_search(60), False, outcome="Passed"),
     Example("At rest beside a matrix too small to tell", lambda: _asleep(0, 1, small=1), True, "layers.0.weight", 0),
     Example("Every step skipped by the gradient scaler", _skipped, False, outcome="NotApplicable"),
 )

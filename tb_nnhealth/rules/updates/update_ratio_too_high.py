@@ -31,8 +31,8 @@ below twice its limit, unless steps larger than the weights themselves go on to 
 only steps among the first `opening` exceed `jump`, as Adagrad's do, the weights are at most three times as large after
 them, and the loss has come down at all. Where a single matrix is
 trained, embeddings apart (linear regression, a new head on frozen features, a bag of words), no other layer suffers:
-information only, unless the loss diverges or does not move. Steps at learning rate 0 are not judged, nor is L-BFGS,
-whose line search chooses its own step.
+information only, unless the loss diverges or does not move. Steps at learning rate 0 are not judged, nor are L-BFGS,
+whose line search chooses its own step, and Rprop, which makes it longer as long as the signs stay.
 
 ## What to try
 1. Lower the learning rate to where the ratio is between 1e-3 and 1e-2; the finding names that rate.
@@ -89,8 +89,8 @@ def check(case: Case) -> Outcome:
     weights = everything.only(everything.matrix & everything.trained)
     if not weights.names:
         return NotApplicable("no weight matrix is trained by a watched optimizer")
-    if weights.optimizer_types(history.layout) == {"LBFGS"}:
-        return NotApplicable("L-BFGS chooses the length of its steps by a line search")
+    if weights.choose_own_steps(history.layout):
+        return NotApplicable("the optimizer chooses the length of its steps itself, as L-BFGS and Rprop do")
     if len(history) < AT_ONCE:
         return TooLittleData(f"{len(history)} records so far, {AT_ONCE} needed")
 

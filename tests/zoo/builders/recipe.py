@@ -64,6 +64,7 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
         "rmsprop": lambda: torch.optim.RMSprop(trained, lr),
         "adagrad": lambda: torch.optim.Adagrad(trained, lr),
         "adadelta": lambda: torch.optim.Adadelta(trained, lr),
+        "rprop": lambda: torch.optim.Rprop(trained, lr),
         "adamax": lambda: torch.optim.Adamax(trained, lr),
         "lbfgs": lambda: torch.optim.LBFGS(trained, lr, max_iter=4, line_search_fn="strong_wolfe"),
     }
