@@ -28,6 +28,7 @@ NO_SERIES: Mapping[str, str] = {
     "frozen BatchNorms in train mode": "It follows from the modes and from what is frozen, the same at every step.",
     "dropouts at work without gradients": "It follows from the modes of all records together.",
     "learning rate": "It is 0 at every step.",
+    "steps for each pass over the data": "Every batch holds all samples, at every step.",
     "dimension of the samples": "It follows from the shapes of inputs and targets, the same at every step.",
     "dimension of the samples after a view": "It follows from the shapes before and after, the same at every step.",
     "numbers of a frozen embedding drawn at random": "It follows from weights that are the same at every step.",

@@ -20,6 +20,7 @@ class UnseenSteps:
         self._followed = _trained(model, optimizers)
         self._first = self._last = _version(self._followed())
         self._steps = 0
+        _watching.add(self)
 
     def step_seen(self) -> None:
         """A step has ended: one weight tells how many writes it made, and what comes after it."""
@@ -49,13 +50,22 @@ class UnseenSteps:
         if followed is None or not any(followed is parameter for parameter in model.parameters()):
             return None
         written, of_a_step = _version(followed) - self._last, (self._last - self._first) / self._steps
-        if not written >= WRITES_OF_A_TRAINING * max(1.0, of_a_step):
+        if not written >= WRITES_OF_A_TRAINING * max(1.0, of_a_step) or self._another_sees(followed):
             return None
         return (
             f"since the last of {self._steps:,} steps of {self._optimizers} that were seen, the weights of "
             f"{type(model).__name__} were changed {written:,} times, and nothing of that was recorded. Where the "
             "optimizer was made anew, watch the new one: writer.unwatch(), then writer.watch(model, optimizer)"
         )
+
+    def _another_sees(self, parameter: Any) -> bool:
+        """Whether another watch saw steps on the parameter: the next phase of a training is watched by itself."""
+        others = [other for other in _watching if other is not self and other._steps]
+        models = [model for other in others if (model := other._model()) is not None]
+        return any(parameter is its for model in models for its in model.parameters())
+
+
+_watching: weakref.WeakSet[UnseenSteps] = weakref.WeakSet()
 
 
 def _trained(model: Any, optimizers: Sequence[Any]) -> Any:

@@ -49,6 +49,22 @@ def test_the_optimizer_is_made_anew_midway(every: int, tmp_path: Path) -> None:
         writer.close()
 
 
+def test_the_next_phase_is_watched_by_itself(tmp_path: Path) -> None:
+    model = network()
+    writer = SummaryWriter(tmp_path)
+    first = torch.optim.Adam(model.parameters())
+    writer.watch(model, first, name="whole")
+    train(model, first, 30)
+    second = torch.optim.SGD(model[0].parameters(), 0.1)
+    writer.watch(model[0], second, name="body")
+    for _ in range(25):
+        model[0](torch.randn(5, 3)).square().mean().backward()
+        second.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        writer.close()
+
+
 def test_weights_swapped_for_an_average_now_and_then_are_no_training(tmp_path: Path) -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -42,7 +42,7 @@ def whole_set(history: History) -> Hit | None:
         message=f"Each batch holds the same {samples} samples, in another order: one step for each pass over the data.",
         advice=(
             "Give DataLoader a batch_size of 32 to 512: many steps for each pass learn sooner.",
-            "batch_size=len(dataset), and batch_size=None on a data set of batches, give all at once.",
+            "Look for batch_size=len(dataset), or batch_size=None on a data set of batches: both give all at once.",
         ),
         more={"batch_size": samples},
     )
