@@ -62,7 +62,8 @@ def _ill(findings: Sequence[Finding]) -> list[Piece]:
     symptoms = [findings[i] for i in chain(findings)[1 : SYMPTOMS_TOLD + 1]]
     for place, symptom in enumerate(symptoms):
         last = place == len(symptoms) - 1
-        joint = "; then " if place == 0 else (" and " if last else ", ")
+        opening = "; then " if symptom.first_step >= root.first_step else "; with it "
+        joint = opening if place == 0 else (" and " if last else ", ")
         pieces.append({"text": f"{joint}{_lower(BY_ID[symptom.rule].ill)}"})
         if symptom.subject and symptom.subject != root.subject:
             pieces += [{"text": " in "}, {"code": symptom.subject}]

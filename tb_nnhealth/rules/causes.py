@@ -17,6 +17,9 @@ But not where it was reported before the record at which its cause began: sparse
 SLACK_STEPS = 10
 OUTCOMES = ("underfitting", "loss-not-decreasing", "still-improving")
 """Rules that only say that little was learned: what is merely unusual otherwise is their explanation."""
+LARGE_STEPS = ("update-ratio-too-high", "learning-rate-too-high")
+"""Rules that tell of steps too large. Activations that were well at the first record fell ill by steps: though their
+limit is nearer, they are not the cause."""
 FED_OR_SET: tuple[Group, ...] = ("set-up", "data", "updates")
 """Groups whose findings may explain a severer one though they are information: what is fed, and what is set."""
 WITHIN_A_STEP: tuple[Group, ...] = (
@@ -32,8 +35,8 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
     A finding follows from another where the rules name the pair as causal and the cause did not begin later. What the
     program itself did (``GIVEN``) follows from nothing; what only says that little was learned (``OUTCOMES``) may
     follow from all that began before it was told. Roots stand in the order of the severest finding in their chain,
-    those that are ``GIVEN`` first and those ``ASIDE`` last, then of onset, then of ``WITHIN_A_STEP``; the symptoms of a
-    root the severest first.
+    those ``ASIDE`` last and else those that are ``GIVEN`` first, then of onset, then of ``WITHIN_A_STEP``; the symptoms
+    of a root the severest first.
     """
     causes = {rule.id: frozenset(rule.causes) for rule in rules}
     by_group = sorted(rules, key=lambda rule: WITHIN_A_STEP.index(rule.group))
@@ -60,8 +63,8 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
         range(len(findings)),
         key=lambda i: (
             -worst[roots[i]],
-            not findings[roots[i]].evidence.more.get(GIVEN),
             bool(findings[roots[i]].evidence.more.get(ASIDE)),
+            not findings[roots[i]].evidence.more.get(GIVEN),
             findings[roots[i]].first_step,
             place[findings[roots[i]].rule],
             roots[i],
@@ -88,6 +91,15 @@ def _possible_causes(
         """The earlier leads; of those that one record tells the one whose place is before the other."""
         return bisect_left(record_steps, one.first_step) if record_steps else one.first_step, place[one.rule]
 
+    def by_steps(one: Finding) -> bool:
+        return groups[one.rule] == "activations" and bool(record_steps) and one.first_step > record_steps[0]
+
+    def first(one: Finding, another: Finding) -> bool:
+        """Which of two that may each follow from the other does not."""
+        if by_steps(another) and one.rule in LARGE_STEPS:
+            return True
+        return not (by_steps(one) and another.rule in LARGE_STEPS) and leads(one) < leads(another)
+
     if finding.evidence.more.get(GIVEN):
         return []
     latest = min(_later_by_slack(finding.first_step, record_steps), _next_record(finding.fired_step, record_steps))
@@ -103,7 +115,7 @@ def _possible_causes(
         and not other.evidence.more.get(ASIDE)
         and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding, groups))
         and _tells_more(other, finding)
-        and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or leads(other) < leads(finding))
+        and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or first(other, finding))
     ]
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from tb_nnhealth.findings import SEVERITIES
+from tb_nnhealth.findings import SEVERITIES, Cause, Evidence, Finding
 from tb_nnhealth.history import Problem, Run, Series
 from tb_nnhealth.report import json as json_report
 from tb_nnhealth.report import text as text_report
 from tb_nnhealth.report.build import build
 from tb_nnhealth.report.page import HEADINGS, references, section, why_it_matters
+from tb_nnhealth.report.sentence import plain, sentence
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.registry import BY_ID, RULES
 from tb_nnhealth.rules.synthetic import Network
 
 ILL = [(rule.id, example) for rule in RULES for example in rule.examples if example.ill]
+
+
+_EVIDENCE = Evidence("made up", "1", 2.0, 1.0, "above", None)
 
 
 def report_of(run: Run) -> dict:
@@ -73,6 +78,17 @@ def test_no_data_says_why_where_nothing_applies():
     assert report["verdict"] == "no-data"
     assert "reinforcement learning" in report["summary"]
     assert "writer.watch(" in report["summary"]
+
+
+@pytest.mark.parametrize(
+    ("onset", "joint"), [(6, "; with it activations exploding"), (12, "; then activations exploding")]
+)
+def test_a_symptom_that_was_seen_first_did_not_come_then(onset, joint):
+    root = Finding("update-ratio-too-high", "warning", "w", 9, 20, 29, 20, True, "", (), _EVIDENCE, None)
+    cause = Cause(root.rule, root.subject)
+    symptom = replace(root, rule="exploding-activations", subject="ff", first_step=onset, caused_by=cause)
+    judgement = replace(judge(Network().run()), findings=(root, symptom))
+    assert joint in plain(sentence(judgement, layers=2, steps=30))
 
 
 def test_counts_of_checks_are_those_of_the_outcomes():

@@ -131,6 +131,19 @@ def test_rules_that_can_cause_each_other_are_led_by_the_earlier(run: Run):
     assert findings[1].caused_by is not None
 
 
+@pytest.mark.parametrize(("onset", "grown"), [(6, True), (0, False)])
+def test_activations_that_were_well_came_of_steps_too_large_though_their_limit_was_nearer(
+    run: Run, onset: int, grown: bool
+):
+    rules = [
+        rule("exploding-activations", [hit("ff", onset)], causes=("update-ratio-too-high",), group="activations"),
+        rule("update-ratio-too-high", [hit("w", 9)], causes=("exploding-activations",), group="updates"),
+    ]
+    findings = judge(run, rules=rules).findings
+    assert (findings[0].rule == "update-ratio-too-high") is grown
+    assert findings[1].caused_by is not None
+
+
 def test_of_what_began_together_comes_first_what_is_fed_before_what_is_computed(run: Run):
     rules = [
         rule("update", [hit("x", 3)], group="updates", causes=("activation",)),

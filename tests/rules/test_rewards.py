@@ -7,8 +7,8 @@ import pytest
 
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.evidence.progress import progress
-from tb_nnhealth.rules.evidence.rewards import earned
-from tb_nnhealth.rules.evidence.tags import main_loss
+from tb_nnhealth.rules.evidence.rewards import earned, rewards
+from tb_nnhealth.rules.evidence.tags import main_loss, moving_target
 from tb_nnhealth.rules.synthetic import Network
 
 STEPS = np.arange(200.0)
@@ -50,3 +50,12 @@ def test_progress_is_that_of_the_rewards() -> None:
 def test_a_lone_regularizer_is_not_the_whole_loss() -> None:
     assert main_loss(logged(STEPS, "vq_loss"), "train") is None
     assert main_loss(logged(STEPS, "reconstruction_loss"), "train") is not None
+
+
+def test_a_model_of_preferences_is_judged_by_its_loss() -> None:
+    network = Network().loss(0.7 - 0.003 * STEPS, tag="train/loss")
+    run = network.loss(-STEPS, tag="train/rewards/chosen").run()
+    assert moving_target(run).startswith("reinforcement")
+    run.scalars["train/rewards/accuracies"] = Series([(i, float(i), 0.5 + 0.002 * i) for i in range(200)])
+    assert moving_target(run) == ""
+    assert list(rewards(run)) == []

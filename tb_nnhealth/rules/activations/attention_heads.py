@@ -150,8 +150,9 @@ def sharp_from_the_start(case: Case, seen: Progress | None) -> list[Hit]:
     for place, (name, heads) in enumerate(attention_heads(history, schema.MEAN).items()):
         entropy = _medians(heads.values)[:OPENING]
         logits = np.fmax.reduce(largest[name].values, axis=1)[:OPENING]
-        if len(heads.values) < WINDOW or not (np.median(entropy) < SHARP and np.median(logits) > LARGE):
-            continue
+        told = len(heads.values) >= WINDOW and np.median(entropy) < SHARP and np.median(logits) > LARGE
+        if not told or not (entropy[0] < SHARP and logits[0] > LARGE):
+            continue  # what was not so in the first record is what steps have made of it
         steps = heads.steps
         severity = _severity(seen) if seen is not None and not math.isnan(seen.naive) else "info"
         hits.append(

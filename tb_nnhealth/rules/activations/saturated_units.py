@@ -244,6 +244,12 @@ RULE = Rule(
             0,
         ),
         Example(
+            "made sharp by the first step",
+            lambda: attending(logit=200.0, entropy=0.1, since=1).run(),
+            False,
+            outcome="Passed",
+        ),
+        Example(
             "sharp heads of a network that was trained before",
             lambda: attending(logit=90.0, entropy=0.1, before=(90.0, 0.1), loss=0.3).run(),
             False,

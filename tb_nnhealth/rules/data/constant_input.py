@@ -93,6 +93,8 @@ def check(case: Case) -> Outcome:
     learned = learns is not None and learns.learned
     if max(elements) < FEWEST_ELEMENTS and not _never_differs(history, flat, seen):
         flat = np.zeros_like(flat)
+    if not learned:
+        flat = flat | _zeros_beside_numbers(history)
     if found := _held(flat, seen, history):
         return Ill([_constant(found[0], history, "info" if learned else "critical")])
     if found := _held((ratio <= case.options["least"]) & ~flat, np.isfinite(ratio), history):
@@ -198,6 +200,21 @@ def _flat(history: History) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return np.asarray(((low == high) | ~seen).all(axis=1) & any_seen), any_seen
 
 
+def _zeros_beside_numbers(history: History) -> NDArray[np.bool_]:
+    """Records in which the features that come first are all zero, and whatever else is given are integers.
+
+    Edges, or places in a table, tell what belongs together, and of zeros it makes no difference.
+    """
+    rows = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
+    features = (
+        len(rows[0].shape) >= FEATURES and rows[0].shape[-1] > 1 and rows[0].dtype.startswith(("float", "bfloat"))
+    )
+    if not features or len(rows) < 2 or not all(row.dtype.startswith(("int", "uint")) for row in rows[1:]):
+        return np.zeros(len(history), np.bool_)
+    low, high = (history.table(schema.INPUT, name).values[:, 0] for name in (schema.MIN, schema.MAX))
+    return np.asarray((low == 0) & (high == 0), np.bool_)
+
+
 def _spread_ratio(history: History) -> Curve:
     """Spread over the samples : standard deviation, of a model's only input; NaN where it cannot be judged."""
     if len(history.rows(schema.INPUT)) != 1:
@@ -266,6 +283,13 @@ def _tokens() -> Run:
     return network.run()
 
 
+def _graph(features: float) -> Run:
+    """Features of nodes, each of them one number, and edges between them."""
+    network = _given(features).add_row(schema.INPUT, "1", (2, 90), min=0.0, max=31.0, mean=15.0)
+    network.layout.rows[-1].dtype = "int64"
+    return network.run()
+
+
 def _embedding(zeros: float, *, learns: bool = False) -> Run:
     """A network with an embedding of 50 rows, of whose gradient a share is zero."""
     network = Network().add_module("user", "Embedding", first=True)
@@ -305,6 +329,8 @@ RULE = Rule(
         Example("nothing but padding tokens", _tokens, ill=True, subject="input"),
         Example("one sample of two numbers, met again", lambda: _small(0.0), ill=False, outcome="Passed"),
         Example("two numbers that never differ", lambda: _small(1.0), ill=True, subject="input", first_step=0),
+        Example("features of zero beside edges", lambda: _graph(0.0), ill=True, subject="input", first_step=0),
+        Example("a graph without features: ones beside edges", lambda: _graph(1.0), ill=False, outcome="Passed"),
         Example("one row of an embedding", lambda: _embedding(49 / 50), ill=True, subject="user.weight"),
         Example("one row, and it learns: information", lambda: _embedding(49 / 50, learns=True), ill=True),
         Example("two rows of an embedding", lambda: _embedding(48 / 50), ill=False, outcome="Passed"),

@@ -10,10 +10,9 @@ import numpy as np
 
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.phases import parts
-from tb_nnhealth.rules.evidence import curves
+from tb_nnhealth.rules.evidence import curves, tags
 from tb_nnhealth.rules.evidence.once import once
 
-REWARDS = frozenset(("reward", "rewards", "rew", "return", "returns"))
 EPISODE = frozenset(("ep", "episode", "episodic"))
 FEWEST = 10
 SIGMAS = 3.0
@@ -31,10 +30,10 @@ class Gain:
 
 
 def rewards(run: Run) -> Iterator[tuple[str, Series]]:
-    """The scalars that hold a reward or a return, in the order of the log."""
-    for tag, series in run.scalars.items():
+    """The scalars that hold a reward or a return, in the order of the log; none where the model itself gives them."""
+    for tag, series in () if tags.preferences(run) else run.scalars.items():
         words = set(parts(tag))
-        if words & REWARDS or ("ret" in words and words & EPISODE):
+        if words & tags.REWARDS or ("ret" in words and words & EPISODE):
             yield tag, series
 
 

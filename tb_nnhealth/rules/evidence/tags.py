@@ -48,6 +48,7 @@ _NOT_THE_LOSS_ITSELF = _words(
     "gradient norm count num time ratio diff difference delta gap change improvement best min max minimum maximum "
     "lowest patience threshold target rate"
 )
+REWARDS = _words("reward rewards rew return returns")
 _REINFORCEMENT = _words(
     "reward rewards rew return returns ret regret episode episodic ep rollout rollouts actor critic policy value vf pg "
     "qf dqn td entropy advantage exploration success"
@@ -131,9 +132,20 @@ def series_of(run: Run, metric: Metric, phase: Phase | None = None) -> Iterator[
 
 
 @once
+def preferences(run: Run) -> bool:
+    """Whether rewards are answers of the model itself, learned from given pairs (Rafailov et al. 2023): of such a model
+    an accuracy is logged, of a policy none.
+    """
+    last = (parts(tag.rpartition("/")[2]) for tag in run.scalars)
+    return any(words and set(words) <= {"accuracy", "accuracies"} for words in last)
+
+
+@once
 def moving_target(run: Run) -> str:
     """Why the level of this run's loss says nothing about learning, or ""."""
     named = [frozenset(parts(tag)) for tag in run.scalars]
+    if preferences(run):
+        named = [words - REWARDS for words in named]
     if any(words & _TELLS_REINFORCEMENT or words >= {"ep", "ret"} for words in named):
         return "reinforcement learning: the loss is measured on data that the policy itself brings about"
     letters = {letter for words in named if words & {"loss", "err"} for letter in words & {"g", "d"}}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.findings import Severity
 from tb_nnhealth.history import History, Run
-from tb_nnhealth.rules.base import GIVEN, Hit
+from tb_nnhealth.rules.base import ASIDE, GIVEN, Hit
 from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.evidence.weights import Mask, Weights
 from tb_nnhealth.rules.hits import hit
@@ -19,8 +19,8 @@ from tb_nnhealth.rules.wording import percent
 
 MOST = 0.5
 """Share of the trained elements from which the cut concerns the model as a whole."""
-ASIDE = 0.05
-"""Share of them below which what stands behind all that learns is a result on the side."""
+SMALL = 0.05
+"""Share of them below which what stands behind all that gets a gradient is a result on the side."""
 
 
 def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
@@ -110,18 +110,23 @@ def _hit(
     if began_zero:
         whole += "; it began at zero, as did what it is multiplied with, and zero it stays"
     for_the_next = only_for_the_next(name, weights, arrived)
-    aside = learned and not before and 0 < share < ASIDE and lies_behind(column, weights, arrived)
+    aside = not before and 0 < share < SMALL and lies_behind(column, weights, arrived)
     if one_step:
         whole += "; of this direction only one step is used"
     elif for_the_next:
         whole += "; in the blocks before it a like one serves the next block, and it is in the last"
     elif aside:
-        whole += "; it stands behind all that learns, as a result that the loss does not take"
+        whole += "; it stands behind all that gets one, as a result that the loss does not take"
     return hit(
         episode,
         name,
         severity=_severity(
-            matrix, episode.active, share, before=before, learned=learned, by_design=one_step or for_the_next or aside
+            matrix,
+            episode.active,
+            share,
+            before=before,
+            learned=learned,
+            by_design=one_step or for_the_next or aside,
         ),
         statistic="records_without_gradient",
         unit="records",
@@ -140,6 +145,11 @@ def _hit(
             "Check that the module is called in forward() and that its output enters the loss.",
             f"If it is meant to rest, freeze it: {name}.requires_grad_(False), and leave it out of the optimizer.",
         ),
-        more={"share_of_weights": share, "absent": none, **({GIVEN: True} if none or began_zero else {})},
+        more={
+            "share_of_weights": share,
+            "absent": none,
+            **({GIVEN: True} if none or began_zero else {}),
+            **({ASIDE: True} if aside else {}),
+        },
         rank=(1e9 if matrix else 0.0) - float(weights.position[column]),
     )

@@ -25,7 +25,8 @@ UNLEARNED, UNTOUCHED = 0.7, 0.9
 HALFWAY = 0.25
 """The same where the optimizer's own setting holds its steps down."""
 FINE_TUNED = 0.5
-BENT = 3.0
+BENT, WORTH = 3.0, 0.01
+"""Times that the first third must have fallen further than the last, and the share of the loss that it must be."""
 LOWERED, RISING = 3.0, 1.02
 FEWEST_RECORDS, FEWEST_POINTS, FEWEST_STEPS = 10, 5, 100
 LONG = 0.5
@@ -70,6 +71,8 @@ def _in_its_unit(case: Case, curve: losses.LossCurve, naive: float) -> losses.Lo
 def _bent(values: curves.Values) -> bool:
     """Whether the fall of the first third is surely many times that of the last: the network has begun to learn."""
     first, last = (line(part) for part in (values[: len(values) // 3], values[-(len(values) // 3) :]))
+    if first.fall < WORTH * abs(float(values[0])):
+        return False
     return first.surely_falls and first.fall - BENT * last.fall > 4 * math.hypot(first.error, BENT * last.error)
 
 
