@@ -247,7 +247,7 @@ RULE = Rule(
             "made sharp by the first step",
             lambda: attending(logit=200.0, entropy=0.1, since=1).run(),
             False,
-            outcome="Passed",
+            outcome="NotApplicable",
         ),
         Example(
             "sharp heads of a network that was trained before",
