@@ -10,7 +10,8 @@ smaller batches would take more steps of the same use, and what is learned with 
 ## How it is computed
 The noise scale of each layer's gradient: the summed variance of the samples' gradients over the squared norm of their
 mean (unit: samples), median over the last half of the records, at least ten. It fires where the batch (unit: samples)
-exceeds `factor` times the largest noise scale of any layer, and has at least 32 samples.
+exceeds `factor` times the largest noise scale of any layer, and has more than 64 samples. Not judged where an opponent
+or an environment moves the target: samples that agree on the next step say nothing of the way.
 
 ## What to try
 1. A batch of one to four times the noise scale, and the learning rate with it: by the same factor for SGD, by its
@@ -33,7 +34,7 @@ import warnings
 import numpy as np
 
 from tb_nnhealth import schema
-from tb_nnhealth.history import Run
+from tb_nnhealth.history import Run, Series
 from tb_nnhealth.rules.base import (
     Case,
     Closest,
@@ -48,11 +49,13 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.whole_set import whole_set
+from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
 RECORDS = 10
-SMALLEST = 32
+LARGE = 64
+"""Samples up to which a batch is not large, whatever the noise: a smaller one would hardly be faster."""
 
 
 def check(case: Case) -> Outcome:
@@ -62,7 +65,9 @@ def check(case: Case) -> Outcome:
     if history is None or not history.rows(schema.NOISE_SCALE):
         return NotApplicable("the noise of the gradient was not measured: no layer of this model tells it")
     batch = int(history.layout.batch_size)
-    if batch < SMALLEST:
+    if why := moving_target(case.run):
+        return NotApplicable(why)
+    if batch <= LARGE:
         return NotApplicable(f"a batch of {batch} samples is not large")
     table = history.table(schema.NOISE_SCALE, schema.MEAN)
     measured = np.isfinite(table.values)
@@ -109,12 +114,18 @@ def _power_of_two(samples: float) -> int:
     return int(2 ** max(0, round(np.log2(max(samples, 1.0)))))
 
 
-def _noise(scale: float, batch: int = 512) -> Run:
-    network = Network()
+def _noise(scale: float, batch: int = 512, steps: int = 200) -> Run:
+    network = Network(steps=steps)
     network.layout.batch_size = batch
-    jitter = np.exp(0.3 * np.random.default_rng(0).standard_normal(200))
+    jitter = np.exp(0.3 * np.random.default_rng(0).standard_normal(steps))
     network.add_row(schema.NOISE_SCALE, "layers.0", mean=scale * jitter)
     return network.add_row(schema.NOISE_SCALE, "layers.5", mean=0.5 * scale * jitter).run()
+
+
+def _opponents() -> Run:
+    run = _noise(0.5)
+    run.scalars = {tag: Series([(step, float(step), 0.7) for step in range(200)]) for tag in ("loss/G", "loss/D")}
+    return run
 
 
 def _of_one_length(scatter: float) -> Run:
@@ -144,14 +155,12 @@ RULE = Rule(
         Example("just above the limit", lambda: _noise(48.0), ill=True, subject=""),
         Example("just below the limit", lambda: _noise(55.0), ill=False, outcome="Passed"),
         Example("much noise", lambda: _noise(3000.0), ill=False, outcome="Passed"),
-        Example("a batch of 16", lambda: _noise(0.5, batch=16), ill=False, outcome="NotApplicable"),
+        Example("a batch of 64", lambda: _noise(0.5, batch=64), ill=False, outcome="NotApplicable"),
+        Example("a generator and its opponent", _opponents, ill=False, outcome="NotApplicable"),
         Example("the whole set in each batch, in another order", lambda: _of_one_length(1e-8), ill=True, subject=""),
         Example("other samples of one length", lambda: _of_one_length(0.01), ill=False, outcome="NotApplicable"),
         Example("noise not measured", lambda: Network().run(), ill=False, outcome="NotApplicable"),
-        Example(
-            "five records", lambda: Network(steps=5).add_row(schema.NOISE_SCALE, "layers.0", mean=1.0).run(),
-            ill=False, outcome="TooLittleData",
-        ),
+        Example("five records", lambda: _noise(1.0, steps=5), ill=False, outcome="TooLittleData"),
     ),
     page=__doc__ or "",
 )  # fmt: skip
