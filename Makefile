@@ -16,7 +16,7 @@ help:
 	@echo "make bench-panel  how quick the tab is in Chromium on 200 runs, one of them very large, beside TensorBoard's own tabs"
 	@echo "make proof   each rule's ill and healthy training, as a table"
 	@echo "make zoo     every training of the zoo, scored beside other tools' criteria; ZOO=--help tells of its arguments"
-	@echo "make bench   what recording costs, beside other tools, in twenty minutes of a quiet machine; BENCH=--quick shows that it runs"
+	@echo "make bench   what recording costs, beside other tools, in forty minutes of a quiet machine; BENCH=--quick shows that it runs"
 	@echo "make bench-fleet  inspect on a fleet of 1,000 runs, beside other readers, in ten minutes of a quiet machine and 10 GB of disk"
 	@echo "make bench-gpu  the same on an NVIDIA GPU, and whether statistics are right there and no call waits; BENCH=--help tells of its arguments"
 	@echo "make docs    regenerate the generated documents"

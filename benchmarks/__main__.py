@@ -21,7 +21,7 @@ APART = ("fleet",)
 """Takes so long that it is measured by itself alone (and in small by ``--quick``)."""
 RESULTS = {"overhead": "cpu.json"}
 WHOLE = {"reading": ["--rounds=3", "--megabytes=16"]}
-"""Less than it does alone, so that all of it takes twenty minutes."""
+"""Less than it does alone, so that all of it takes forty minutes."""
 QUICK = {
     "overhead": ["--quick"],
     "rules": ["--quick"],

@@ -335,7 +335,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="WAY", help="ways whose names hold this; may be repeated")
     parser.add_argument("--rounds", type=int, default=8, help="blocks of each way (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=0.4, help="of bare training in a block (default: %(default)s)")
-    parser.add_argument("--run", type=float, default=40.0, help="seconds of the whole run (default: %(default)s)")
+    parser.add_argument("--run", type=float, default=100.0, help="seconds of the whole run (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="4 short blocks of each: to see that everything runs")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of blocks (default: %(default)s)")
