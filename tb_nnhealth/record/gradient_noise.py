@@ -59,8 +59,8 @@ class GradientNoise:
             self._inputs += 1  # the bias' input is one
 
     def gradient_came(self, entry: WatchedModule, gradient: Any) -> None:
-        """Takes the gradient of its output."""
-        if entry.name != self._head:
+        """Takes the gradient of its output, unless it is itself to be differentiated: then it is not of the loss."""
+        if entry.name != self._head or torch.is_grad_enabled():
             return
         self._passes += 1
         inputs, self._inputs = self._inputs, None

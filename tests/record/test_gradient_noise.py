@@ -104,3 +104,20 @@ def test_not_measured_where_a_sample_is_not_one_row(model: nn.Module) -> None:
 def test_not_measured_over_accumulated_batches() -> None:
     model = nn.Sequential(nn.Linear(6, 3))
     assert math.isnan(head_noise(model, torch.randn(8, 6), torch.randint(0, 3, (8,)), subject="0", passes=2))
+
+
+def test_not_measured_of_a_derivative_that_enters_the_loss() -> None:
+    """As of an energy whose slope is trained: ones go back through it, which are no gradient of the loss."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer, recorder = torch.optim.SGD(model.parameters(), 0.0), MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, every=1)
+    for _ in range(3):
+        x = torch.randn(8, 4, requires_grad=True)
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        optimizer.zero_grad()
+        (slope - x.detach()).square().mean().backward()
+        optimizer.step()
+    watch.remove()
+    assert recorder.stream.errors == []
+    assert recorder.stream.subjects(schema.NOISE_SCALE) == []
