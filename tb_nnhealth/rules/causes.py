@@ -20,6 +20,8 @@ OUTCOMES = ("underfitting", "loss-not-decreasing", "still-improving")
 LARGE_STEPS = ("update-ratio-too-high", "learning-rate-too-high")
 """Rules that tell of steps too large. Activations that were well at the first record fell ill by steps: though their
 limit is nearer, they are not the cause."""
+MEASURED_AT_ONCE = ("unnormalized-input", "constant-input")
+"""Rules on what every record tells of what is fed: what such a finding explains did not begin before it."""
 FED_OR_SET: tuple[Group, ...] = ("set-up", "data", "updates")
 """Groups whose findings may explain a severer one though they are information: what is fed, and what is set."""
 WITHIN_A_STEP: tuple[Group, ...] = (
@@ -48,7 +50,7 @@ def link(findings: Sequence[Finding], rules: Sequence[Rule], record_steps: Seque
         _direct_cause(finding, of, findings, candidates, place)
         for of, finding in zip(candidates, findings, strict=True)
     ]
-    grown = [(finding.first_step, groups[finding.rule] == "weights", i) for i, finding in enumerate(findings)]
+    grown = frozenset(i for i, finding in enumerate(findings) if groups[finding.rule] == "weights")
     roots = [_root(i, parents, grown) for i in range(len(findings))]
     linked = [
         finding if roots[i] == i else replace(finding, caused_by=_cause(findings[roots[i]]))
@@ -115,6 +117,7 @@ def _possible_causes(
         and not other.evidence.more.get(ASIDE)
         and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding, groups))
         and _tells_more(other, finding)
+        and (other.rule not in MEASURED_AT_ONCE or other.first_step <= finding.first_step)
         and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or first(other, finding))
     ]
 
@@ -167,15 +170,18 @@ def _next_record(step: int, record_steps: Sequence[int]) -> int:
     return record_steps[at] if at < len(record_steps) else step
 
 
-def _root(i: int, parents: Sequence[int | None], grown: Sequence[tuple[int, bool, int]]) -> int:
-    """The end of the chain of causes; of a circle the member that began first.
+def _root(i: int, parents: Sequence[int | None], grown: frozenset[int]) -> int:
+    """The end of the chain of causes; of a circle the member that began first, which is the first of the findings.
 
-    Of those that began together weights come last: what drives itself ever higher got into them by a step.
+    Where that are weights, ``grown``, it is what they follow from: what drives itself ever higher got into them by a
+    step.
     """
     path = [i]
     while (parent := parents[path[-1]]) is not None:
         if parent in path:
-            return min(path[path.index(parent) :], key=grown.__getitem__)
+            first = min(path[path.index(parent) :])
+            cause = parents[first]
+            return cause if first in grown and cause is not None else first
         path.append(parent)
     return path[-1]
 

@@ -11,7 +11,7 @@ from tb_nnhealth.findings import Finding
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import Rule
 from tb_nnhealth.rules.causes import link
-from tb_nnhealth.rules.evidence.axes import optimizer_steps
+from tb_nnhealth.rules.evidence.axes import Steps, optimizer_steps
 
 
 def link_on_one_axis(
@@ -32,6 +32,13 @@ def _on_records(run: Run, finding: Finding) -> Finding:
     taken = optimizer_steps(run, counted, series.walls)
     if taken is counted:
         return finding
-    steps = (finding.first_step, finding.fired_step, finding.last_step)
-    first, fired, last = (int(step) for step in np.interp(steps, counted, taken))
-    return replace(finding, first_step=first, fired_step=fired, last_step=last)
+    fired, last = (int(step) for step in np.interp((finding.fired_step, finding.last_step), counted, taken))
+    return replace(
+        finding, first_step=_told_since(finding.first_step, counted, taken), fired_step=fired, last_step=last
+    )
+
+
+def _told_since(step: int, counted: Steps, taken: Steps) -> int:
+    """Where a finding that begins with the point at ``step`` began: the point is a mean over what lies before it."""
+    at = int(np.searchsorted(counted, step, side="right")) - 1
+    return int(taken[at - 1]) + 1 if at > 0 else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tb_nnhealth.findings import Evidence, Finding, Severity
@@ -162,6 +163,32 @@ def test_a_circle_of_causes_has_one_root(run: Run):
         rule("c", [hit("z", 3)], causes=("a",)),
     ]
     assert sum(finding.caused_by is None for finding in judge(run, rules=rules).findings) == 1
+
+
+def test_weights_that_grow_by_the_steps_lead_no_circle(run: Run):
+    rules = [
+        rule("steps", [hit("x", 5)], causes=("growth",)),
+        rule("growth", [hit("x", 0)], causes=("activations",), group="weights"),
+        rule("activations", [hit("x", 3)], causes=("steps",), group="activations"),
+    ]
+    findings = judge(run, rules=rules).findings
+    assert findings[0].rule == "steps"
+    assert all(finding.caused_by and finding.caused_by.rule == "steps" for finding in findings[1:])
+
+
+@pytest.mark.parametrize(("onset", "leads"), [(3, "unnormalized-input"), (5, "b")])
+def test_an_input_that_went_off_after_its_symptom_is_no_cause(run: Run, onset: int, leads: str):
+    fed = rule("unnormalized-input", [hit("x", onset)], causes=("b",), group="data")
+    assert judge(run, rules=[fed, rule("b", [hit("y", 3)])]).findings[0].rule == leads
+
+
+def test_a_mean_over_an_epoch_began_with_the_epoch() -> None:
+    run = Network(steps=200).run()
+    (history,) = run.watches.values()
+    walls = np.interp(np.arange(1, 5) * 50 - 1, history.steps, history.walls)
+    run.scalars["loss"] = Series([(i, float(wall), 2.3) for i, wall in enumerate(walls)])
+    rules = [rule("held", [hit("loss", 0, 3)], causes=("still",), group="loss"), rule("still", [hit("x", 5)])]
+    assert judge(run, rules=rules).findings[0].rule == "held"
 
 
 def test_information_on_what_is_computed_causes_no_warning(run: Run):

@@ -48,7 +48,7 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
         return None
     ends = f"`{last.name}` ends in a {kind}, whose answers"
     if function := kind not in BOUNDS:
-        kind = "" if rectified else _pressed(least, most, mean)
+        kind = "" if rectified else _pressed(least, most, low, high)
         ends = f"The predictions press against the bounds of a {kind}, and"
     bottom, top = BOUNDS.get(kind, (-math.inf, math.inf))
     if not kind and np.nanmax(answer) > np.nanmin(answer):  # else it is silent, and told of as such
@@ -94,20 +94,22 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
 _EXTREMES = (schema.MIN, schema.MAX, schema.MEAN, schema.STD)
 
 
-def _pressed(least: np.ndarray, most: np.ndarray, targets: np.ndarray) -> str:
-    """The function whose bound the answers press against and never pass, with the targets' mean far beyond; or ""."""
+def _pressed(least: np.ndarray, most: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
+    """The function whose bound the answers press against and never pass, with targets far beyond, or ""."""
     seen = np.isfinite(least) & np.isfinite(most)
-    if seen.sum() < FEWEST_PRESSED or not np.isfinite(targets).any():
+    if seen.sum() < FEWEST_PRESSED or not np.isfinite(low).any():
         return ""
-    bottom, top, beyond = float(np.min(least[seen])), float(np.max(most[seen])), float(np.nanmedian(targets))
+    bottom, top = float(np.min(least[seen])), float(np.max(most[seen]))
+    lowest, highest = float(np.nanmedian(low)), float(np.nanmedian(high))
+    late = slice(-max(FEWEST_PRESSED, int(seen.sum()) // 2), None)
     for kind in ("sigmoid", "tanh"):
-        low, high = BOUNDS[kind]
-        within = bottom >= low - EPSILON and top <= high + EPSILON
-        above, below = beyond > high + (high - low) / 2, beyond < low - (high - low) / 2
-        late = slice(-max(FEWEST_PRESSED, int(seen.sum()) // 2), None)
-        if within and above and np.median(most[seen][late]) > high - PRESSED * (high - low):
+        start, end = BOUNDS[kind]
+        span = end - start
+        if bottom < start - EPSILON or top > end + EPSILON:
+            continue
+        if highest > end + span / 2 and np.median(most[seen][late]) > end - PRESSED * span:
             return kind
-        if within and below and np.median(least[seen][late]) < low + PRESSED * (high - low):
+        if lowest < start - span / 2 and np.median(least[seen][late]) < start + PRESSED * span:
             return kind
     return ""
 

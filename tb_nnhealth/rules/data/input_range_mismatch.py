@@ -257,7 +257,7 @@ RULE = Rule(
             "ratio", 3.0, "1", "greatest ratio of the standard deviations",
             "MNIST's pixels against normalized ones: 3.2, ImageNet's: 4.4; augmentation stays below 1.5",
         ),
-        Option("offset", 4.0, "smaller standard deviation", "greatest distance of the means", "judgement"),
+        Option("offset", 3.0, "smaller standard deviation", "greatest distance of the means", "judgement"),
     ),
     examples=(
         Example("pixels from 0 to 255", lambda: _evaluated(33.0, 78.0).run(), ill=True, subject="input", first_step=39),

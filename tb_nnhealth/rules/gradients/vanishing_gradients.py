@@ -11,10 +11,11 @@ values, and the later ones can only learn from the noise that these make of the 
 
 ## How it is computed
 For each weight matrix, in forward order, the root mean square of its gradient over the median of that of the matrices
-in the later half of the network (no unit); of a network with several ways through it (two towers, actor and critic),
-in that of its own way. A record is ill where this is below `depth_ratio`, the logarithm falls steadily towards the
-input (correlation with depth of at least 0.5), and the gradient does harm: the layer's update is below `moving` of
-its weights' norm per step, or the loss stands where it began. The gradient times its weights must be as small beside
+in the later half of the network (no unit); of a network with several ways through it (two towers, actor and critic), in
+that of its own way. A record is ill where this is below `depth_ratio`, the logarithm falls steadily towards the input
+(correlation with depth of at least 0.5), and the gradient does harm: the layer's update is below `moving` of its
+weights' norm per step, or the loss stands where it began; there a hundredth is told where a sigmoid follows every
+matrix but the last, for each takes at least three quarters. The gradient times its weights must else be as small beside
 the later ones: weights written a hundred times as large, under a learning rate multiplier, receive a hundredth of the
 gradient and mean the same. It must hold in half of `window` records, or of the eight and more that there are after a
 hundred steps.
@@ -50,7 +51,7 @@ import numpy as np
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Floats
+from tb_nnhealth.history import Floats, History
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -79,6 +80,8 @@ FEWEST_RECORDS, LEAST = 8, 6
 LONG = 100
 """Steps over which so few records suffice."""
 STEADY = 0.5
+SQUEEZED = 1e-2
+"""Share below which a layer beneath nothing but sigmoids is told where the loss stands: each has a slope of 1/4."""
 SEVERE = 1e-4
 UNDERFLOW = 1e-6
 """Share below which the layers before it may well have underflowed to zero."""
@@ -119,8 +122,11 @@ def check(case: Case) -> Outcome:
     seen = progress(case.run, history)
     stuck = seen is not None and seen.stuck
     limit = case.options.per_subject("depth_ratio", weights.names)
+    squeezed = stuck and _sigmoids_throughout(weights, history)
+    if squeezed:
+        limit = np.maximum(limit, SQUEEZED)
     still = ~(weights.ratio >= case.options.per_subject("moving", weights.names))
-    harmful = (steady >= STEADY) & (still | stuck) & ~(told >= limit)
+    harmful = (steady >= STEADY) & (still | stuck) & (squeezed | ~(told >= limit))
     share[asleep(weights) | (weights.lr == 0)] = np.nan
     judged &= np.isfinite(share)
     found = episodes((share < limit) & harmful, judged, weights.steps, window=window, share=share_of(window, usual))
@@ -136,6 +142,12 @@ def check(case: Case) -> Outcome:
         return Passed(near)
     hits = [_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found]
     return Ill(with_scale(hits, history.layout, "below"))
+
+
+def _sigmoids_throughout(weights: Weights, history: History) -> bool:
+    """Whether a sigmoid follows each weight matrix but the last."""
+    follows = {m.name: m.nonlinearity for m in history.layout.modules}
+    return all(follows.get(p.module) == "sigmoid" for p in weights.parameters[:-1])
 
 
 def share_of_later(gradient: Floats) -> Floats:
@@ -222,6 +234,7 @@ RULE = Rule(
     examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
+        "over-regularized",
         "constant-output",
         "update-ratio-too-low",
         "loss-not-decreasing",

@@ -23,6 +23,14 @@ def _network(factor: float, update: float = 1e-6, depth: int = 8, flat: bool = T
     return network
 
 
+def _squeezed(nonlinearity: str) -> Run:
+    """Four layers, the first of which receives a hundredth of the gradient at most and keeps moving a little."""
+    network = Network(depth=4, nonlinearity=nonlinearity)
+    for i, shrunk in enumerate((0.003, 0.02, 0.1, 1.0)):
+        network.scale(schema.GRADIENT, network.weight(i), shrunk).scale(schema.WEIGHT, network.weight(i), 1 / shrunk)
+    return network.set(schema.LOSS, "", mean=np.log(network.classes)).run()
+
+
 def _set_in(step: int) -> Run:
     network, since = _network(1.0, update=1.0), np.arange(200) >= step
     for i in range(network.depth):
@@ -103,6 +111,8 @@ def _at_a_rate_of_zero() -> Run:
 
 
 EXAMPLES = (
+    Example("Beneath sigmoids, the loss at chance", lambda: _squeezed("sigmoid"), True, "layers.0.weight", 0),
+    Example("The same gradients beneath rectifiers", lambda: _squeezed("relu"), False, outcome="Passed"),
     Example("Ten records over two hundred steps", _sparse_records, True, "layers.0.weight", 0),
     Example("Ten sigmoid layers under SGD", lambda: _network(0.2, depth=10).run(), True, "layers.0.weight", 0),
     Example("Gradients underflow to zero in the first layers", _underflow, True, "layers.0.weight", 0),

@@ -75,6 +75,40 @@ def below_floor(history: History, subject: str) -> Hit | None:
     )
 
 
+def negated(history: History, logged: LossCurve) -> Hit | None:
+    """The finding on a scalar that is the watched criterion's value with the other sign, while that rises."""
+    curve = criterion_loss(history)
+    if curve is None or history.layout.criterion.type not in NEVER_NEGATIVE:
+        return None
+    steps, of_scalar, of_criterion = np.intersect1d(logged.steps, curve.steps, return_indices=True)
+    minus, value = logged.values[of_scalar], curve.values[of_criterion]
+    told = np.isfinite(minus) & np.isfinite(value) & (value != 0)
+    if told.sum() < RECORDS or not (np.abs(minus[told] / value[told] + 1) < BEYOND_ROUNDING).all():
+        return None
+    first, last = float(value[told][0]), float(value[told].max())
+    if not last > 2 * first:
+        return None
+    at = steps[told]
+    return Hit(
+        subject=logged.subject,
+        first_step=int(at[0]),
+        fired_step=int(at[RECORDS - 1]),
+        last_step=int(at[-1]),
+        count=int(told.sum()),
+        active=True,
+        severity="critical",
+        statistic="training loss",
+        unit="unit of the loss",
+        value=last,
+        limit=2 * first,
+        direction="above",
+        message=f"`{logged.subject}` is what `{history.layout.criterion.type}` returned with its sign turned, and that"
+        f" rose from {short(first)} to {short(last)}: the optimizer climbs.",
+        advice=("Take the minus before the loss away: the optimizer makes smaller what backward() is called on.",),
+        more={GIVEN: True},
+    )
+
+
 def without_bound(curve: LossCurve, criteria: Collection[str] = ()) -> Hit | None:
     """The finding on a loss that falls far below 0, ever faster: whatever it is, it has no least value.
 

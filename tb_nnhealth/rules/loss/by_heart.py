@@ -11,6 +11,8 @@ from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.wording import short
 
 FEWEST_POINTS = 10
+FEWEST_EVALUATIONS = 4
+"""Evaluations that are enough where none is better than a constant answer, and training is twice as good."""
 UNLEARNED = 0.05
 """Share of the untrained level above which something is left that validation shows to be unlearned."""
 HALVED = 0.5
@@ -63,9 +65,11 @@ def nothing_holds(val: losses.LossCurve, train: losses.LossCurve, chance: float)
 
     ``chance``: what a constant answer costs, NaN where that is not known.
     """
-    if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS or not chance > 0:
+    if len(val) < FEWEST_EVALUATIONS or len(train) < FEWEST_POINTS or not chance > 0:
         return None
     now, end, best = _tail(train.values), _tail(val.values), float(curves.smooth(val.values, 3).min())
+    if len(val) < FEWEST_POINTS and not (now < HALVED * chance and val.values.min() >= NO_BETTER * chance):
+        return None
     falls = line(train.values[len(train) // 3 :]).surely_falls
     if float(np.median(train.values[:3])) < ANOTHER_UNIT * chance:
         return None

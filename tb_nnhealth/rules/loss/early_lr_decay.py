@@ -19,14 +19,15 @@ from the end of the second to the end of the third, it fires. At least `after` o
 and what a geometric course would still have gained must be a tenth of the loss that was left. Needs a learning rate:
 recorded by `watch`, or logged as a scalar.
 
-A rate that is spent early is a finding of its own: within the first half of the run it has come for good to a
-hundredth of its greatest value, the loss fell until then by four standard errors of a line through it, falls no more
-from there on, and stands above `poor` (share of the untrained level: the cost of a constant answer, or the first
-loss); above a tenth of it, it is for information. Where the rate is constant, the size of the steps stands for it,
-and their size relative to the gradient: both fall a hundredfold where an optimizer lowers its rate itself
-(`lr_decay`); that is for information. Where the loss has few points, as in a log of epochs, or stands about the
-untrained level, so that it had not been falling, the records of the rate tell it; a warning where the loss stands above
-half of a constant answer's cost.
+A rate that is spent early is a finding of its own: within the first half of the run it has come for good to a hundredth
+of its greatest value, the loss fell until then by four standard errors of a line through it, falls no more from there
+on, and stands above `poor` (share of the untrained level: the cost of a constant answer, or the first loss); above a
+tenth of it, it is for information. Where the rate is constant, the size of the steps stands for it, and their size
+relative to the gradient: both fall a hundredfold where an optimizer lowers its rate itself (`lr_decay`); that is for
+information. Where the loss has few points, as in a log of epochs, or stands about the untrained level, so that it had
+not been falling, the records of the rate tell it; a warning where the loss stands above half of a constant answer's
+cost. Above that a rate spent within the first tenth of the run is told as well, for information: so few points tell no
+course.
 
 ## What to try
 1. Lower the rate later: at the step where the loss (or the validation loss) settles, for instance by
@@ -104,9 +105,10 @@ def check(case: Case) -> Outcome:
         return told
     few = isinstance(told, TooLittleData) or len(spent.curve) < FEW_POINTS
     untaught = UNTAUGHT < spent.level / spent.untrained < DIVERGED  # nor had it been falling before
-    if not few and not untaught:
+    at_once = spent.at_once and spent.known and spent.level > SURELY_POOR * spent.untrained
+    if not (few or untaught or at_once):
         return told
-    return Ill([of_records(spent, _severity(spent, case))])
+    return Ill([of_records(spent, _severity(spent, case) if few or untaught else "info")])
 
 
 def _severity(spent: Spent, case: Case) -> Severity:

@@ -21,6 +21,8 @@ SQUARES_ABOVE = 100.0
 OUTPUT_RMS = 10.0
 FAR_TARGETS, BEYOND_CONSTANT = 20.0, 3.0
 """Size of the targets, absolute and over the first outputs', and first loss over that of their mean, which are far."""
+HALF = 0.5
+"""Share of the targets' variance above which the loss stays for so many steps, where they are large about zero."""
 DWARFED, SLOW_STEPS = 2.0, 150
 """Times the targets' mean square above which the loss stays for so many steps, where the targets are too small."""
 FAR_ABOVE = 1e4
@@ -55,19 +57,24 @@ def _far_targets(run: Run, history: History, first: float, step: int, output: fl
     mean, std = (float(history.table(schema.TARGET, name).values[0, 0]) for name in (schema.MEAN, schema.STD))
     size = math.hypot(mean, std)
     variance = targets.variance if (targets := targets_of(history)) is not None else math.nan
-    if not (size > FAR_TARGETS and size > FAR_TARGETS * output and first > BEYOND_CONSTANT * variance > 0):
+    if not (size > FAR_TARGETS and size > FAR_TARGETS * output and variance > 0):
         return None
-    curve = losses.criterion_loss(history)
-    slow = curve is not None and stays_above(curve, variance, SLOW_STEPS)
+    curve, off = losses.criterion_loss(history), first > BEYOND_CONSTANT * variance
+    slow = curve is not None and stays_above(curve, variance if off else HALF * variance, SLOW_STEPS)
+    if not (off or slow):
+        return None
     logged = losses.training_loss(run) or curve
     burst = logged is not None and not np.isfinite(logged.values[-1])
     message = (
         f"The first squared error is {short(first)}, where the mean of the targets would cost {short(variance)}: they "
         f"lie about {short(mean)} with a spread of {short(std)}, and the network's outputs begin at {short(output)}."
     )
-    severity: Severity = "critical" if burst else "warning" if slow else "info"
+    if not off:
+        message += f" In {SLOW_STEPS} steps half of that has not been gained."
+    severity: Severity = "critical" if burst else "warning" if slow and off else "info"
     more: dict[str, Any] = {"target_mean": mean} | ({GIVEN: True} if burst else {})
-    hit = first_loss_hit(first, step, BEYOND_CONSTANT * variance, "above", severity, message, more)
+    limit = (BEYOND_CONSTANT if off else HALF) * variance
+    hit = first_loss_hit(first, step, limit, "above", severity, message, more)
     return Ill(
         [
             replace(

@@ -14,13 +14,14 @@ that it should not.
 The criterion's value in the first record (nats for cross-entropies), if that is within the first steps of the training
 and reduction is "mean". The guess costs ln C for `CrossEntropyLoss` and `NLLLoss` over C classes, ln 2 for binary
 cross-entropies; a function that `observe` shows class indices for is taken for a cross-entropy. Above: more than
-`factor` times the guess and at least two nats more; beyond `warn` times it is a warning where the loss (median of
-three records) is still above the guess after `recovers` steps, beyond `far` times at once. Below: less than 0.4 of it.
-For `MSELoss` it fires where the loss exceeds 100 times the targets' mean square: a warning where the prediction's RMS
-exceeds 10, or the loss is still above twice that mean square after 150 steps, as for targets of a tiny unit; targets
-of zeros, as for the residual of an equation, are not judged. Also where targets of a size beyond 20, and 20 times the
+`factor` times the guess and at least two nats more; beyond `warn` times it is a warning where the loss (median of three
+records) is still above the guess after `recovers` steps, beyond `far` times at once. Below: less than 0.4 of it. For
+`MSELoss` it fires where the loss exceeds 100 times the targets' mean square: a warning where the prediction's RMS
+exceeds 10, or the loss is still above twice that mean square after 150 steps, as for targets of a tiny unit; targets of
+zeros, as for the residual of an equation, are not judged. Also where targets of a size beyond 20, and 20 times the
 first outputs', cost three times their variance: a warning where that lasts 150 steps, critical where the loss becomes
-infinite. At least `samples` samples must stand behind the loss.
+infinite; or where they lie about zero, and half of their variance has not been gained in 150 steps, for information. At
+least `samples` samples must stand behind the loss.
 
 A model of sequences may be given its answers: the class indices asked for are the next ones of its own input, and its
 attention gives weight to later positions, or a recurrent layer reads both ways (critical where the loss is below 0.3
@@ -137,6 +138,15 @@ def _far(*, burst: bool) -> Run:
     return network.run()
 
 
+def _wide() -> Run:
+    """Targets about 0 with a spread of 100; the loss comes down slowly."""
+    network = Network(criterion="MSELoss")
+    network.set(schema.TARGET, "", mean=0.0, std=100.0, rms=100.0).set(
+        schema.PREDICTION, "", mean=0.1, std=0.5, rms=0.5
+    )
+    return network.set(schema.LOSS, "", mean=np.linspace(1e4, 8e3, network.steps)).run()
+
+
 def _one_sample() -> Run:
     network = Network().set(schema.LOSS, "", mean=9.0)
     for row in network.layout.rows:
@@ -233,6 +243,7 @@ RULE = Rule(
         Example("squared error of an untrained network", lambda: _regression(0.5), ill=False, outcome="Passed"),
         Example("targets of zeros", lambda: _regression(0.5, of=0.0), ill=False, outcome="NotApplicable"),
         Example("targets of a tiny unit, stays", lambda: _regression(0.5, of=1e-3), ill=True, subject="loss"),
+        Example("targets of a wide spread, not reached: information", _wide, ill=True, subject="loss"),
         Example("targets far away, and the loss bursts", lambda: _far(burst=True), ill=True, subject="loss"),
         Example("targets far away, and soon reached: information", lambda: _far(burst=False), ill=True, subject="loss"),
         Example("a sum over the batch", lambda: _first(74.0, reduction="sum"), ill=False, outcome="NotApplicable"),

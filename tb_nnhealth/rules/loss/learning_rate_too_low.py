@@ -19,14 +19,15 @@ matrix, and below ten times that for each. Not judged: fewer than `points` point
 that began below half of a constant answer's cost (fine-tuning), rates that were lowered on the way. A warning;
 information where the cost of a constant answer is not known, or no updates were recorded.
 
-Where the loss has fewer points, too much noise to tell, or a schedule, the pace tells alone: below 3e-4 at full rate,
-over 10 records and 100 steps, where the rate neither rises nor was below a third of its height by half of the run,
-while the last third of the loss stands above 0.7 of the untrained level, and has not bent; information unless the pace
-is below `ratio` and the level above 0.9 of a constant answer's cost. Where an adaptive optimizer's epsilon is ten times
-the gradients' root mean square and more, epsilon holds the steps down: then from 1e-3 and a quarter of the untrained
-level on, for information. So it does where all gradients together have one and the same norm (to a thousandth) in 95 %
-of 20 records and more, and no optimizer divides it out again: clipping to less than any gradient has sets the size of
-every step.
+Where the loss has fewer points, too much noise to tell, or a schedule, the pace tells alone: below 3e-4 at full rate
+(7e-4 where the run's steps add up to less than half of the weights' norm), over 10 records and 100 steps, where the
+rate neither rises nor was below a third of its height by half of the run, while the last third of the loss stands above
+0.7 of the untrained level (0.25 where those steps add up to less than a fifth), and has not bent; information unless
+the pace is below `ratio` and the level above 0.9 of a constant answer's cost. Where an adaptive optimizer's epsilon is
+ten times the gradients' root mean square and more, epsilon holds the steps down: then from 1e-3 and a quarter of the
+untrained level on, for information. So it does where all gradients together have one and the same norm (to a
+thousandth) in 95 % of 20 records and more, and no optimizer divides it out again: clipping to less than any gradient
+has sets the size of every step.
 
 ## What to try
 1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.
@@ -96,7 +97,8 @@ def check(case: Case) -> Outcome:
     steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
     naive, start = chance(case.run), opening_level(values)
     if start < FINE_TUNED * naive:
-        return NotApplicable(f"the loss begins at {short(start)}, far below a constant answer's: trained before")
+        trained = NotApplicable(f"the loss begins at {short(start)}, far below a constant answer's: trained before")
+        return Ill([crept]) if (crept := slow_pace(case)) is not None else trained
     rates = rate_at(case.run, steps)
     if np.isfinite(rates).any():
         known = rates[np.isfinite(rates)]
@@ -266,7 +268,10 @@ RULE = Rule(
         ),
         Example("held down by epsilon", lambda: _epochs(_EPOCHS, 0.5, epsilon=1.0), ill=True, subject="loss/train"),
         Example(
-            "eight epochs at half the usual pace", lambda: _epochs(_EPOCHS, 0.5), ill=False, outcome="TooLittleData"
+            "eight short epochs at half the usual pace", lambda: _epochs(_EPOCHS, 0.5), ill=True, subject="loss/train"
+        ),
+        Example(
+            "eight epochs at nearly the usual pace", lambda: _epochs(_EPOCHS, 0.8), ill=False, outcome="TooLittleData"
         ),
         Example(
             "a large epsilon, and learned",
@@ -274,7 +279,7 @@ RULE = Rule(
             ill=False,
             outcome="TooLittleData",
         ),
-        Example("straight, at a usual pace", lambda: _watched(_LINE, 0.5), ill=False, outcome="Passed"),
+        Example("straight, at a usual pace", lambda: _watched(_LINE, 0.8), ill=False, outcome="Passed"),
         Example("scalars alone: information", lambda: _plain(_LINE), ill=True, subject="loss"),
         Example("a criterion of one's own: information", lambda: _watched(_LINE, criterion="MyLoss"), ill=True),
         Example("falls further", lambda: _plain(2.3 - 0.8 * _STEPS / 300), ill=False, outcome="Passed"),

@@ -21,7 +21,8 @@ costs, and its last three points are at 0.95 of that cost and above.
 A watched cross-entropy, of classes or of probabilities, is never below 0, nor is a squared error. Where it is in five
 records, it has no least value and runs away downwards: its sign is turned, its arguments are swapped, or its targets
 are no shares. So does any loss that is a hundred times its first size below 0 and fell in each third of the run more
-than twice as far as before.
+than twice as far as before. A scalar that is the watched criterion's value with the other sign, at five steps and more,
+says so as soon as the criterion has doubled.
 
 Of reinforcement learning the loss tells nothing; a reward that has fallen from its first to its last points, and nearly
 all that it ever moved, is told for information. A beaten generator is a warning: where the cross-entropies of generator
@@ -72,7 +73,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.constant_answer import constant_cost
 from tb_nnhealth.rules.hits import lasting
-from tb_nnhealth.rules.loss.below_floor import below_floor, without_bound
+from tb_nnhealth.rules.loss.below_floor import below_floor, negated, without_bound
 from tb_nnhealth.rules.loss.falling_reward import falling_reward
 from tb_nnhealth.rules.loss.judged_loss import rate_at
 from tb_nnhealth.rules.loss.opponent_wins import opponent_wins
@@ -112,6 +113,8 @@ def _check(case: Case, found: losses.LossCurve) -> Outcome:
     for history in case.run.watches.values():
         if (below := below_floor(history, found.subject)) is not None:
             return Ill([below])
+        if (climbing := negated(history, found)) is not None:
+            return Ill([climbing])
     if (downwards := without_bound(found, _criteria(case.run))) is not None:
         return Ill([downwards])
     curve = found.finite()
@@ -216,6 +219,15 @@ def _up(at: int, to: float, until: int = 400) -> NDArray[np.float64]:
     return np.where((at <= _STEPS) & (until > _STEPS), to, _FALL)
 
 
+def _climbing() -> Run:
+    """A watched loss that rises, of which the scalar is the negative."""
+    network = Network(criterion="CrossEntropyLoss")
+    rising = 2.3 + network.at / 20
+    run = network.set(schema.LOSS, "", mean=rising, std=0.0, nan_count=0, inf_count=0).run()
+    run.scalars["loss"] = Series([(int(i), float(i), -float(v)) for i, v in zip(network.at, rising, strict=True)])
+    return run
+
+
 def _negative(criterion: str) -> Run:
     """A watched loss that falls from 0.7 to -10."""
     network = Network(criterion=criterion, classes=1)
@@ -282,6 +294,7 @@ RULE = Rule(
         Example("on its way down again", lambda: _means(2.4, 2.3, 1.9), ill=False, outcome="TooLittleData"),
         Example("a cross-entropy below 0", lambda: _negative("BCEWithLogitsLoss"), ill=True, subject="loss"),
         Example("a squared error below 0", lambda: _negative("MSELoss"), ill=True, subject="loss"),
+        Example("a cross-entropy with its sign turned", _climbing, ill=True, subject="loss", first_step=0),
         Example("a negative loss of one's own", lambda: _negative("EnergyLoss"), ill=False),
         Example("a negative loss", lambda: _plain(np.where(_STEPS < 300, -100 + 95 * _FALL / 2.3, 20.0)), ill=True),
         Example("regains three quarters", lambda: _plain(_up(250, 0.1 + 0.75 * 2.3)), ill=True, first_step=250),

@@ -11,19 +11,20 @@ are wrong on new data. The best network is the one at the minimum, not the last.
 ## How it is computed
 The validation loss is smoothed by a running median. It fires where the median of its last points (a sixth, at least
 two) exceeds the minimum by `rise` (share of the minimum), by 5 % of the drop from the first loss and by four standard
-errors of its point-to-point noise; where it rises as a trend since the minimum; where the training loss at the end
-lies below that at the minimum, or below half of the validation loss; and where validation lies above training. The
-curves may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit. Where the
+errors of its point-to-point noise; where it rises as a trend since the minimum; where the training loss at the end lies
+below that at the minimum, or below half of the validation loss; and where validation lies above training. The curves
+may have different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit. Where the
 validation loss does not tell, the validation accuracy is asked: it fires where that has fallen by `lost` (share of the
 samples) from its best, by four standard errors of its noise and as a trend, while the training loss fell. Information:
 the validation loss has not come down since the middle of the run and stands above a twentieth of the untrained level,
 `heart` times or more above a training loss that went on falling by half. A warning also where the validation loss was
-never below 0.98 of what a constant answer costs, while the training loss fell below 0.95 of that. And where a
-validation loss is the same to the last digit at six evaluations or more though the training loss changed by a fifth, or
-an accuracy of 0.75 or less at eight though the training loss fell to a quarter, and further than so many wrong answers
-would let it: what validation is computed from are not the answers of the network that learns. Of four or five
-evaluations it fires where the validation loss rose at each since its minimum, at three at least and by 30 % in all, to
-half of the untrained level and five times a training loss that halved meanwhile.
+never below 0.98 of what a constant answer costs, while the training loss fell below 0.95 of that; of four to nine
+evaluations, each must be above, and the training loss below half of it. And where a validation loss is the same to the
+last digit at six evaluations or more though the training loss changed by a fifth, or an accuracy of 0.75 or less at
+eight though the training loss fell to a quarter, and further than so many wrong answers would let it: what validation
+is computed from are not the answers of the network that learns. Of four or five evaluations it fires where the
+validation loss rose at each since its minimum, at three at least and by 30 % in all, to half of the untrained level and
+five times a training loss that halved meanwhile.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -93,7 +94,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(losses.NEEDS)
     val, train = validation.finite(), training.finite()
     if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS:
-        if (risen := risen_each_time(val, train)) is not None:
+        if (risen := risen_each_time(val, train) or nothing_holds(val, train, chance(case.run))) is not None:
             return Ill([risen])
         return TooLittleData(f"{len(val)} points of the validation loss, {FEWEST_POINTS} are needed of each loss")
     untrained = float(np.median(train.values[:3]))

@@ -26,7 +26,7 @@ FINE_TUNED = 0.5
 class Spent:
     """``step``: of the optimizer, the first at which the rate is next to nothing; ``low``, ``high``: the rates;
     ``points``: indices of the loss's points from there on; ``level``: their median; ``untrained``, and whether it is
-    known.
+    known; ``at_once``: within the first steps of the run.
     """
 
     curve: losses.LossCurve
@@ -38,6 +38,7 @@ class Spent:
     level: float
     untrained: float
     known: bool
+    at_once: bool
 
 
 def rate_spent(case: Case) -> Spent | None:
@@ -67,4 +68,4 @@ def rate_spent(case: Case) -> Spent | None:
         return None
     untrained = start if math.isnan(naive) else min(start, naive)
     return Spent(curve, step, last, float(values[low[0]]), float(values.max()), len(since), level, untrained,
-                 not math.isnan(naive))  # fmt: skip
+                 not math.isnan(naive), at_once)  # fmt: skip

@@ -18,12 +18,14 @@ from tb_nnhealth.rules.loss.judged_loss import chance, opening_level
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
-LEISURELY = 3e-4
-"""Update : weight ratio below which steps are small; a third of the 1e-3 of CS231n."""
+UNHURRIED, LEISURELY = 7e-4, 3e-4
+"""Update : weight ratios clearly, and far, below the 1e-3 of CS231n."""
 UNLEARNED, UNTOUCHED = 0.7, 0.9
 """Shares of the untrained level above which little, and next to nothing, was learned."""
 HALFWAY = 0.25
 """The same where the optimizer's own setting holds its steps down."""
+HARDLY_GONE, NEVER_LEFT = 0.5, 0.2
+"""Usual step times steps taken, in norms of the weights: a run has not come away from its start, whatever the loss."""
 FINE_TUNED = 0.5
 BENT, WORTH = 3.0, 0.01
 """Times that the first third must have fallen further than the last, and the share of the loss that it must be."""
@@ -48,10 +50,11 @@ def slow_pace(case: Case) -> Hit | None:
     level = float(np.median(curve.values[-max(3, len(curve) // 3) :]))
     epsilon, clip = ruling_epsilon(case.history), binding_clip(case.history)
     free = epsilon is None and math.isnan(clip)
-    slow = 0 < usual < (LEISURELY if free else TARGET)
+    way = usual * float(moved.steps[-1] - moved.steps[0])
+    slow = 0 < usual < (TARGET if not free else UNHURRIED if way < HARDLY_GONE else LEISURELY)
     if not slow or start < FINE_TUNED * naive or not untrained > 0:
         return None
-    if level < (UNLEARNED if free else HALFWAY) * min(start, untrained) or level > 2 * start:
+    if level < (UNLEARNED if free and way >= NEVER_LEFT else HALFWAY) * min(start, untrained) or level > 2 * start:
         return None
     if free and _bent(curve.values):
         return None
@@ -122,7 +125,7 @@ def _hit(
         statistic="update_ratio",
         unit="per step",
         value=usual,
-        limit=LEISURELY if epsilon is None and math.isnan(clip) else TARGET,
+        limit=next(limit for limit in (LEISURELY, UNHURRIED, TARGET) if usual < limit),
         direction="below",
         message=told + ".",
         advice=(

@@ -40,7 +40,10 @@ def too_small(layers: Sequence[Layer], factor: Sequence[float], together: float)
     found = {i: factor[i] for i, x in enumerate(layers) if x.scale.rms < x.low / factor[i]}
     succession = _in_succession([0.0 if _renewed(x) else x.low / x.scale.rms for x in layers], together)
     found |= {i: together for i in succession if i not in found}
-    return {i: f for i, f in found.items() if _shows_small(layers, i, factor[i])}
+    nothing_flows = len(layers) >= FEWEST_TOGETHER and all(
+        x.scale.rms < x.low / f and not _renewed(x) for x, f in zip(layers, factor, strict=True)
+    )  # but biases
+    return {i: f for i, f in found.items() if nothing_flows or _shows_small(layers, i, factor[i])}
 
 
 def outgrown(history: History, layer: Layer, factor: float) -> bool:

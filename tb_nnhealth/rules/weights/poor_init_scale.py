@@ -20,7 +20,8 @@ times off, the same way, by 100 in all. The first record must bear it out:
   the targets' size);
 - too small: what flows into every later layer, estimated from their outputs, weights and biases, is `factor` times
   smaller than what flows into this one, and no normalization follows, which ends a succession as well. So branches that
-  are small by design beside a residual stream do not count.
+  are small by design beside a residual stream do not count. Nor need it be shown
+  where all of three and more layers are too small and none is normalized: then nothing but biases flows on.
 
 A recurrent matrix (`weight_hh`) counts as too large at three times the size of an orthogonal one: the state is
 multiplied by that in each step of time. A bias of an LSTM or GRU in which a whole gate began beyond 5, on the side that
