@@ -38,9 +38,15 @@ class _Probe:
         self.passed = False
 
     def untouched(self) -> bool:
-        """Whether the gradient is still the same tensor, and nothing but watched backward passes has changed it."""
-        gradient = getattr(self.reference(), "grad", None)
-        return gradient is not None and gradient is self.gradient() and bool(gradient._version == self.version)
+        """Whether the gradient is still the same tensor, and nothing but watched backward passes has changed it.
+
+        Between two passes of a step it may have been clipped, which is one operation: Accelerate does so after each of
+        the batches accumulated. To clear it in place and fill it anew takes two.
+        """
+        gradient: Any = getattr(self.reference(), "grad", None)
+        if gradient is None or gradient is not self.gradient():
+            return False
+        return bool(gradient._version - self.version in ((0, 1) if self.passed else (0,)))
 
 
 class Carried:
@@ -90,11 +96,11 @@ class Carried:
         if self._optimizer(probe.reference()) != probe.optimizer:
             del self._probes[entry.name]
             return
-        probe.passed = True
-        if not probe.untouched():
+        untouched, probe.passed = probe.untouched(), True
+        if not untouched:
             self._cleared.add(probe.optimizer)
             return
-        probe.version += 1  # the pass adds to the gradient in place
+        probe.version = probe.gradient()._version + 1  # the pass adds to the gradient in place
         data = plain(probe.gradient())
         if data is None or data.layout is not torch.strided:
             del self._probes[entry.name]

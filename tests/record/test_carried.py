@@ -56,7 +56,8 @@ def test_forgotten_zero_grad_is_seen_from_the_second_step_on() -> None:
     assert carried(loop, model, optimizer, every=3)[1:] == [1.0]
 
 
-def test_forgotten_zero_grad_with_accumulation_and_clipping_is_seen() -> None:
+@pytest.mark.parametrize("clipped", ["each batch", "each step"])
+def test_forgotten_zero_grad_with_accumulation_and_clipping_is_seen(clipped: str) -> None:
     model = net()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
 
@@ -64,6 +65,8 @@ def test_forgotten_zero_grad_with_accumulation_and_clipping_is_seen() -> None:
         for _ in range(STEPS):
             for _ in range(3):
                 loss_of(model).backward()
+                if clipped == "each batch":
+                    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
             nn.utils.clip_grad_norm_(model.parameters(), 0.1)
             optimizer.step()
 
