@@ -13,7 +13,8 @@ each position, root mean square over the positions, divided by the standard devi
 fires where, in four records in a row, minimum and maximum of every input are the same (of inputs of fewer than eight
 numbers in every record, and at distances without a common factor), or the ratio is at most `least` for a batch of two
 samples or more. It is information where the loss has fallen below half of what a constant answer
-costs all the same.
+costs all the same. Features that are all zero count as constant beside inputs of integers (the edges of a graph, places
+in a table) as well, where nothing has been learned.
 
 An `Embedding` of four rows or more whose gradient is zero in all rows but one, in nearly all records, is always asked
 for the same index where an input of integers never changes (a warning where little was learned).
@@ -46,7 +47,6 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
-    Example,
     Hit,
     Ill,
     NotApplicable,
@@ -57,13 +57,13 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number, shape_of
+from tb_nnhealth.rules.data.constant_input_examples import EXAMPLES
 from tb_nnhealth.rules.data.one_row import one_row
 from tb_nnhealth.rules.evidence.constant_answer import ABSOLUTE
 from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.evidence.tags import moving_target
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
-from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
 WINDOW = 4
@@ -247,71 +247,6 @@ def _copies(episode: Episode, history: History, ratio: Curve, limit: float, seve
     )  # fmt: skip
 
 
-def _given(value: float, since: int = 0) -> Network:
-    """From record ``since`` on every element of the input is ``value``."""
-    network = Network().add_row(schema.SPREAD, "input", mean=0.9)
-    late = network.at >= since
-    for name in (schema.MIN, schema.MAX, schema.MEAN):
-        network.set(schema.INPUT, "", **{name: np.where(late, value, network.get(schema.INPUT, "", name))})
-    stuck = np.log(network.classes) * np.ones(len(network.at))
-    return network.set(schema.LOSS, "", mean=stuck)
-
-
-def _spread(ratio: float, *, learns: bool = False) -> Run:
-    network = Network()
-    network.add_row(schema.SPREAD, "input", mean=ratio * network.get(schema.INPUT, "", schema.STD))
-    return (network if learns else network.set(schema.LOSS, "", mean=2.3)).run()
-
-
-def _mask_of_ones() -> Run:
-    network = Network()
-    return network.add_row(schema.INPUT, "mask", (32, 64), min=1.0, max=1.0, mean=1.0, std=0.0).run()
-
-
-def _small(other: float) -> Run:
-    """Samples of two numbers, 1 and 1; every tenth record's second number is ``other``."""
-    network = _given(1.0)
-    for row in network.layout.rows:
-        if row.kind == schema.INPUT:
-            row.shape[:] = (1, 2)
-    return network.set(schema.INPUT, "", min=np.where(network.at % 10 == 9, other, 1.0)).run()
-
-
-def _tokens() -> Run:
-    network = _given(0.0)
-    network.layout.rows[network._row(schema.INPUT, "")].dtype = "int64"
-    return network.run()
-
-
-def _graph(features: float) -> Run:
-    """Features of nodes, each of them one number, and edges between them."""
-    network = _given(features).add_row(schema.INPUT, "1", (2, 90), min=0.0, max=31.0, mean=15.0)
-    network.layout.rows[-1].dtype = "int64"
-    return network.run()
-
-
-def _embedding(zeros: float, *, learns: bool = False) -> Run:
-    """A network with an embedding of 50 rows, of whose gradient a share is zero."""
-    network = Network().add_module("user", "Embedding", first=True)
-    network.layout.parameters.add(name="user.weight", module="user", shape=[50, 8], trainable=True, dtype="float32")
-    network.add_row(schema.GRADIENT, "user.weight", (50, 8), zero_share=zeros, rms=1e-3)
-    network.add_row(schema.INPUT, "user", (32,), min=3.0, max=3.0, mean=3.0)
-    network.layout.rows[-1].dtype = "int64"
-    return (network if learns else network.set(schema.LOSS, "", mean=2.3)).run()
-
-
-def _one_target(spread: float) -> Run:
-    network = Network(criterion="MSELoss").set(schema.TARGET, "", std=1.0)
-    for row in network.layout.rows:
-        if row.kind == schema.TARGET:
-            row.dtype, row.shape[:] = "float32", (32, 64)
-    return network.add_row(schema.SPREAD, "target", mean=spread).run()
-
-
-def _pairs(low: float, high: float) -> Run:
-    return Network(criterion="CosineEmbeddingLoss").set(schema.TARGET, "", min=low, max=high).run()
-
-
 RULE = Rule(
     id="constant-input",
     healthy="Inputs differ",
@@ -323,32 +258,7 @@ RULE = Rule(
     options=(
         Option("least", 1e-6, "spread over the batch : std", "lowest spread of the samples", "float32 resolves 1e-7"),
     ),
-    examples=(
-        Example("zeros", lambda: _given(0.0).run(), ill=True, subject="input", first_step=0),
-        Example("a constant from step 60 on", lambda: _given(0.5, 60).run(), ill=True, subject="input", first_step=60),
-        Example("nothing but padding tokens", _tokens, ill=True, subject="input"),
-        Example("one sample of two numbers, met again", lambda: _small(0.0), ill=False, outcome="Passed"),
-        Example("two numbers that never differ", lambda: _small(1.0), ill=True, subject="input", first_step=0),
-        Example("features of zero beside edges", lambda: _graph(0.0), ill=True, subject="input", first_step=0),
-        Example("a graph without features: ones beside edges", lambda: _graph(1.0), ill=False, outcome="Passed"),
-        Example("one row of an embedding", lambda: _embedding(49 / 50), ill=True, subject="user.weight"),
-        Example("one row, and it learns: information", lambda: _embedding(49 / 50, learns=True), ill=True),
-        Example("two rows of an embedding", lambda: _embedding(48 / 50), ill=False, outcome="Passed"),
-        Example("one target for all samples", lambda: _one_target(0.0), ill=True, subject="target"),
-        Example("pairs that are all alike", lambda: _pairs(1.0, 1.0), ill=True, subject="target"),
-        Example("pairs of both kinds", lambda: _pairs(-1.0, 1.0), ill=False, outcome="Passed"),
-        Example("targets that differ", lambda: _one_target(0.5), ill=False, outcome="Passed"),
-        Example("each sample the same", lambda: _spread(0.0), ill=True, subject="input"),
-        Example("learned all the same: information", lambda: _spread(0.0, learns=True), ill=True, subject="input"),
-        Example("just below the limit", lambda: _spread(0.9e-6), ill=True, subject="input"),
-        Example("just above the limit", lambda: _spread(1.1e-6), ill=False, outcome="Passed"),
-        Example("samples that differ", lambda: _spread(0.9), ill=False, outcome="Passed"),
-        Example("a mask of ones beside the input", _mask_of_ones, ill=False, outcome="Passed"),
-        Example("three blank batches at the end", lambda: _given(0.0, 197).run(), ill=False, outcome="Passed"),
-        Example(
-            "no input seen", lambda: Network().absent(schema.INPUT, "").run(), ill=False, outcome="TooLittleData"
-        ),
-    ),
+    examples=EXAMPLES,
     page=__doc__ or "",
     causes=(
         "no-gradient", "loss-not-decreasing", "constant-output", "dead-units", "vanishing-gradients",
