@@ -7,7 +7,7 @@ its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ class HealthLog:
         self.counts: dict[Kind, Tally] = {}
         self.captures: dict[str, CaptureState] = {}
         """Of each watch that was opened; where there is none, nothing is added to the file."""
+        self.revisions: dict[str, Callable[[], list[Entry]]] = {}
+        """By watch: layouts that only the last record told."""
         self.judge = LiveJudge(run_name, self._trained)
         self._begun: set[str] = set()
         self._levels: dict[str, Levels] = {}
@@ -75,7 +77,8 @@ class HealthLog:
         if not self.captures:
             return ()
         if closing:
-            return [CaptureNote(self, closed=True)]
+            revised = [note for revisions in self.revisions.values() for note in revisions()]
+            return [*revised, CaptureNote(self, closed=True)]
         entries: list[Entry] = []
         now = time.monotonic()
         if now >= self._next_capture and self._capture_changed():

@@ -73,9 +73,7 @@ class Ranks:
             record.share(self._catalog.row(schema.RANK_SECONDS, self._subject), schema.MEAN, self._seconds)
         self._plan = plan = self._shards.plan()
         if plan is not None:
-            self._label = SHARD if self._merge is None else self._merge.label
-            self._shards.label(plan, self._label)
-            self._take_initial(plan)
+            self._describe(plan)
         if not self._exchange.rank:
             for rank in self._exchange.compared:
                 self._catalog.row(schema.RANK_LOSS, str(rank))
@@ -83,6 +81,19 @@ class Ranks:
                 if rank:
                     self._catalog.row(schema.RANK_WEIGHTS, str(rank))
                     self._catalog.row(schema.RANK_BATCH, str(rank))
+
+    def described_anew(self) -> bool:
+        """Once all tables are made: whether they told more of the parts than the layout of the last step could say."""
+        plan, merge = self._plan, self._merge
+        if plan is None or merge is None or (merge.label == self._label and not merge.initial):
+            return False
+        self._describe(plan)
+        return True
+
+    def _describe(self, plan: Plan) -> None:
+        self._label = SHARD if self._merge is None else self._merge.label
+        self._shards.label(plan, self._label)
+        self._take_initial(plan)
 
     def _take_initial(self, plan: Plan) -> None:
         """Of the first weights the whole's scale, once it is known."""

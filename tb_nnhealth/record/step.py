@@ -110,6 +110,8 @@ class Capture:
         self._close = True
         """What changes slowly is looked at in the step under way."""
         self._handles: list[Any] = []
+        if self._ranks is not None and exchange is not None and not exchange.rank:
+            stream.revise = self._revised_layout
         if criterion is not None:
             self._batch.describe(criterion, waits=True)
             self._activations.loss.listen_to(criterion)
@@ -361,6 +363,10 @@ class Capture:
             if self._ranks is not None:
                 counts = self._ranks.counted(self._cadence.index, counts)
             self._stream.histograms(self._number, counts, size=record.histogram_size)
+
+    def _revised_layout(self) -> Any:
+        """What the parts of a sharded model turned out to be after its last step; None where that was known by then."""
+        return self._catalog.message() if self._ranks is not None and self._ranks.described_anew() else None
 
     def _publish(self) -> None:
         cadence, capture = self._cadence, self._stream.capture

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import messages
 from tb_nnhealth.findings import Finding
+from tb_nnhealth.record.entries import Entry
 from tb_nnhealth.record.faults import describe
 from tb_nnhealth.record.health_entries import FiltersNote, HistogramRecord, LayoutNote, StatsRecord
 from tb_nnhealth.record.health_log import CaptureState
@@ -36,6 +37,9 @@ class WatchStream:
         self._order = recorder._orders.setdefault(name, RowOrder())
         self._places: NDArray[np.intp] | None = None
         self._again = self._order.used
+        self.revise: Callable[[], Any] = lambda: None
+        """Gives the layout, once all records are made, where it is another than the last given; else None."""
+        recorder._health.revisions[name] = self._revisions
 
     @property
     def active(self) -> bool:
@@ -66,6 +70,20 @@ class WatchStream:
             self._pending = copy.SerializeToString()
         except Exception as error:
             self.error(error)
+
+    def _revisions(self) -> list[Entry]:
+        """On the writer's thread, after the last record."""
+        health = self._recorder._health
+        try:
+            layout = self.revise()
+            if layout is None:
+                return []
+            self.layout(layout)
+            pending, self._pending = self._pending, None
+            return [] if pending is None else [LayoutNote(health, self.name, health.judge.last_step, pending)]
+        except Exception as error:
+            self.error(error)
+            return []
 
     def stats(
         self,

@@ -6,6 +6,7 @@ They also compute what the records should say, from whole tensors: a test may ca
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tb_nnhealth import SummaryWriter
 from tb_nnhealth.record import rank_exchange
+from tb_nnhealth.record.shard_merge import Merge
 
 STEPS, BATCH = 6, 8
 STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -145,6 +147,7 @@ WAYS: dict[str, Callable[[Net], nn.Module]] = {
     "tensor-parallel": lambda net: parallel(net, mesh(distributed.get_world_size())),
     "sequence-parallel": lambda net: sequence_parallel(net, mesh(distributed.get_world_size())),
     "tensor-parallel-all-reduce": lambda net: parallel(net, mesh(distributed.get_world_size())),
+    "tensor-parallel-late": lambda net: parallel(net, mesh(distributed.get_world_size())),
     "fsdp2-and-tensor-parallel": two_dimensional,
     "fsdp2-and-tensor-parallel-all-reduce": two_dimensional,
     "ddp": DistributedDataParallel,
@@ -195,6 +198,7 @@ def train(rank: int, directory: Path, case: str, *, watched: bool) -> dict[str, 
         shards = "all-reduce" if case.endswith("all-reduce") else "store"
         trainer = None if case == "fsdp2-without-optimizer" else optimizer
         writer.watch(net, trainer, every=1, name=case, shards=shards)
+    may_merge = held_back() if watched and case.endswith("late") else None
     for step in range(STEPS):
         optimizer.zero_grad()
         for part in range(2 if case.endswith("accumulating") else 1):
@@ -215,6 +219,8 @@ def train(rank: int, directory: Path, case: str, *, watched: bool) -> dict[str, 
                     truth.append((step, "update", name, statistics(whole(p) - weight)))
         if step == 0:
             histograms = {name: exponents(weight) for (name, _), weight in zip(named, before, strict=True)}
+    if may_merge is not None:
+        may_merge.set()
     if writer is not None:
         writer.close()
     return {
@@ -225,6 +231,18 @@ def train(rank: int, directory: Path, case: str, *, watched: bool) -> dict[str, 
         "truth": truth,
         "histograms": histograms,
     }
+
+
+def held_back() -> threading.Event:
+    """Holds back the writer's thread, as where other ranks lag, until the event is set: the training is over by then."""
+    event, merged = threading.Event(), Merge.table
+
+    def table(*arguments: Any) -> None:
+        event.wait()
+        merged(*arguments)
+
+    Merge.table = table  # type: ignore[method-assign]
+    return event
 
 
 def halted(net: nn.Module, halts: bool) -> AbstractContextManager[Any]:

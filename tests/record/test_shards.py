@@ -25,7 +25,7 @@ TWO = (
     "ddp", "ddp-accumulating", "ddp-static-graph", "ddp-unused-parameters", "ddp-zero-redundancy",
     "fsdp2", "fsdp2-keeps-unsharded", "fsdp2-mixed-precision", "fsdp2-cpu-offload", "fsdp2-clipped",
     "fsdp2-accumulating", "fsdp2-all-reduce", "fsdp2-unsharded-after-backward", "fsdp2-without-optimizer",
-    "tensor-parallel", "sequence-parallel", "tensor-parallel-all-reduce",
+    "tensor-parallel", "sequence-parallel", "tensor-parallel-all-reduce", "tensor-parallel-late",
 )  # fmt: skip
 FOUR = (
     "fsdp2", "tensor-parallel", "fsdp2-and-tensor-parallel", "fsdp2-and-tensor-parallel-all-reduce",
