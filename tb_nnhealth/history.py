@@ -311,6 +311,8 @@ class Run:
     problems: list[Problem] = field(default_factory=list)
     sampled: frozenset[str] = frozenset()
     """Scalar tags of which only a sample could be read."""
+    part_of: str = ""
+    """The run that this one is a line of, as ``add_scalars`` writes them, and that it is judged with."""
     names: Mapping[str, Any] = field(default_factory=dict)
     """The user's names for scalar tags (``rules/configuration.py``); the engine sets them."""
 

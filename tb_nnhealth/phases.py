@@ -16,6 +16,8 @@ PHASES: dict[str, Phase] = {
 }
 _TRIAL = "test"
 """What a validation may be called, and an attempt as well."""
+_LINE_WORDS = PHASES.keys() | {"loss", "losses"}
+"""One of them stands in the name of a line that tells of the training; few runs of a sweep are named so."""
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 
 
@@ -57,6 +59,31 @@ def validations(runs: Collection[str]) -> dict[str, dict[str, str]]:
             if below and not set(parts(_split(parent)[1])) & PHASES.keys():
                 found[parent] = below
     return found
+
+
+def lines(runs: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """For each run the runs directly below it that may be lines of its plots, as ``add_scalars`` writes them.
+
+    ``exp/loss_train`` and ``exp/loss_val`` are, by their names, lines of ``exp``; what they hold tells (``line_of``).
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        parent, last = _split(run)
+        if parent in runs and names_line(last):
+            found[parent].append(run)
+    return {parent: tuple(sorted(below)) for parent, below in found.items()}
+
+
+def names_line(directory: str) -> bool:
+    """Whether a directory may be a line of a plot that tells of the training, by its name alone."""
+    return "_" in directory and not _LINE_WORDS.isdisjoint(parts(directory))
+
+
+def line_of(tag: str, run: str) -> str | None:
+    """Where ``run`` is named as ``add_scalars(tag, {line: ...})`` names it: the line."""
+    opening = tag.replace("/", "_") + "_"
+    last = _split(run)[1]
+    return last[len(opening) :] if last.startswith(opening) and len(last) > len(opening) else None
 
 
 def _split(run: str) -> tuple[str, str]:

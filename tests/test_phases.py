@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tb_nnhealth.phases import validations
+from tb_nnhealth.phases import lines, validations
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,9 @@ def test_one_training_in_several_runs(runs: list[str], expected: dict[str, dict[
 )
 def test_runs_that_are_trainings_of_their_own(runs: list[str]) -> None:
     assert validations(runs) == {}
+
+
+def test_what_may_be_a_line_of_the_run_above() -> None:
+    runs = ["exp", "exp/loss_train", "exp/losses_kl", "exp/lr_0.1", "exp/train", "sweep/loss_val", "exp/a/loss_val"]
+    assert lines(runs) == {"exp": ("exp/loss_train", "exp/losses_kl")}
+    assert lines([".", "loss_val"]) == {".": ("loss_val",)}

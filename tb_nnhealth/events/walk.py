@@ -23,6 +23,7 @@ class RunDirectory:
     """A run's name, directory, and the paths of its event files in the order of names.
 
     ``beside``: the event files of the runs that hold its validation, each with the word that names its phase.
+    ``below``: those of the runs that may be lines of its plots, by name; ``above``: the run that this may be a line of.
     """
 
     name: str
@@ -30,11 +31,13 @@ class RunDirectory:
     files: tuple[str, ...]
     storage: Storage = LOCAL
     beside: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    below: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    above: str = ""
 
     @property
     def read(self) -> tuple[str, ...]:
         """All files that the run is read from."""
-        return self.files + tuple(path for _, files in self.beside for path in files)
+        return self.files + tuple(path for _, files in self.beside + self.below for path in files)
 
     def stamps(self) -> tuple[Stamp, ...]:
         """Of the files that the run is read from. Raises OSError where one of them is gone, or no file."""

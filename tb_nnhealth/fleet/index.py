@@ -107,7 +107,7 @@ class Index:
             self._base = None
 
     def _key(self, directory: RunDirectory) -> bytes:
-        return _digest(directory.name, directory.storage.real(directory.path), self._how.hex())
+        return _digest(directory.name, directory.above, directory.storage.real(directory.path), self._how.hex())
 
     def _found(self, key: bytes, stamps: bytes) -> tuple[Any, ...] | None:
         assert self._base is not None

@@ -60,7 +60,7 @@ def scan(directory: RunDirectory, how: How) -> Scanned:
     """Reads and judges one run. Raises nothing: a run that fails is a problem and no report."""
     name = directory.name
     try:
-        run = RunFiles(name, directory.storage).refresh(directory.files, directory.beside)
+        run = RunFiles(name, directory.storage).refresh_with(directory)
         judgement, known = without(judge(run, how.tuning), name, how.known)
         rank = member(name)
         if rank is not None and how.known:  # a baseline has the findings of a job under the job's name

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tensorboard.compat.proto import event_pb2
 from torch.utils.tensorboard import FileWriter as TorchFileWriter
 
-from tb_nnhealth.record.entries import Serialized
+from tb_nnhealth.record.entries import Entry, Serialized
 from tb_nnhealth.record.event_file import EventFile
 from tb_nnhealth.record.faults import describe, warn
 from tb_nnhealth.record.recorder import Recorder
@@ -53,10 +53,14 @@ class RunEvents:
 class PlainEvents:
     """The ``event_writer`` of a directory beneath the run's, as ``add_scalars`` and ``add_hparams`` make them.
 
-    The directory is made when the first event is written, so that no fault of the disk raises here.
+    The directory is made when the first event is written, so that no fault of the disk raises here. ``entry`` makes of
+    an event's bytes what is put into the file's queue.
     """
 
-    def __init__(self, directory: str, flush_secs: float, suffix: str) -> None:
+    def __init__(
+        self, directory: str, flush_secs: float, suffix: str, entry: Callable[[bytes], Entry] = Serialized
+    ) -> None:
+        self._entry = entry
         self._file = EventFile(directory, suffix=suffix, flush_secs=flush_secs)
         weakref.finalize(self, self._file.begin_close).atexit = False
 
@@ -66,7 +70,7 @@ class PlainEvents:
     def add_event(self, event: Any) -> None:
         if not isinstance(event, event_pb2.Event):
             raise _no_event(event)
-        self._file.put(Serialized(event.SerializeToString()))
+        self._file.put(self._entry(event.SerializeToString()))
 
     def flush(self) -> None:
         self._file.flush()

@@ -26,14 +26,17 @@ though this run shares its directory with an earlier one or counts different thi
 
 
 class NumberEvent(Serialized):
-    """An event of the user's that may hold scalars, which the judge reads as every reader does."""
+    """An event of the user's that may hold scalars, which the judge reads as every reader does.
 
-    def __init__(self, health: HealthLog, data: bytes) -> None:
+    ``line``: of which line of a plot, where it stands in that line's own file.
+    """
+
+    def __init__(self, health: HealthLog, data: bytes, line: str = "") -> None:
         super().__init__(data)
-        self._health = health
+        self._health, self._line = health, line
 
     def written(self) -> Sequence[Entry]:
-        self._health.judge.event(event_pb2.Event.FromString(self.data))
+        self._health.judge.event(event_pb2.Event.FromString(self.data), self._line)
         return ()
 
 

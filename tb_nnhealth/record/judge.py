@@ -80,14 +80,15 @@ class LiveJudge:
                 self._run.watches[watch].append_histogram(step, wall, counts)
                 self._change()
 
-    def event(self, event: Any) -> None:
-        """Takes the scalars of an ``event_pb2.Event`` of the user's."""
+    def event(self, event: Any, line: str = "") -> None:
+        """Takes the scalars of an ``event_pb2.Event`` of the user's; those of a ``line`` of a plot as ``tag/line``."""
         with self._lock:
             for scalar in self._decoder.values(event, ""):
                 if isinstance(scalar, Scalar):
-                    series = self._run.scalars.get(scalar.tag)
+                    tag = f"{scalar.tag}/{line}" if line else scalar.tag
+                    series = self._run.scalars.get(tag)
                     if series is None:
-                        series = self._run.scalars[scalar.tag] = Series()
+                        series = self._run.scalars[tag] = Series()
                     series.append(scalar.step, scalar.wall, scalar.value)
                     self._change()
 

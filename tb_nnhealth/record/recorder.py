@@ -19,7 +19,7 @@ from tb_nnhealth.checks import PreflightReport
 from tb_nnhealth.events import encode
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.record import plain_arrays
-from tb_nnhealth.record.entries import Kind, Serialized, Tally
+from tb_nnhealth.record.entries import Entry, Kind, Serialized, Tally
 from tb_nnhealth.record.event_file import FLUSH_SECONDS, EventFile
 from tb_nnhealth.record.faults import Faults, describe
 from tb_nnhealth.record.health_entries import (
@@ -117,6 +117,10 @@ class Recorder:
         data = event.SerializeToString()
         numbers = any(value.WhichOneof("value") in ("simple_value", "tensor") for value in event.summary.value)
         self._file.put(NumberEvent(self._health, data) if numbers else Serialized(data))
+
+    def line(self, name: str, data: bytes) -> Entry:
+        """An event for another file, that of a line of this run's plots, which this run's judge reads as well."""
+        return NumberEvent(self._health, data, name)
 
     # --- health -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from torch.utils.tensorboard.summary import hparams, scalar
 from tb_nnhealth import schema
 from tb_nnhealth.checks import PreflightReport
 from tb_nnhealth.findings import Finding
+from tb_nnhealth.phases import names_line
+from tb_nnhealth.record.entries import Serialized
 from tb_nnhealth.record.faults import describe, warn
 from tb_nnhealth.record.file_writer import FileWriter, PlainEvents, RunEvents
 from tb_nnhealth.record.recorder import Recorder
@@ -90,7 +93,8 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         for tag, value in tag_scalar_dict.items():
             place = directory + "/" + main_tag.replace("/", "_") + "_" + tag
             if place not in self.all_writers:
-                self.all_writers[place] = self._plain_writer(place, self.filename_suffix)
+                line = tag if "/" not in tag and names_line(os.path.basename(place)) else ""
+                self.all_writers[place] = self._plain_writer(place, self.filename_suffix, line)
             self.all_writers[place].add_summary(scalar(main_tag, value), global_step, walltime)
 
     def add_hparams(
@@ -132,13 +136,22 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         """Ends the files, as PyTorch's; on a rank other than 0 only once rank 0 has been told of the last steps."""
         for watch in list(self._watches.values()):
             watch.settle()
+        self._flush_lines()
         super().close()
 
-    def _plain_writer(self, directory: str, suffix: str) -> FileWriter:
-        events = PlainEvents(directory, self.flush_secs, suffix)
+    def _plain_writer(self, directory: str, suffix: str, line: str = "") -> FileWriter:
+        """Events of a directory beneath the run's; those of a ``line`` of a plot go to the run's judge, too."""
+        told = functools.partial(self._recorder.line, line) if line and self._recorder is not None else Serialized
+        events = PlainEvents(directory, self.flush_secs, suffix, told)
         if not self._recording:
             events.detach()
         return FileWriter(events)
+
+    def _flush_lines(self) -> None:
+        """Waits until the run's judge has seen what ``add_scalars`` added."""
+        for writer in (self.all_writers or {}).values():
+            if writer is not self.file_writer:
+                writer.flush()
 
     @property
     def _recording(self) -> bool:
@@ -245,4 +258,5 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
 
     def findings(self) -> list[Finding]:
         """What the rules say of this run so far, the one to act on first; also after ``close``."""
+        self._flush_lines()
         return self._recorder.findings() if self._recorder is not None else []

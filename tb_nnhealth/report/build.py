@@ -52,6 +52,8 @@ def build(run: Run, judgement: Judgement, known: int = 0) -> dict[str, Any]:
     closest = judgement.closest
     ranks = compared(run)
     pieces = sentence(judgement, layers=len(layers), steps=steps, preflight=run.preflight)
+    if run.part_of:
+        pieces = [{"text": "A line of "}, {"code": run.part_of}, {"text": ", judged with that run."}]
     if ranks is not None and ranks["stopped"]:
         pieces = [{"text": f"{told_of(ranks)} "}, *pieces]
     return {

@@ -66,8 +66,12 @@ class Judgement:
 def judge(run: Run, tuning: Tuning | None = None, rules: Sequence[Rule] = RULES) -> Judgement:
     """What ``rules`` say of ``run``, under the tuning recorded in the log with ``tuning`` laid over it.
 
-    A rule that raises is reported as ``Failed`` and never stops the others.
+    A rule that raises is reported as ``Failed`` and never stops the others. A line of another run's plots is judged
+    with that run, so that nothing is told twice.
     """
+    if run.part_of:
+        elsewhere = NotApplicable(f"judged with the run {run.part_of!r}, of which this is a line")
+        return Judgement((), dict.fromkeys((rule.id for rule in rules), elsewhere))
     with one_judgement():
         return _judge(run, tuning, rules)
 

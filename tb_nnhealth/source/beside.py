@@ -1,11 +1,11 @@
-"""The validation of a training that writes it as a run of its own, beside that of the training."""
+"""What a training writes as runs of their own: its validation beside it, the lines of its plots below it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from tb_nnhealth.history import Run, Series
-from tb_nnhealth.phases import PHASES, parts
+from tb_nnhealth.phases import PHASES, line_of, parts
 
 
 def with_validation(own: Mapping[str, Series], others: Iterable[tuple[str, Run]]) -> dict[str, Series]:
@@ -20,6 +20,22 @@ def with_validation(own: Mapping[str, Series], others: Iterable[tuple[str, Run]]
         for tag, series in run.scalars.items()
     }
     return dict(sorted({**lent, **own}.items()))
+
+
+def with_lines(own: Mapping[str, Series], below: Iterable[tuple[str, Run]]) -> dict[str, Series]:
+    """The scalars ``own`` of a run, and the lines among the runs ``below`` it, given by name, as ``tag/line``."""
+    lent = {
+        f"{tag}/{line_of(tag, name)}": series
+        for name, run in below
+        if is_line(name, run)
+        for tag, series in run.scalars.items()
+    }
+    return dict(sorted({**lent, **own}.items()))
+
+
+def is_line(name: str, run: Run) -> bool:
+    """Whether ``run`` holds nothing but one line, which its name tells with the plot's."""
+    return not run.watches and len(run.scalars) == 1 and line_of(next(iter(run.scalars)), name) is not None
 
 
 def _of_training(tag: str) -> bool:

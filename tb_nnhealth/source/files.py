@@ -12,7 +12,7 @@ from tb_nnhealth.events.storage_fsspec import storage_of
 from tb_nnhealth.events.storage_url import displayed
 from tb_nnhealth.events.walk import Found, RunDirectory, find_runs, is_event_file
 from tb_nnhealth.history import Problem, Run
-from tb_nnhealth.phases import validations
+from tb_nnhealth.phases import lines, validations
 from tb_nnhealth.source.base import LogDirError
 from tb_nnhealth.source.run_files import RunFiles
 
@@ -86,7 +86,7 @@ class FileSource:
         while len(self._read) > self._runs_kept:
             self._read.popitem(last=False)
         files.run.name = name
-        return files.refresh(directory.files, directory.beside)
+        return files.refresh_with(directory)
 
     def _find(self, path: str) -> Found:
         if path not in self._places:
@@ -118,6 +118,10 @@ class FileSource:
                 (word, named[other].files) for word, other in others.items() if _next_to(named[name], named[other])
             ]
             named[name] = replace(named[name], beside=tuple(beside))
+        for name, candidates in lines(named).items():
+            below = [line for line in candidates if _next_to(named[name], named[line])]
+            named[name] = replace(named[name], below=tuple((line, named[line].files) for line in below))
+            named |= {line: replace(named[line], above=name) for line in below}
         return dict(sorted(named.items()))
 
 

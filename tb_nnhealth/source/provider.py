@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tensorboard import context
@@ -12,9 +13,9 @@ from tensorboard.data import provider
 from tb_nnhealth import schema
 from tb_nnhealth.events.decode import SCALARS_PLUGIN, Tag
 from tb_nnhealth.history import Problem, Run
-from tb_nnhealth.phases import validations
+from tb_nnhealth.phases import lines, validations
 from tb_nnhealth.source.base import Glimpse
-from tb_nnhealth.source.beside import with_validation
+from tb_nnhealth.source.beside import is_line, with_lines, with_validation
 from tb_nnhealth.source.provider_run import ProviderRun, describe
 
 EVERYTHING = 1 << 30
@@ -48,6 +49,8 @@ class ProviderSource:
         self._logdir, self._scalar_samples = logdir, scalar_samples
         self._runs: dict[str, ProviderRun | None] = {}
         self._validations: dict[str, dict[str, str]] = {}
+        self._lines: dict[str, tuple[str, ...]] = {}
+        self._above: dict[str, str] = {}
         self._health: Listed = {}
         self._scalars: Listed = {}
         self._problems: list[Problem] = []
@@ -69,6 +72,8 @@ class ProviderSource:
                 run.run_name: self._runs.get(run.run_name) for run in sorted(listed, key=lambda r: r.run_name)
             }
             self._validations = validations(self._runs)
+            self._lines = lines(self._runs)
+            self._above = {line: name for name, below in self._lines.items() for line in below}
         health = functools.partial(self._provider.list_tensors, plugin_name=schema.PLUGIN_NAME)
         self._health = self._list("health records", health) or self._health
         scalars = functools.partial(self._provider.list_scalars, plugin_name=SCALARS_PLUGIN)
@@ -76,10 +81,13 @@ class ProviderSource:
 
     def run(self, name: str) -> Run:
         run = self._update(name)
-        beside = [(word, self._update(other)) for word, other in self._validations.get(name, {}).items()]
-        if beside:
-            own = {tag: series for tag, series in run.scalars.items() if tag in self._scalars.get(name, {})}
-            run.scalars = with_validation(own, beside)
+        own = {tag: series for tag, series in run.scalars.items() if tag in self._scalars.get(name, {})}
+        run.part_of = self._above.get(name, "") if is_line(name, replace(run, scalars=own)) else ""
+        beside = [] if run.part_of else list(self._validations.get(name, {}).items())
+        below = [] if run.part_of else self._lines.get(name, ())
+        if beside or below:
+            scalars = with_validation(own, [(word, self._update(other)) for word, other in beside])
+            run.scalars = with_lines(scalars, [(line, self._update(line)) for line in below])
         return run
 
     def _update(self, name: str) -> Run:
@@ -99,7 +107,7 @@ class ProviderSource:
         """Differs whenever TensorBoard has new data of the run, as of the last ``refresh``."""
         return tuple(
             (tag, series.max_step, series.max_wall_time)
-            for run in (name, *self._validations.get(name, {}).values())
+            for run in (name, *self._validations.get(name, {}).values(), *self._lines.get(name, ()))
             for listed in (self._health, self._scalars)
             for tag, series in listed.get(run, {}).items()
         )

@@ -8,8 +8,9 @@ from tb_nnhealth.events.decode import SessionStart
 from tb_nnhealth.events.reader import EventFile
 from tb_nnhealth.events.run_values import RunValues
 from tb_nnhealth.events.storage import LOCAL, Storage
+from tb_nnhealth.events.walk import RunDirectory
 from tb_nnhealth.history import Problem, Run
-from tb_nnhealth.source.beside import with_validation
+from tb_nnhealth.source.beside import is_line, with_lines, with_validation
 from tb_nnhealth.source.build import RunBuilder
 
 
@@ -27,7 +28,7 @@ class RunFiles:
         self._values = RunValues()
         self._files: dict[str, EventFile] = {}
         self._started = False
-        self._beside: dict[str, RunFiles] = {}
+        self._others: dict[str, RunFiles] = {}
 
     @property
     def run(self) -> Run:
@@ -37,14 +38,25 @@ class RunFiles:
     def leave(self) -> None:
         """Histories and series given so far stay as they are; from here on copies of them grow."""
         self._builder.leave()
-        for other in self._beside.values():
+        for other in self._others.values():
             other.leave()
 
-    def refresh(self, paths: Iterable[str], beside: Iterable[tuple[str, Iterable[str]]] = ()) -> Run:
-        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays.
+    def refresh_with(self, directory: RunDirectory) -> Run:
+        """Reads what is new in the run at ``directory``, and in those that hold its validation and its lines."""
+        run = self.refresh(directory.files)
+        run.part_of = directory.above if directory.above and is_line(directory.name, run) else ""
+        if not run.part_of:
+            run.scalars = with_validation(run.scalars, self._read_others(directory.beside))
+            run.scalars = with_lines(run.scalars, self._read_others(directory.below))
+        return run
 
-        ``beside``: the files of the runs that hold this one's validation, by the word that names its phase.
-        """
+    def _read_others(self, files: Iterable[tuple[str, Iterable[str]]]) -> list[tuple[str, Run]]:
+        return [
+            (name, self._others.setdefault(name, RunFiles(name, self._storage)).refresh(paths)) for name, paths in files
+        ]
+
+    def refresh(self, paths: Iterable[str]) -> Run:
+        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays."""
         paths = sorted(paths)
         for path in paths:
             if path not in self._files:
@@ -54,11 +66,6 @@ class RunFiles:
         run.problems = [problem for path in paths for problem in self._files[path].problems]
         run.problems += self._values.problems
         run.problems += [Problem(f"run '{run.name}'", message) for message in self._builder.problems]
-        others = []
-        for word, files in beside:
-            other = self._beside.setdefault(word, RunFiles(word, self._storage))
-            others.append((word, other.refresh(files)))
-        run.scalars = with_validation(run.scalars, others)
         return run
 
     def _read(self, file: EventFile) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from events.logs import Log
 from torch.utils.tensorboard import SummaryWriter
 
+from tb_nnhealth import SummaryWriter as OurWriter
 from tb_nnhealth.cli.main import main
 from tb_nnhealth.history import Run
+from tb_nnhealth.report.build import build
 from tb_nnhealth.rules.engine import judge
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.source.files import FileSource
@@ -53,7 +56,52 @@ def test_add_scalars_writes_a_run_for_each_line(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path / "exp")) as writer:
         for epoch, (train, val) in enumerate(zip(FALLING, RISING, strict=True)):
             writer.add_scalars("loss", {"train": train, "val": val}, epoch)
-    assert rules_of(from_files(tmp_path, "exp/loss_train")) == [("overfitting", "val/loss")]
+    assert rules_of(from_files(tmp_path, "exp")) == [("overfitting", "loss/val")]
+
+
+def test_a_line_is_judged_with_the_run_above_and_not_by_itself(tmp_path: Path) -> None:
+    """Live, from files and from TensorBoard alike."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    writer = OurWriter(str(tmp_path / "exp"))
+    writer.watch(model, optimizer, every=1)
+    for step, (train, val) in enumerate(zip(FALLING, RISING, strict=True)):
+        optimizer.zero_grad()
+        model(torch.randn(8, 4)).square().mean().backward()
+        optimizer.step()
+        writer.add_scalars("loss", {"train": train, "val": val}, step)
+        writer.add_scalars("norms", {"w": 1.0}, step)
+    writer.add_scalar(DONE, EPOCHS, 0)
+    live = writer.findings()
+    writer.close()
+    backend = PythonBackend(str(tmp_path), KEEP_ALL)
+    backend.load(["exp"])
+    source = ProviderSource(backend.provider)
+    source.refresh()
+    here, there = from_files(tmp_path, "exp"), source.run("exp")
+    assert list(here.scalars) == list(there.scalars) == [DONE, "loss/train", "loss/val"]
+    assert ("overfitting", "loss/val") in rules_of(here)
+    told = [
+        [(finding.rule, finding.subject, finding.severity, finding.first_step) for finding in findings]
+        for findings in (live, judge(here).findings, judge(there).findings, writer.findings())
+    ]
+    assert told[0] == told[1] == told[2] == told[3]
+    for name in ("exp/loss_train", "exp/loss_val"):
+        for line in (from_files(tmp_path, name), source.run(name)):
+            assert (line.part_of, list(line.scalars), judge(line).findings) == ("exp", ["loss"], ())
+            report = build(line, judge(line))
+            assert (report["verdict"], report["summary"]) == ("no-data", "A line of `exp`, judged with that run.")
+    assert from_files(tmp_path, "exp/norms_w").part_of == ""
+
+
+def test_a_run_named_like_a_line_is_one_only_if_it_holds_that_line(tmp_path: Path) -> None:
+    Log(tmp_path / "exp").scalar("lr", 0, 0.1)
+    Log(tmp_path / "exp" / "mse_loss").scalar("loss", 0, 1.0)
+    Log(tmp_path / "exp" / "loss_train").network(Network(depth=1, width=4, steps=20))
+    assert list(from_files(tmp_path, "exp").scalars) == ["lr"]
+    for name in ("exp/mse_loss", "exp/loss_train"):
+        assert from_files(tmp_path, name).part_of == ""
 
 
 def test_an_estimator_evaluates_into_a_directory_below(tmp_path: Path) -> None:
