@@ -31,8 +31,8 @@ class ProviderSource:
 
     ``scalar_samples`` is the number of points that TensorBoard keeps of a scalar tag, 0 for all of them
     (``--samples_per_plugin scalars=N``). ``logdir`` is TensorBoard's log directory: where it is on this machine, tags
-    of which only a sample was kept are read from its event files. It must be None where run names are no paths
-    below one directory (``--logdir_spec``).
+    of which only a sample was kept are read from its event files, and so are runs that TensorBoard has not read yet. It
+    must be None where run names are no paths below one directory (``--logdir_spec``).
 
     A run that has grown is the same object with other parts: histories and series that were given are not changed.
     """
@@ -80,17 +80,17 @@ class ProviderSource:
         self._scalars = self._list("scalars", scalars) or self._scalars
 
     def run(self, name: str) -> Run:
-        run = self._update(name)
-        own = {tag: series for tag, series in run.scalars.items() if tag in self._scalars.get(name, {})}
+        entry = self._update(name)
+        run, own = entry.run, entry.scalars
         run.part_of = self._above.get(name, "") if is_line(name, replace(run, scalars=own)) else ""
         beside = [] if run.part_of else list(self._validations.get(name, {}).items())
         below = [] if run.part_of else self._lines.get(name, ())
         if beside or below:
-            scalars = with_validation(own, [(word, self._update(other)) for word, other in beside])
-            run.scalars = with_lines(scalars, [(line, self._update(line)) for line in below])
+            scalars = with_validation(own, [(word, self._update(other).run) for word, other in beside])
+            run.scalars = with_lines(scalars, [(line, self._update(line).run) for line in below])
         return run
 
-    def _update(self, name: str) -> Run:
+    def _update(self, name: str) -> ProviderRun:
         run = self._runs[name]
         if run is None:
             run = self._runs[name] = ProviderRun(
@@ -101,7 +101,8 @@ class ProviderSource:
                 logdir=self._logdir,
             )
         scalars = {tag: series for tag, series in self._scalars.get(name, {}).items() if schema.is_users_scalar(tag)}
-        return run.update(self._health.get(name, {}), scalars)
+        run.update(self._health.get(name, {}), scalars)
+        return run
 
     def grown_to(self, name: str) -> object:
         """Differs whenever TensorBoard has new data of the run, as of the last ``refresh``."""

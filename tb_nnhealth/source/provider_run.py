@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tb_nnhealth import schema
-from tb_nnhealth.events.decode import CaptureSeen, PreflightSeen, Tag, Value, check_version, health_value
+from tb_nnhealth.events.decode import (
+    CaptureSeen,
+    Decoder,
+    PreflightSeen,
+    SessionStart,
+    Tag,
+    Value,
+    check_version,
+    health_value,
+)
+from tb_nnhealth.events.reader import EventFile
 from tb_nnhealth.events.tensor import FormatError
 from tb_nnhealth.events.walk import event_files
 from tb_nnhealth.history import History, Problem, Run, Series
@@ -18,6 +29,9 @@ from tb_nnhealth.source.watch_tensors import build_watch
 
 TAGS_AT_ONCE = 50
 """Scalar tags asked for in one reply, which may not exceed 256 MiB."""
+
+BEGINNING_BYTES = 1 << 20
+"""Of an event file, which tell whether it is worth reading before TensorBoard has."""
 
 TRIES = 3
 """Of a tag whose data TensorBoard could not give, before it is left alone until it grows."""
@@ -35,6 +49,8 @@ ReadFiles = Callable[[], Run | None]
 class ProviderRun:
     """One run.
 
+    TensorBoard lists a run long before it has read it. So long the run is read from its event files below ``logdir``.
+
     Of a scalar tag with ``samples`` points TensorBoard may have kept only a sample (0: it keeps all). Such a tag
     is read from the event files below ``logdir``, or named in ``Run.sampled`` where there are none.
     """
@@ -43,9 +59,14 @@ class ProviderRun:
         self, name: str, tensors: ReadData, scalars: ReadData, *, samples: int, logdir: str | None = None
     ) -> None:
         self.run = Run(name)
+        self.scalars: dict[str, Series] = {}
+        """The run's own; ``run.scalars`` may hold others' besides."""
         self._tensors, self._scalars = tensors, scalars
         self._samples, self._logdir = samples, logdir
         self._files = RunFiles(name)
+        self._listed: dict[str, tuple[Any, ...]] | None = None
+        self._read_to = -math.inf
+        """Newest wall time that was read ahead of TensorBoard."""
         self._grown_to: dict[str, tuple[Any, ...]] = {}
         self._watches: dict[str, WatchBuilder] = {}
         self._problems: dict[str, str] = {}
@@ -55,8 +76,14 @@ class ProviderRun:
         """The run with all data of these time series, as ``list_tensors`` and ``list_scalars`` describe them."""
         grown_to = {tag: (series.max_step, series.max_wall_time) for tag, series in {**scalars, **health}.items()}
         retried = {tag for tag, tries in self._failures.items() if tries < TRIES}
-        if grown_to == self._grown_to and not retried:
+        if grown_to == self._listed and not retried:
             return self.run
+        self._listed = grown_to
+        if max((wall for _, wall in grown_to.values()), default=-math.inf) < self._read_to or (
+            not grown_to and self._holds_data()
+        ):
+            return self._read_ahead()
+        self._read_to = -math.inf
         grown = {tag for tag, to in grown_to.items() if tag in retried or to != self._grown_to.get(tag)}
         self._problems = {tag: why for tag, why in self._problems.items() if tag in grown_to and tag not in grown}
         self._grown_to = grown_to
@@ -65,7 +92,21 @@ class ProviderRun:
         self._update_scalars(scalars, grown, local)
         where = f"run '{self.run.name}'"
         self.run.problems = [Problem(where, f"tag '{tag}': {why}") for tag, why in self._problems.items()]
+        if not local.cache_info().currsize:
+            self._files = RunFiles(self.run.name)
         return self.run
+
+    def _read_ahead(self) -> Run:
+        """The run from its event files, until TensorBoard has read what they hold now."""
+        read, run = self._read_files(), self.run
+        if read is not None:
+            self.scalars = dict(read.scalars)
+            run.watches, run.scalars, run.problems = dict(read.watches), self.scalars, list(read.problems)
+            run.capture, run.preflight, run.sampled = read.capture, read.preflight, frozenset()
+            of_watches = [history.walls[-1] for history in run.watches.values() if len(history)]
+            of_scalars = [series.walls[-1] for series in run.scalars.values() if len(series)]
+            self._read_to = max(filter(math.isfinite, map(float, (*of_watches, *of_scalars))), default=-math.inf)
+        return run
 
     def _update_health(self, listed: Mapping[str, Any], grown: set[str], local: ReadFiles) -> None:
         ours = {tag: parsed for tag, series in listed.items() if (parsed := self._understood(tag, series))}
@@ -112,7 +153,7 @@ class ProviderRun:
         return values
 
     def _update_scalars(self, listed: Mapping[str, Any], grown: set[str], local: ReadFiles) -> None:
-        kept = {tag: series for tag, series in self.run.scalars.items() if tag in listed}
+        kept = {tag: series for tag, series in self.scalars.items() if tag in listed}
         sampled = set(self.run.sampled & kept.keys()) - grown
         tags = sorted(tag for tag in listed if tag in grown)
         for i in range(0, len(tags), TAGS_AT_ONCE):
@@ -124,7 +165,7 @@ class ProviderRun:
                         kept[tag] = whole
                     else:
                         sampled.add(tag)
-        self.run.scalars = dict(sorted(kept.items()))
+        self.run.scalars = self.scalars = dict(sorted(kept.items()))
         self.run.sampled = frozenset(sampled)
 
     def _read(self, read: ReadData, tags: Sequence[str]) -> Mapping[str, Sequence[Any]]:
@@ -143,12 +184,26 @@ class ProviderRun:
 
     def _read_files(self) -> Run | None:
         """The run from its event files; None where the log directory is not on this machine."""
-        if not self._logdir:
-            return None
-        root = os.path.expanduser(self._logdir)
-        files = event_files(os.path.join(root, self.run.name), root)
+        files = self._event_files()
         self._files.leave()
         return self._files.refresh(files) if files else None
+
+    def _event_files(self) -> tuple[str, ...]:
+        if not self._logdir:
+            return ()
+        root = os.path.expanduser(self._logdir)
+        return event_files(os.path.join(root, self.run.name), root)
+
+    def _holds_data(self) -> bool:
+        """Whether an event file begins with what is read here. Files of pictures may be large, and tell nothing."""
+        for path in self._event_files():
+            file, decoder = EventFile(path), Decoder()
+            for event in file.read():
+                if any(not isinstance(value, SessionStart) for value in decoder.values(event, path)):
+                    return True
+                if file.offset > BEGINNING_BYTES:
+                    break
+        return False
 
 
 def increasing(data: Iterable[Any]) -> list[Any]:

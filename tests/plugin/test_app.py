@@ -97,6 +97,17 @@ def test_the_runs_are_listed_before_any_is_judged(logdir: Path, monkeypatch: pyt
     assert (found["pending"], found["judging"]) == (3, 3)
 
 
+def test_runs_are_judged_before_tensorboard_has_read_them(logdir: Path) -> None:
+    multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance=KEEP_ALL)
+    multiplexer.Reload, reload = list, multiplexer.Reload
+    client = serve(logdir, multiplexer)
+    expected = ["critical", "healthy", "healthy"]
+    assert [row["verdict"] for row in judged(client)["runs"]] == expected
+    reload()
+    time.sleep(1.1)
+    assert [row["verdict"] for row in judged(client)["runs"]] == expected
+
+
 def test_runs_are_judged_when_tensorboard_has_been_started(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[unhurried.Background] = []
     monkeypatch.setattr(unhurried.Background, "_begin", lambda background: begun.append(background))

@@ -234,7 +234,7 @@ def train(rank: int, directory: Path, case: str, *, watched: bool) -> dict[str, 
 
 
 def held_back() -> threading.Event:
-    """Holds back the writer's thread, as where other ranks lag, until the event is set: the training is over by then."""
+    """Holds back the writer's thread, as where other ranks lag, until the event is set, after the training."""
     event, merged = threading.Event(), Merge.table
 
     def table(*arguments: Any) -> None:

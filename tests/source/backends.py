@@ -29,6 +29,10 @@ class PythonBackend:
         )
         self.provider: Any = MultiplexerDataProvider(self._multiplexer, logdir)
 
+    def find(self) -> None:
+        """Lists the runs, and reads nothing."""
+        self._multiplexer.AddRunsFromDirectory(self._logdir)
+
     def load(self, runs: Iterable[str], done: int = 0) -> None:
         """Returns when all runs are read as far as step ``done`` of their tag DONE."""
         self._multiplexer.AddRunsFromDirectory(self._logdir)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from events.logs import Log
+from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run
@@ -53,6 +54,13 @@ def through(backend: Backend, name: str, **options: Any) -> Run:
     return source.run(name)
 
 
+def picture_event(step: int) -> bytes:
+    image = summary_pb2.Summary.Image(encoded_image_string=b"x" * (1 << 20))
+    value = summary_pb2.Summary.Value(tag="picture", image=image)
+    event = event_pb2.Event(wall_time=1.0, step=step, summary=summary_pb2.Summary(value=[value]))
+    return bytes(event.SerializeToString())
+
+
 def spiky_network(steps: int) -> Network:
     """A network with the numbers that are easily lost: NaN, infinity, spikes of one step."""
     network = Network(depth=2, width=8, steps=steps)
@@ -86,6 +94,76 @@ def test_the_same_run_at_full_retention(tmp_path: Path, long_log: Log, open_back
     assert len(run.watches[schema.DEFAULT_WATCH]) == 3000
     assert len(run.scalars["lr"]) == 5000
     assert_same_run(run, from_files(tmp_path, "exp/a"))
+
+
+def test_a_run_that_tensorboard_lists_and_has_not_read_is_read_from_its_files(tmp_path: Path, long_log: Log) -> None:
+    backend = PythonBackend(str(tmp_path), KEEP_ALL)
+    backend.find()
+    source = ProviderSource(backend.provider, logdir=str(tmp_path))
+    source.refresh()
+    ahead = source.run("exp/a")
+    assert_same_run(ahead, from_files(tmp_path, "exp/a"))
+    assert source.run("exp/a").watches[schema.DEFAULT_WATCH] is ahead.watches[schema.DEFAULT_WATCH]
+    backend.load(["exp/a"])
+    source.refresh()
+    assert_same_run(source.run("exp/a"), from_files(tmp_path, "exp/a"))
+
+
+def test_a_run_half_read_by_tensorboard_is_not_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, network = Log(tmp_path / "a"), spiky_network(30)
+    backend = PythonBackend(str(tmp_path), KEEP_ALL)
+    source = ProviderSource(backend.provider, logdir=str(tmp_path))
+
+    def write(first: int, end: int) -> None:
+        for step in range(first, end):
+            log.record(step, network.values[step])
+        log.scalar(DONE, end, 1)
+
+    def known() -> int:
+        source.refresh()
+        return len(source.run("a").watches[schema.DEFAULT_WATCH])
+
+    log.layout(network.layout)
+    write(0, 10)
+    backend.load(["a"], 10)
+    write(10, 20)
+    with monkeypatch.context() as unread:
+        for listed in ("list_tensors", "list_scalars"):
+            unread.setattr(backend.provider, listed, lambda *args, **options: {})
+        assert known() == 20
+    assert known() == 20  # of which TensorBoard has 10
+    backend.load(["a"], 20)
+    assert known() == 20
+    write(20, 30)
+    backend.load(["a"], 30)
+    assert known() == 30
+    assert_same_run(source.run("a"), from_files(tmp_path, "a"))
+
+
+def test_validation_beside_a_run_is_read_ahead_as_well(tmp_path: Path) -> None:
+    for name, tag in (("train", "loss"), ("val", "loss")):
+        Log(tmp_path / name).scalar(tag, 0, 1.0)
+    backend = PythonBackend(str(tmp_path), KEEP_ALL)
+    backend.find()
+    source = ProviderSource(backend.provider, logdir=str(tmp_path))
+    source.refresh()
+    assert list(source.run("train").scalars) == list(from_files(tmp_path, "train").scalars)
+
+
+def test_pictures_are_not_read_ahead(tmp_path: Path) -> None:
+    pictures = Log(tmp_path / "pictures")
+    for step in range(3):
+        pictures.event(picture_event(step))
+    pictures.scalar(DONE, 0, 1)
+    Log(tmp_path / "begun")
+    backend = PythonBackend(str(tmp_path), KEEP_ALL)
+    backend.find()
+    source = ProviderSource(backend.provider, logdir=str(tmp_path))
+    source.refresh()
+    assert [source.run(name).scalars for name in ("begun", "pictures")] == [{}, {}]
+    backend.load(["pictures"])
+    source.refresh()
+    assert list(source.run("pictures").scalars) == [DONE]
 
 
 def test_a_log_directory_elsewhere_leaves_a_sample_and_says_so(long_log: Log, open_backend: Open) -> None:

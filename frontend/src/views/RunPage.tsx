@@ -47,7 +47,7 @@ export function RunPage({ name }: { name: string }) {
         <>
           {comparing.value && <Comparison />}
           {healthy && checks}
-          {loaded.has_records ? <Layers /> : <Unwatched />}
+          {loaded.has_records ? <Layers /> : loaded.steps !== null && <Unwatched />}
           <Scalars />
           {model.value.data?.ranks && <Ranks />}
           {!healthy && checks}
