@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = there
     with tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
         logs = args.judge_only or args.logdir or Path(temporary)
-        found = _run(names, logs, args.jobs, trained=trained, agreement=args.agreement)
+        found = _run(names, logs, args.jobs, trained=trained, agreement=args.agreement, named=args.show_held_out)
     shown = tables(SPECIMENS, found, show_held_out=args.show_held_out)
     print("\n\n".join(shown.values()))
     if args.times:
@@ -54,17 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(result.error or result.disagreement for result in found))
 
 
-def _run(names: Sequence[str], logs: Path, jobs: int, *, trained: bool, agreement: bool) -> list[Result]:
+def _run(names: Sequence[str], logs: Path, jobs: int, *, trained: bool, agreement: bool, named: bool) -> list[Result]:
+    """``named``: progress and errors may tell which specimens of the part set aside they are of."""
     begun = time.monotonic()
     found: dict[str, Result] = {}
     for result in results(names, logs, jobs=jobs, trained=trained, agreement=agreement):
         found[result.name] = result
         broken = sum(result.error is not None for result in found.values())
-        told = f"{len(found)}/{len(names)} {time.monotonic() - begun:.0f} s, {broken} broken: {result.name}"
+        open_to_see = named or not SPECIMENS[result.name].held_out
+        name = result.name if open_to_see else "one set aside"
+        told = f"{len(found)}/{len(names)} {time.monotonic() - begun:.0f} s, {broken} broken: {name}"
         print(f"\r{told[:110]:<110}" if sys.stderr.isatty() else told, end="", file=sys.stderr)
         print(end="" if sys.stderr.isatty() else "\n", file=sys.stderr)
         if result.error is not None:
-            print(f"\n{result.error}", file=sys.stderr)
+            print(f"\n{result.error if open_to_see else 'its error is told with --show-held-out'}", file=sys.stderr)
     print(file=sys.stderr)
     return [found[name] for name in names]
 

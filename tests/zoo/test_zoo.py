@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tb_nnhealth.rules.registry import BY_ID
+from tests.zoo import __main__ as zoo
 from tests.zoo.catalogue import SPECIMENS, folder
 from tests.zoo.peers import PEERS
 from tests.zoo.registry import Specimen, add
-from tests.zoo.runner.run import work
+from tests.zoo.runner.run import Result, work
 
 ILL = [specimen for specimen in SPECIMENS.values() if specimen.ill]
 HEALTHY = [specimen for specimen in SPECIMENS.values() if not specimen.ill]
@@ -46,6 +47,16 @@ def test_what_is_set_aside_lies_apart() -> None:
         where = specimen.train.__module__
         if specimen.ill:
             assert specimen.held_out == where.startswith("tests.zoo.held_out."), specimen.name
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_progress_names_no_specimen_that_is_set_aside(
+    shown: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = next(specimen.name for specimen in ILL if specimen.held_out)
+    monkeypatch.setattr(zoo, "results", lambda names, *where, **how: [Result(name, error=f"Traceback of {name}")])
+    assert zoo.main([name, *(["--show-held-out"] if shown else [])]) == 1
+    assert (name in capsys.readouterr().err) == shown
 
 
 def test_every_right_cause_is_a_rule() -> None:
