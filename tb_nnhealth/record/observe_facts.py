@@ -17,7 +17,14 @@ from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.observe_block import address_of_block, block_of, spread, spread_there
 from tb_nnhealth.record.observe_labels import Labels, added, classes_of
 from tb_nnhealth.record.observe_predictions import log_probability_share
-from tb_nnhealth.record.observe_repeats import Fingerprint, Marks, Repeats, fingerprint, fingerprint_there
+from tb_nnhealth.record.observe_repeats import (
+    Fingerprint,
+    Marks,
+    Repeats,
+    fingerprint,
+    fingerprint_there,
+    joined,
+)
 from tb_nnhealth.record.reduce_table import Record
 
 SUBJECTS = {schema.INPUT: "input", schema.PREDICTION: "prediction", schema.TARGET: "target"}
@@ -33,7 +40,7 @@ class Told:
         self.log_probabilities: list[tuple[Any, float]] = []
         self.labels: Any = None
         self.fingerprint: Fingerprint | None = None
-        """Of the first call."""
+        """Of the first call; of an input, of all calls in the step that are given data."""
         self.samples = 0
         """Of the last call."""
 
@@ -72,15 +79,22 @@ class Facts:
             value = self._try(f"spread of the {subject}", spread, block)
         if value is not None:
             told.spreads.append((value, float(tensor.shape[0])))
-        if kind in self._repeats and told.fingerprint is None:
-            if where:
-                told.fingerprint = self._try(f"fingerprint of the {subject}", fingerprint_there, tensor, where)
-            else:
-                told.fingerprint = self._try(f"fingerprint of the {subject}", fingerprint, tensor, block)
+        if kind in self._repeats:
+            self._tell_repeats(told, kind, tensor, where, block)
         if kind == schema.PREDICTION and self._log_probabilities and dimension is not None:
             share = self._try("log-probabilities", log_probability_share, tensor, dimension)
             if share is not None:
                 told.log_probabilities.append((share, float(tensor.shape[0])))
+
+    def _tell_repeats(self, told: Told, kind: str, tensor: torch.Tensor, where: Any, block: Any) -> None:
+        """Of an input all calls: a step that accumulates gradients has a batch of several. What the model is given of
+        its own answers is no data."""
+        if told.fingerprint is not None and (kind != schema.INPUT or tensor.requires_grad):
+            return
+        taken = fingerprint_there, tensor, where
+        now = self._try(f"fingerprint of the {SUBJECTS[kind]}", *(taken if where else (fingerprint, tensor, block)))
+        if now is not None:
+            told.fingerprint = now if told.fingerprint is None else joined(told.fingerprint, now)
 
     def spread_of(self, told: Told, place: str, output: torch.Tensor) -> None:
         """Takes in one of the tensors that the model returned."""

@@ -15,6 +15,8 @@ from tb_nnhealth.record.reduce_native import batch_address
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
 """By the size of an element; eight bytes are read as two halves, or their uppermost bits would count for little."""
+_NEXT = 0x9E3779B97F4A7C15
+"""What the fingerprint of a batch is multiplied with before that of the next one of its step is added."""
 _FEWEST_INTEGERS = 4
 """Integers that make a sample one of its own: fewer are an index, which any number of samples share."""
 
@@ -54,6 +56,18 @@ def fingerprint_there(tensor: Any, where: tuple[int, ...]) -> Fingerprint:
     return Fingerprint((tensor.shape, tensor.dtype, tensor.device), own, whole, identifies)
 
 
+def joined(one: Fingerprint, other: Fingerprint) -> Fingerprint:
+    """Of two batches of one step, the one after the other."""
+    form = (*one.form, *other.form)
+    if one.form[-1] != other.form[-1]:  # devices, whose numbers do not meet
+        return one
+    if isinstance(one.samples, torch.Tensor):
+        samples, whole = torch.cat([one.samples, other.samples]), one.whole * _signed(_NEXT) + other.whole
+    else:
+        samples, whole = np.concatenate([one.samples, other.samples]), _wrapped(one.whole * _NEXT + other.whole)
+    return Fingerprint(form, samples, whole, one.identifies and other.identifies)
+
+
 @cache
 def _addresses() -> tuple[int, int]:
     across, down = _weights_on_host()
@@ -78,6 +92,10 @@ def _weights(device: Any) -> tuple[Any, Any]:
 
 def _signed(number: int) -> int:
     return number - (1 << 64)
+
+
+def _wrapped(number: int) -> int:
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _shifted(state: Any, by: int) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.observe_block import block_of
-from tb_nnhealth.record.observe_repeats import DeviceMarks, Marks, find_on_device, fingerprint
+from tb_nnhealth.record.observe_repeats import DeviceMarks, Marks, find_on_device, fingerprint, joined
 from tb_nnhealth.record.watch import Watch
 
 DTYPES = [
@@ -71,6 +71,46 @@ def test_steps_back_are_steps_of_the_optimizer() -> None:
     stream = trained(list(torch.randn(3, 6, 4)[[0, 1, 2, 0, 1, 2, 1]]), every=3)
     assert column(stream, schema.REPEATED, "input", schema.MEAN) == [0, 1, 0]
     assert stream.value(schema.REPEATED, "input", schema.MAX, 1) == 3
+
+
+def accumulated(steps: list[list[torch.Tensor]]) -> MemoryStream:
+    """Trained on several batches in each step."""
+    model, criterion, recorder = nn.Linear(4, 2), nn.MSELoss(), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Watch(recorder, model, optimizer, criterion=criterion, every=1)
+    for batches in steps:
+        for x in batches:
+            criterion(model(x), torch.zeros(len(x), 2)).backward()
+        optimizer.step()
+    assert recorder.stream.errors == []
+    return recorder.stream
+
+
+def test_all_batches_of_a_step_that_accumulates_are_compared() -> None:
+    a, b, c, d = torch.randn(4, 6, 4)
+    stream = accumulated([[a, b], [a, c], [a, b], [b, a], [a], [a, c]])
+    assert column(stream, schema.REPEATED, "input", schema.MEAN) == [0, 0, 1, 0, 0, 1]
+    stream = accumulated([[a, b], [c, b], [d, a]])
+    assert seen(stream) == ([0, 0.5, 0.5], [0, 12, 18])
+
+
+def test_device_way_to_join_batches_is_that_of_the_host() -> None:
+    one, other = (prints(x) for x in torch.randn(2, 6, 4))
+    there = (p._replace(samples=torch.from_numpy(p.samples), whole=torch.tensor(p.whole)) for p in (one, other))
+    host, device = joined(one, other), joined(*there)
+    assert host.whole == int(device.whole) != joined(other, one).whole
+    np.testing.assert_array_equal(host.samples, device.samples.numpy())
+
+
+def test_what_a_model_is_given_of_its_own_answers_is_no_batch() -> None:
+    model, recorder = nn.Linear(4, 4), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Watch(recorder, model, optimizer, every=1)
+    x = torch.randn(6, 4)
+    for _ in range(3):
+        model(model(x)).square().mean().backward()
+        optimizer.step()
+    assert column(recorder.stream, schema.REPEATED, "input", schema.MEAN) == [0, 1, 1]
 
 
 def test_only_the_last_batches_are_remembered() -> None:

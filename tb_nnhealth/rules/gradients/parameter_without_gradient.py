@@ -137,12 +137,15 @@ def _hit(
         message=f"`{name}` gets {'no gradient' if none else 'a gradient of exactly zero'} {since}:"
         f" {episode.count} records, while other parameters of its optimizer do{whole}.",
         advice=(
-            f"Search between `{name}` and the loss for .detach(), .data, torch.no_grad(), .item(), .numpy() or argmax."
+            f"Nothing has to be done where the loss does without it; else let the loss take what `{name}` makes."
+            if aside
+            else f"Search between `{name}` and the loss for .detach(), .data, torch.no_grad(), .item(), .numpy() or "
+            "argmax."
             if none
             else f"Initialize one of the factors at random; only the other may begin at zero, as `{name}` does."
             if began_zero
             else f"Look behind `{name}` for dead rectifiers, a factor of zero or a loss that is masked out.",
-            "Check that the module is called in forward() and that its output enters the loss.",
+            *(() if aside else ("Check that the module is called in forward() and that its output enters the loss.",)),
             f"If it is meant to rest, freeze it: {name}.requires_grad_(False), and leave it out of the optimizer.",
         ),
         more={
