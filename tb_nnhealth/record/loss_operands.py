@@ -9,7 +9,7 @@ import math
 from collections import deque
 from typing import Any, NamedTuple
 
-from tb_nnhealth.record.loss_graph import PASSING, REDUCING, Compared, Multiplied, differentiated
+from tb_nnhealth.record.loss_graph import DIFFERENCES, PASSING, REDUCING, Compared, Multiplied, differentiated
 
 STEPS_TRIED = 3
 """Measured steps without success after which nothing more is looked for."""
@@ -19,6 +19,8 @@ SCALING = ("Add", "Sub", "Mul", "Div", "Neg", *REDUCING, *PASSING)
 LIKELIHOODS = ("NllLoss", "NllLoss2D", "NllLossNd")
 ALIGNING = ("CtcLoss", "CudnnCtcLoss", "MiopenCtcLoss")
 ELEMENTWISE = ("MseLoss", "SmoothL1Loss", "HuberLoss", "Sub")
+RESHAPING = ("View", "UnsafeView", "ReshapeAlias", "Unsqueeze")
+"""By which a row is made a column on purpose, to compare every pair."""
 ELEMENT_BY_ELEMENT = ("Minimum", "Maximum", "Clamp", "ClampMin", "ClampMax", "Where", "Abs", "Pow")
 LAYERS = ("Addmm", "Linear", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "NativeLayerNorm")
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -116,6 +118,10 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
         if kind in ELEMENTWISE and len(sources) == 1 and _kind(sources[0]) == "Expand" and compared is None:
             told = Compared(_shape(sources[0].next_functions[0][0]), _shape(sources[0]))
             compared = told if told.every_pair else None
+        if single and kind in DIFFERENCES and len(sources) == 1 and compared is None:
+            of_the_loss = 0 <= number < node._sequence_nr() and _kind(sources[0]) not in RESHAPING
+            told = Compared(_shape(sources[0]), _shape(node))
+            compared = told if of_the_loss and told.every_pair else None
         if single and kind == "Mul" and len(sources) == 1 and compared is None:
             told = Multiplied(_shape(sources[0]), _shape(node))
             compared = told if told.every_pair else None

@@ -64,6 +64,24 @@ def test_each_answer_compared_with_all_targets(function: Callable[..., torch.Ten
     assert operands_of(policy.log_softmax(1).mean() + 0.5 * function(values, torch.zeros(6, 1))) is None
 
 
+def test_each_answer_subtracted_from_all_targets() -> None:
+    """A likelihood written by hand takes means and logarithms of widths, (n,), and targets of shape (n, 1)."""
+    output = scores()
+    number, mean, width = output.grad_fn._sequence_nr(), output[:, 0], output[:, 1]
+
+    def likelihood(target: torch.Tensor, about: torch.Tensor) -> torch.Tensor:
+        return (width + 0.5 * ((target - about) * (-width).exp()) ** 2).mean()
+
+    told = operands_of(likelihood(torch.zeros(6, 1), mean), number)
+    assert told is not None
+    assert told.compared == ((6,), (6, 6))
+    assert operands_of(likelihood(torch.zeros(6), mean), number) is None
+    assert operands_of((mean[:, None] - torch.zeros(1, 6)).abs().mean(), number) is None  # every pair is meant
+    assert operands_of((torch.zeros(6, 1) - mean).abs().mean(1).min(), number) is None
+    inside = (torch.zeros(6, 1) - mean).exp()
+    assert operands_of(inside.mean(), inside.grad_fn._sequence_nr()) is None
+
+
 @pytest.mark.parametrize(
     "loss",
     [

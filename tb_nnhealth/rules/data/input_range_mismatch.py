@@ -12,7 +12,7 @@ learned, and looks like overfitting.
 Mean and standard deviation (unit: the input's own) of the floating point input: medians over the training records
 against medians over the evaluations seen, the first batch of each. It fires after two evaluations, where the
 standard deviations differ by more than `ratio`, or the means by more than `offset` times the smaller standard
-deviation, or both by more than 0.6 of that way, and where no single training record is as far off. Where each
+deviation, or both by more than 0.65 of that way, and where no single training record is as far off. Where each
 evaluation from some step on lies beyond the limits of the three training records before it, only what was measured
 since then is compared: the one or the other has changed on the way. A forward pass before the first step is left out.
 
@@ -67,7 +67,7 @@ EVALUATIONS = 2
 FEWEST_RECORDS = 5
 NEAR = 3
 """Training records that stand beside an evaluation."""
-BOTH = 0.6
+BOTH = 0.65
 """Where scale and offset are both off, this share of their limits is enough: -1 to 1 against 0 to 1."""
 
 ADVICE = (
@@ -257,7 +257,7 @@ RULE = Rule(
             "ratio", 3.0, "1", "greatest ratio of the standard deviations",
             "MNIST's pixels against normalized ones: 3.2, ImageNet's: 4.4; augmentation stays below 1.5",
         ),
-        Option("offset", 3.0, "smaller standard deviation", "greatest distance of the means", "judgement"),
+        Option("offset", 2.0, "smaller standard deviation", "greatest distance of the means", "judgement"),
     ),
     examples=(
         Example("pixels from 0 to 255", lambda: _evaluated(33.0, 78.0).run(), ill=True, subject="input", first_step=39),

@@ -10,9 +10,9 @@ A network learns few samples by heart sooner than what they have in common. No s
 ## How it is computed
 Up to 1,024 different samples are marked as they are first seen. Where a share s of later batches' samples is marked,
 the data set holds about m / s samples, m being the number marked (capture and recapture, Lincoln and Petersen; over the
-last half of the records, at least ten). Unit: samples for each class seen among the labels, or samples where there are
-no classes. It fires below `samples`, or three times that of the latter where validation departs. Augmentation makes
-every sample new, and passes.
+last half of the records, at least ten; four, where all of each batch had been seen before). Unit: samples for each
+class seen among the labels, or samples where there are no classes, or many targets in a sample. It fires below
+`samples`, or three times that of the latter where validation departs. Augmentation makes every sample new, and passes.
 
 ## What to try
 1. More data; or augmentation: crops, flips, noise, mixup.
@@ -30,8 +30,6 @@ Small problems, tests on one batch, and few-shot tasks are meant to be small: in
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
@@ -51,15 +49,15 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, number, shape_of
+from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, number
 from tb_nnhealth.rules.data.generalization import parted
 from tb_nnhealth.rules.evidence import tags
 from tb_nnhealth.rules.synthetic import Network
 
 REGRESSION = 3
 """Times as many as for a class are asked for where the targets are no classes, and validation departs."""
-RECORDS = 10
-"""Records that are needed."""
+RECORDS, FEWEST_RECORDS = 10, 4
+"""Records that are needed; fewer where all of each batch had been seen before."""
 ADVICE = (
     "Add data, or augmentation: crops, flips, noise, mixup.",
     "Begin with a network that was trained on much data, and train its last layers only.",
@@ -75,12 +73,11 @@ def check(case: Case) -> Outcome:
         return NotApplicable(why)
     if not history.rows(schema.SEEN) or history.resolution > 1:
         return NotApplicable("the log does not tell one sample from another")
-    if math.prod((shape_of(history, schema.TARGET) or ())[1:]) > 1 and not history.rows(schema.LABELS):
-        return NotApplicable("a sample has many targets")
     share, marked = (number(history, schema.SEEN, "samples", name) for name in (schema.MEAN, schema.MAX))
     seen = np.flatnonzero(np.isfinite(share) & (marked > 0))
-    if len(seen) < RECORDS:
-        return TooLittleData(f"{len(seen)} records of the samples seen, {RECORDS} are needed")
+    needed = FEWEST_RECORDS if (share[seen] == 1).all() else RECORDS
+    if len(seen) < needed:
+        return TooLittleData(f"{len(seen)} records of the samples seen, {needed} are needed")
     late = seen[-max(RECORDS, len(seen) // 2) :]
     again = float(share[late].mean())
     if not again > 0:
@@ -98,7 +95,7 @@ def check(case: Case) -> Outcome:
             Hit(
                 subject="input",
                 first_step=int(steps[seen[0]]),
-                fired_step=int(steps[seen[RECORDS - 1]]),
+                fired_step=int(steps[seen[needed - 1]]),
                 last_step=int(steps[seen[-1]]),
                 count=len(seen),
                 active=True,
@@ -153,6 +150,12 @@ def _drawn(samples: int, *, classes: int = 10, batch: int = 32, validation: floa
     return network.run()
 
 
+def _records(count: int, again: float) -> Run:
+    """So many records of 32 samples of two classes."""
+    network = Network(steps=count).add_row(schema.SEEN, "samples", mean=again, max=32.0)
+    return network.add_row(schema.CLASS, "0", mean=0.5).add_row(schema.CLASS, "1", mean=0.5).run()
+
+
 def _augmented() -> Run:
     network = Network()
     return network.add_row(schema.SEEN, "samples", mean=0.0, max=np.minimum(1024, 32.0 * network.at)).run()
@@ -176,12 +179,8 @@ RULE = Rule(
         Example("a regression of 256 points", lambda: _drawn(256, classes=1), ill=False, outcome="Passed"),
         Example("every sample new: augmentation", _augmented, ill=False, outcome="Passed"),
         Example("samples not told apart", lambda: Network().run(), ill=False, outcome="NotApplicable"),
-        Example(
-            "eight records",
-            lambda: Network(steps=8).add_row(schema.SEEN, "samples", mean=1.0, max=32.0).run(),
-            ill=False,
-            outcome="TooLittleData",
-        ),
+        Example("eight records", lambda: _records(8, 0.9), ill=False, outcome="TooLittleData"),
+        Example("four records of one batch", lambda: _records(4, 1.0), ill=True, subject="input"),
     ),
     page=__doc__ or "",
     causes=("overfitting",),

@@ -15,7 +15,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.history import History
 from tb_nnhealth.rules.evidence.losses import criterion_loss
 from tb_nnhealth.rules.evidence.once import once
-from tb_nnhealth.rules.evidence.targets import targets_of
+from tb_nnhealth.rules.evidence.targets import Targets, targets_of, usual_square
 from tb_nnhealth.rules.evidence.weights import aligned
 
 CROSS_ENTROPIES = ("CrossEntropyLoss", "NLLLoss")
@@ -38,10 +38,10 @@ def constant_cost(history: History) -> float:
 
     Classes: the entropy of their shares among the labels seen, with the criterion's class weights and label smoothing;
     ln C for C classes where no shares were seen. Binary: that of the share of positives, or of the targets' mean, which
-    is one number for all places of an answer. The variance of the targets for a mean squared error, at most their
-    standard deviation for absolute errors. A sum over the batch is so many times that. A function that is given class
-    indices (``observe``) is taken for a mean cross-entropy where its first value is near that of a guess: a sum over
-    the batch or another function of the same arguments begins elsewhere.
+    is one number for all places of an answer. For a mean squared error the variance of the targets, of those with many
+    places about the mean at each; at most their standard deviation for absolute errors. A sum over the batch is so many
+    times that. A function that is given class indices (``observe``) is taken for a mean cross-entropy where its first
+    value is near that of a guess: a sum over the batch or another function of the same arguments begins elsewhere.
     """
     criterion: Any = history.layout.criterion
     if not criterion.type:
@@ -60,7 +60,21 @@ def constant_cost(history: History) -> float:
     variance = targets.variance
     if not variance > NOTHING * (variance + float(np.square(targets.mean).mean())):
         return math.nan
-    return times * (variance if criterion.type == "MSELoss" else _absolute(math.sqrt(variance), criterion.type))
+    if criterion.type == "MSELoss":
+        return times * min(variance, _about_places(history, targets))
+    return times * _absolute(math.sqrt(variance), criterion.type)
+
+
+def _about_places(history: History, targets: Targets) -> float:
+    """Variance about a mean for each place of a sample, as the mean image's pixels; infinite where it is not known."""
+    rows = history.rows(schema.TARGET)
+    shape = tuple(history.layout.rows[rows[0]].shape) if rows else ()
+    spread = aligned(history.table(schema.SPREAD, schema.MEAN), ("target",))[:, 0].astype(np.float64)
+    spread = spread[np.isfinite(spread)]
+    if not spread.size or shape[0] < 2 or math.prod(shape[1:]) < 2:
+        return math.inf
+    within = usual_square(spread) * float(shape[0] / (shape[0] - 1))  # of few samples, the mean is their own
+    return within + targets.between
 
 
 def _unless_nothing(entropy: float) -> float:

@@ -26,8 +26,7 @@ class Targets:
     @property
     def within(self) -> float:
         """Usual variance within a batch; the mean one where a few batches hold most of it, as under heavy tails."""
-        usual, mean = float(np.median(self.std)) ** 2, float(np.square(self.std).mean())
-        return mean if mean > HEAVY * usual else usual
+        return usual_square(self.std)
 
     @property
     def between(self) -> float:
@@ -38,6 +37,12 @@ class Targets:
     def variance(self) -> float:
         """Of all targets: batches in an order, or of one sample, tell little of it within themselves."""
         return self.within + self.between
+
+
+def usual_square(std: NDArray[np.float64]) -> float:
+    """Of standard deviations, the median squared; the mean square where a few of them hold most of it."""
+    usual, mean = float(np.median(std)) ** 2, float(np.square(std).mean())
+    return mean if mean > HEAVY * usual else usual
 
 
 def targets_of(history: History) -> Targets | None:

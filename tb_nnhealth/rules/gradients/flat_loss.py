@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,8 @@ WINDOW, LEAST, HELD = 10, 5, 0.8
 LEFT = 0.2
 """Share of its first value above which a loss has something left to lose."""
 OPENING, CLOSING = 3, 8
+FEWEST_EVER = 20
+"""Records from the first one on in which no gradient but zero was ever seen."""
 
 
 def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
@@ -26,24 +29,34 @@ def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
 
     A loss that was 0 from its first value on has not come there.
 
+    Where the loss moves with an opponent, its level tells nothing: no gradient must ever have come.
+
     A backward pass that reaches the modules' outputs loses its gradients on the way: that is another finding.
     """
+    if tags.moving_target(run):
+        found = [e for e in _without_any(history, weights, 1.0) if e.first == 0 and e.count >= FEWEST_EVER]
+        return _never(_hit(found[0], math.nan, 1.0)) if found else None
     curve = criterion_loss(history) or training_loss(run)
-    if curve is None or tags.moving_target(run) or len(curve := curve.finite()) < OPENING:
+    if curve is None or len(curve := curve.finite()) < OPENING:
         return None
     first, now = float(np.median(curve.values[:OPENING])), float(np.median(curve.values[-CLOSING:]))
     nothing = not curve.values.any()
     if not now > LEFT * first > 0 and not nothing:
         return None
+    found = _without_any(history, weights, HELD)
+    if nothing and found and found[0].first == 0:
+        return _of_nothing(_hit(found[0], now, HELD))
+    return _hit(found[0], now, HELD) if found and not nothing else None
+
+
+def _without_any(history: History, weights: Weights, share: float) -> list[Episode]:
+    """Stretches up to the newest record in which every gradient that is told is exactly zero."""
     told = np.isfinite(weights.gradient)
     reached = np.asarray((np.nan_to_num(history.table(schema.ACTIVATION_GRADIENT, schema.RMS).values) > 0).any(axis=1))
     zero = (~told | (weights.gradient == 0)).all(axis=1, keepdims=True) & ~reached[:, None]
     judged = told.any(axis=1, keepdims=True) & ~(weights.lr == 0).all(axis=1, keepdims=True) & _finite(history)
     window = window_of(weights.steps, WINDOW, LEAST)
-    found = [e for e in episodes(zero, judged, weights.steps, window=window, share=HELD) if e.active]
-    if nothing and found and found[0].first == 0:
-        return _of_nothing(_hit(found[0], now, window))
-    return _hit(found[0], now, window) if found and not nothing else None
+    return [e for e in episodes(zero, judged, weights.steps, window=window, share=share) if e.active]
 
 
 def _finite(history: History) -> Mask:
@@ -68,7 +81,21 @@ def _of_nothing(told: Hit) -> Hit:
     )
 
 
-def _hit(episode: Episode, now: float, window: int) -> Hit:
+def _never(told: Hit) -> Hit:
+    return replace(
+        told,
+        severity="critical",
+        message=f"In all {told.count} records every parameter has a gradient, and it is exactly zero: what is"
+        " differentiated does not depend on this model.",
+        advice=(
+            "Look for a .detach(), a no_grad() or a factor of zero between the model's output and the loss.",
+            "A generator is trained through the discriminator: detach its samples for the discriminator's loss alone.",
+        ),
+        more={"share_of_weights": 1.0, "absent": False, GIVEN: True},
+    )
+
+
+def _hit(episode: Episode, now: float, share: float) -> Hit:
     return Hit(
         subject="",
         first_step=episode.first_step,
@@ -80,7 +107,7 @@ def _hit(episode: Episode, now: float, window: int) -> Hit:
         statistic="records_without_gradient",
         unit="records",
         value=float(episode.count),
-        limit=HELD * window,
+        limit=share * min(WINDOW, episode.count),
         direction="above",
         healthy=(0.0, 0.0),
         message=f"From step {episode.first_step:,} on the gradient of every parameter is exactly zero, in"

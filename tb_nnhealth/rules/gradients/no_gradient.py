@@ -34,10 +34,11 @@ where it gets one in all blocks before and the rest of its own block does (what 
 So is less than a twentieth of the weights that stands behind all that learns, where the loss has been learned: a result
 on the side, as that of BERT's pooler where the loss takes the tokens.
 
-A criterion that is exactly 0 from its first value on, while every gradient is zero, asks for nothing: critical.
-Elements of the last layer's bias whose gradient is exactly zero, the same number in half of the records and no fewer in
-any: answers that are cut off behind the model, or not asked for (information where the loss has been learned). A call
-in vain is critical where the loss does not move.
+A criterion that is exactly 0 from its first value on, while every gradient is zero, asks for nothing: critical. So is a
+loss beside an opponent's that never gave any parameter a gradient but zero, in twenty records or more. Elements of the
+last layer's bias whose gradient is exactly zero, the same number in half of the records and no fewer in any: answers
+that are cut off behind the model, or not asked for (information where the loss has been learned). A call in vain is
+critical where the loss does not move.
 
 ## What to try
 1. Call `zero_grad()` before `backward()` or after `step()`, never between them, where no parameter has a gradient.

@@ -70,6 +70,16 @@ def _nothing() -> Run:
     return network.set(schema.LOSS, "", mean=0.0).run()
 
 
+def _opponent(since: int) -> Run:
+    """A generator whose gradients are all zero from a step on, beside a discriminator."""
+    network = Network()
+    for row in [row for row in network.layout.rows if row.kind in (schema.GRADIENT, schema.ACTIVATION_GRADIENT)]:
+        network.set(row.kind, row.subject, rms=np.where(np.arange(200) >= since, 0.0, 1e-3))
+    for name in ("G", "D"):
+        network.loss(np.ones(200), tag=f"loss/{name}")
+    return network.run()
+
+
 _MASKED = np.random.default_rng(0).integers(1, 9, 200) / 64
 
 
@@ -197,6 +207,8 @@ EXAMPLES = (
     Example("A sixth of the weights behind all that learns", lambda: _aside(6), True, "layers.5.weight", 0),
     Example("For a next block, in the last: information only", lambda: _of_the_last_block(whole=False), True),
     Example("The last block is not used", lambda: _of_the_last_block(whole=True), True, "blocks.1.forecast.weight", 0),
+    Example("A generator that no gradient ever reaches", lambda: _opponent(0), True, "", 0),
+    Example("A generator that wins in the end", lambda: _opponent(150), False, outcome="Passed"),
     Example("Multiplied by zero", lambda: _zero_until(200), True, "layers.2.weight", 0),
     Example("Ten records without: just enough", lambda: _zero_until(10), True, "layers.2.weight", 0),
     Example("Six records without, twenty steps apart", lambda: _sparse(6), True, "layers.2.weight", 0),

@@ -12,12 +12,15 @@ from tb_nnhealth.rules.wording import short
 
 FEWEST_POINTS = 10
 FEWEST_EVALUATIONS = 4
-"""Evaluations that are enough where none is better than a constant answer, and training is twice as good."""
+"""Evaluations that are enough where none is better than a constant answer: for a warning if training is twice as good,
+for information if validation has risen as well."""
 UNLEARNED = 0.05
 """Share of the untrained level above which something is left that validation shows to be unlearned."""
 HALVED = 0.5
 NO_BETTER, BETTER = 0.98, 0.95
 """Shares of a constant answer's cost above which validation has never been, and below which training is."""
+HARDLY_BETTER, TIMES_MORE = 0.92, 3.0
+"""Share of it above which validation has hardly been, and what training has gained over what validation has."""
 ANOTHER_UNIT = 0.5
 """Share of a constant answer's cost below which a training loss begins in another unit, or was learned before."""
 ABOUT = 0.1
@@ -61,33 +64,36 @@ def by_heart(val: losses.LossCurve, train: losses.LossCurve, untrained: float, l
 
 
 def nothing_holds(val: losses.LossCurve, train: losses.LossCurve, chance: float) -> Hit | None:
-    """The finding on a validation loss that was never better than a constant answer's, where the training loss is.
+    """The finding on a validation loss that was never, or hardly, better than a constant answer's, where the training
+    loss is.
 
     ``chance``: what a constant answer costs, NaN where that is not known.
     """
     if len(val) < FEWEST_EVALUATIONS or len(train) < FEWEST_POINTS or not chance > 0:
         return None
     now, end, best = _tail(train.values), _tail(val.values), float(curves.smooth(val.values, 3).min())
-    if len(val) < FEWEST_POINTS and not (now < HALVED * chance and val.values.min() >= NO_BETTER * chance):
+    few, never = len(val) < FEWEST_POINTS, best >= NO_BETTER * chance
+    sure = never and (not few or now < HALVED * chance)
+    if few and not (val.values.min() >= NO_BETTER * chance and (sure or val.values[-1] > val.values[0])):
         return None
-    falls = line(train.values[len(train) // 3 :]).surely_falls
-    if float(np.median(train.values[:3])) < ANOTHER_UNIT * chance:
+    if float(np.median(train.values[:3])) < ANOTHER_UNIT * chance or not now < BETTER * chance:
         return None
-    if best < NO_BETTER * chance or not now < BETTER * chance or not falls:
+    hardly = best >= HARDLY_BETTER * chance and chance - now > TIMES_MORE * (chance - best)
+    if not (never or hardly) or not line(train.values[len(train) // 3 :]).surely_falls:
         return None
     return Hit(
         subject=val.subject,
         **lasting(val.steps, -1),
-        severity="warning",
+        severity="warning" if sure else "info",
         statistic="validation loss over a constant answer's",
         unit="1",
         value=end / chance,
-        limit=NO_BETTER,
+        limit=NO_BETTER if never else HARDLY_BETTER,
         direction="above",
         message=(
-            f"`{val.subject}` was never better than an answer that ignores the input ({short(chance)}), and is"
-            f" {short(end)}, while the training loss fell to {short(now)}: labels are learned by heart, and nothing"
-            " else is."
+            f"`{val.subject}` was {'never' if never else 'hardly'} better than an answer that ignores the input"
+            f" ({short(chance)}), and is {short(end)}, while the training loss fell to {short(now)}: labels are learned"
+            f" by heart, and {'nothing' if never else 'little'} else is."
         ),
         advice=(
             "Check that inputs and labels of the training set belong together: look at a few samples.",

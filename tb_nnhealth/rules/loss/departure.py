@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth.rules.evidence import curves, losses
 
-POINTS_SINCE_MINIMUM = 3
+POINTS_SINCE_MINIMUM, POINTS_THAT_STAND = 3, 5
 DROP_SHARE = 0.05
 STANDARD_ERRORS = 4.0
 RISING = 1.5
@@ -47,7 +47,11 @@ def departure(values: curves.Values, rise: float, untrained: float = -np.inf) ->
 
 
 def rises(values: curves.Values, gone: Departure) -> bool:
+    """Whether validation rises since its minimum, or has leapt to above the limit at once, and does not come down."""
     since = values[gone.low_at :]
+    later = since[1:]
+    if len(later) >= POINTS_THAT_STAND and later.min() > gone.limit and later[-1] > later.min():
+        return True
     if len(since) <= POINTS_SINCE_MINIMUM or not (values[-gone.tail :] > gone.limit).mean() > 0.5:
         return False
     _, thinned = curves.blocks(np.arange(len(since)), since, 100)

@@ -26,7 +26,8 @@ YOUNG_POINTS, YOUNG_STEPS = 100, 500
 LEARNED = 0.9
 """A loss that was once below this share of a constant answer's has been lower, whatever became of it."""
 ARRIVES, ARRIVES_POINTS = 3.0, 150
-"""Lengths of the run so far within which a falling loss must have learned something, and points that tell."""
+"""Lengths of the run so far within which a falling loss must have learned something, and points that tell, where they
+are no means over many steps."""
 WARMING_UP = 1.02
 
 
@@ -54,17 +55,28 @@ def young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:
     return len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
 
 
-def arrives(values: curves.Values, chance: float) -> bool:
+def arrives(values: curves.Values, chance: float, *, of_means: bool) -> bool:
     """Whether a loss that goes on as in its last half will be below a constant answer's within a few runs' length."""
     half = line(values[len(values) // 2 :])
     left = half.end - LEARNED * chance
-    return math.isnan(chance) or len(values) < ARRIVES_POINTS or left <= 2 * ARRIVES * (half.fall + 2 * half.error)
+    few = len(values) < ARRIVES_POINTS and not of_means
+    return math.isnan(chance) or few or left <= 2 * ARRIVES * (half.fall + 2 * half.error)
 
 
 def constant_answer(run: Run) -> float:
     """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
     known = [naive for history in run.watches.values() if not math.isnan(naive := constant_cost(history))]
     return known[0] if len(known) == 1 else math.nan
+
+
+def smoothed_away(run: Run, chance: float) -> bool:
+    """Whether label smoothing asks for answers so unsure that the right ones cost hardly less than a constant one."""
+    told = [h.layout.criterion for h in run.watches.values() if h.layout.criterion.label_smoothing]
+    if len(told) != 1 or told[0].classes < 2:
+        return False
+    other = told[0].label_smoothing / told[0].classes
+    asked = np.append(np.full(told[0].classes - 1, other), 1 - (told[0].classes - 1) * other)
+    return bool(-(asked * np.log(asked, where=asked > 0, out=np.zeros_like(asked))).sum() > LEARNED * chance)
 
 
 def warming_up(rates: curves.Values) -> bool:

@@ -21,7 +21,7 @@ SQUARES_ABOVE = 100.0
 OUTPUT_RMS = 10.0
 FAR_TARGETS, BEYOND_CONSTANT = 20.0, 3.0
 """Size of the targets, absolute and over the first outputs', and first loss over that of their mean, which are far."""
-HALF = 0.5
+HALF, LARGE_STEPS = 0.5, 100
 """Share of the targets' variance above which the loss stays for so many steps, where they are large about zero."""
 DWARFED, SLOW_STEPS = 2.0, 150
 """Times the targets' mean square above which the loss stays for so many steps, where the targets are too small."""
@@ -60,7 +60,8 @@ def _far_targets(run: Run, history: History, first: float, step: int, output: fl
     if not (size > FAR_TARGETS and size > FAR_TARGETS * output and variance > 0):
         return None
     curve, off = losses.criterion_loss(history), first > BEYOND_CONSTANT * variance
-    slow = curve is not None and stays_above(curve, variance if off else HALF * variance, SLOW_STEPS)
+    level, steps = (variance, SLOW_STEPS) if off else (HALF * variance, LARGE_STEPS)
+    slow = curve is not None and stays_above(curve, level, steps)
     if not (off or slow):
         return None
     logged = losses.training_loss(run) or curve
@@ -70,7 +71,7 @@ def _far_targets(run: Run, history: History, first: float, step: int, output: fl
         f"lie about {short(mean)} with a spread of {short(std)}, and the network's outputs begin at {short(output)}."
     )
     if not off:
-        message += f" In {SLOW_STEPS} steps half of that has not been gained."
+        message += f" In {LARGE_STEPS} steps half of that has not been gained."
     severity: Severity = "critical" if burst else "warning" if slow and off else "info"
     more: dict[str, Any] = {"target_mean": mean} | ({GIVEN: True} if burst else {})
     limit = (BEYOND_CONSTANT if off else HALF) * variance

@@ -20,7 +20,7 @@ records) is still above the guess after `recovers` steps, beyond `far` times at 
 exceeds 10, or the loss is still above twice that mean square after 150 steps, as for targets of a tiny unit; targets of
 zeros, as for the residual of an equation, are not judged. Also where targets of a size beyond 20, and 20 times the
 first outputs', cost three times their variance: a warning where that lasts 150 steps, critical where the loss becomes
-infinite; or where they lie about zero, and half of their variance has not been gained in 150 steps, for information. At
+infinite; or where they lie about zero, and half of their variance has not been gained in 100 steps, for information. At
 least `samples` samples must stand behind the loss.
 
 A model of sequences may be given its answers: the class indices asked for are the next ones of its own input, and its

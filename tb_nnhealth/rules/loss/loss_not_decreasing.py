@@ -74,6 +74,7 @@ from tb_nnhealth.rules.loss.enough_told import (
     constant_answer,
     flat,
     means_at,
+    smoothed_away,
     warming_up,
     young,
 )
@@ -111,6 +112,8 @@ def check(case: Case) -> Outcome:
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
     values, steps = curve.values, curve.steps
     chance = constant_answer(case.run)
+    if smoothed_away(case.run, chance):
+        return NotApplicable("label smoothing leaves the loss hardly anything to gain")
     if len(values) < FEWEST_POINTS and not flat(values) and not means_at(chance, case.run, curve):
         return TooLittleData(f"{len(values)} points of the training loss, {FEWEST_POINTS} are needed")
     begins = int(found.finite().steps[0])
@@ -123,18 +126,18 @@ def check(case: Case) -> Outcome:
         return NotApplicable(f"the loss begins at {short(first)}, where little is left to gain")
     gain = measure(values, case.options["gain"])
     points = int(case.options["points"])
-    enough = len(values) >= points or averaged(case.run, curve, points)
+    of_means, is_young = averaged(case.run, curve, points), young(case.run, curve, values)
+    enough = len(values) >= points or of_means
     third = values[-len(values) // 3 :]
     stands_there = chance <= gain.now <= ABOVE_CHANCE * chance and float(np.median(third)) <= ABOVE_CHANCE * chance
     stands_there = stands_there and line(third).end >= AT_CHANCE * chance  # else it falls past it
-    on_its_way = gain.falling and not stands_there and arrives(values, chance)
+    on_its_way = gain.falling and not stands_there and arrives(values, chance, of_means=of_means and not is_young)
     below = gain.lowest + gain.luck < LEARNED * chance or on_its_way
     at_chance = (enough or recorded) and gain.last >= AT_CHANCE * chance and not below
     if (gain.rising or gain.last > RISEN * gain.lowest) and gain.last > RISEN * max(
         first, 0.0 if math.isnan(chance) else chance
     ):
         return NotApplicable("the loss rises: whether it diverges is another rule's question")
-    is_young = young(case.run, curve, values)
     hardly = enough and not is_young and HARDLY * chance <= gain.last and HARDLY * chance <= gain.now and not below
     if not at_chance and (gain.falling or gain.seen) and not hardly:
         return Passed()
@@ -193,6 +196,13 @@ def _watched(start: float, end: float, classes: int = 10) -> Run:
     """A watched classifier whose loss goes from ``start`` to ``end`` within ten steps and stays there."""
     network = Network(classes=classes)
     return network.loss(end + (start - end) * np.exp(-np.arange(network.steps) / 3.0), noise=0.01).run()
+
+
+def _smoothed(smoothing: float) -> Run:
+    """A classifier of ten classes at ln 10, that was given labels of so much smoothing."""
+    network = Network(classes=10)
+    network.layout.criterion.label_smoothing = smoothing
+    return network.loss(math.log(10) * np.ones(network.steps), noise=0.01).run()
 
 
 def _falls_past() -> Run:
@@ -257,6 +267,8 @@ RULE = Rule(
             first_step=0,
         ),
         Example("twenty means over an epoch each, at a constant answer", _epochs_at_chance, ill=True),
+        Example("labels smoothed by nine tenths", lambda: _smoothed(0.9), ill=False, outcome="NotApplicable"),
+        Example("labels smoothed by a tenth", lambda: _smoothed(0.1), ill=True, subject="loss/train"),
         Example("has only just come down to a constant answer", _just_there, ill=False, outcome="Passed"),
         Example("falls past a constant answer late", _falls_past, ill=False, outcome="Passed"),
         Example("rises instead", lambda: _plain(1 + 0.1 * np.arange(200) / 200, 0.02), ill=True, subject="train_loss"),
