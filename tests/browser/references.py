@@ -19,7 +19,8 @@ from tb_nnhealth.rules.activations.attention_heads import attending
 from tb_nnhealth.rules.synthetic import Network
 
 PICTURES = Path(__file__).parent / "references"
-FONTS = PICTURES / "fonts.json"
+CHROMIUM = PICTURES / "chromium.txt"
+"""The version that drew the pictures."""
 RENEW = "NNHEALTH_RENEW_REFERENCES"
 NOW = 1_700_000_600.0
 """What the page's clock shows, seconds since 1970."""
