@@ -145,11 +145,15 @@ def at_bounds(history: History, names: Sequence[str]) -> Mask:
 
 def aligned(table: Table, subjects: Sequence[str]) -> Floats:
     """The columns of ``table`` in the order of ``subjects``, NaN for those it lacks."""
+    if table.subjects == tuple(subjects):
+        return table.values
     place = {subject: i for i, subject in enumerate(table.subjects)}
     at = np.array([place.get(subject, -1) for subject in subjects], np.int64)
     if not len(table.subjects):
         return np.full((len(table.steps), len(subjects)), np.nan, np.float32)
-    return np.where(at >= 0, table.values[:, at], np.nan).astype(np.float32)
+    values = table.values.take(at, axis=1)
+    values[:, at < 0] = np.nan
+    return values
 
 
 def _learning_rates(history: History, parameters: Sequence[Any]) -> Floats:

@@ -21,10 +21,8 @@ def silent_answers(run: Run, history: History) -> Hit | None:
     Told by the last layer's bias, whose gradient is exactly zero in as many elements. A hidden layer's silent units are
     another rule's.
     """
-    owners = [
-        m for m in history.layout.modules if m.called and any(p.module == m.name for p in history.layout.parameters)
-    ]
-    last = owners[-1] if owners else None
+    owners = {parameter.module for parameter in history.layout.parameters}
+    last = next((m for m in reversed(history.layout.modules) if m.called and m.name in owners), None)
     if last is None or last.nonlinearity or last.normalized or last.linear:
         return None
     biases = [p for p in history.layout.parameters if p.module == last.name and len(p.shape) == 1 and p.trainable]

@@ -40,7 +40,7 @@ def unused_outputs(run: Run, history: History) -> list[Hit]:
     often = (np.nan_to_num(table.values) > 0).sum(axis=0) >= RECORDS
     reached = {name for name, enough in zip(table.subjects, often, strict=True) if enough}
     told = history.table(schema.ACTIVATION, schema.RMS)
-    seen = {name: np.isfinite(told.values[:, i]) for i, name in enumerate(told.subjects)}
+    columns = {name: i for i, name in enumerate(told.subjects)}
     owners = {p.module for p in history.layout.parameters}
     called = [m for m in history.layout.modules if m.called]
     trained = [m.name in reached and m.name in owners for m in called]
@@ -49,9 +49,11 @@ def unused_outputs(run: Run, history: History) -> list[Hit]:
     for place, module in enumerate(called):
         if not 0 < place < last or not trained[place - 1] or module.name in table.subjects:
             continue
-        records = seen.get(module.name, np.zeros(0, bool))
-        if any(part in module.type for part in PASSED_ON) and records.sum() >= RECORDS:
-            hits.append(_hit(history, module.name, module.type, np.flatnonzero(records), severity))
+        if module.name not in columns or not any(part in module.type for part in PASSED_ON):
+            continue
+        records = np.flatnonzero(np.isfinite(told.values[:, columns[module.name]]))
+        if len(records) >= RECORDS:
+            hits.append(_hit(history, module.name, module.type, records, severity))
     return hits
 
 
