@@ -33,6 +33,8 @@ FADED, SMALL, QUARTER = 0.05, 0.05, 0.25
 """Share of its first spread that a code must have left; a quarter where its size has come to be so small beside the
 prior's standard deviation of 1, for untrained codes begin small.
 """
+ONE_NUMBER = 0.01
+"""Spread : size below which answers of one number are the same, for those may lie far from 0."""
 FEWEST_STEPS = 50
 
 
@@ -41,7 +43,7 @@ def collapsed_outputs(history: History, records: int, advice: Sequence[str]) -> 
     """Hits on the model ("") for its first result, for information on further ones."""
     kind = schema.OUTPUT if history.rows(schema.OUTPUT) else schema.PREDICTION
     rows = [history.layout.rows[row] for row in history.rows(kind)]
-    subjects = [row.subject for row in rows if len(row.shape) == 2 and row.shape[0] > 1 and row.shape[1] > 1]
+    subjects = [row.subject for row in rows if len(row.shape) == 2 and row.shape[0] > 1]
     if not subjects or len(history) < records:
         return []
     spread = aligned(history.table(schema.SPREAD, schema.MEAN), [_spread(kind, subject) for subject in subjects])
@@ -64,7 +66,7 @@ def collapsed_outputs(history: History, records: int, advice: Sequence[str]) -> 
         never = (widths[subject] >= FEATURES and began <= APART) & closer & centred
         nearer = embedding & (relative < min(NEARER, OF_THE_FIRST * began)) & centred
         left = np.where(size[:, i] < SMALL, QUARTER, FADED) if subject else FADED
-        faded = own < left * first
+        faded = (own < left * first) & ((relative < ONE_NUMBER) | (widths[subject] > 1))
         kinds = ((one, TOGETHER), (nearer, NEARER), (never, NEARER), (faded, QUARTER if subject else FADED))
         for ill, limit in kinds:
             value = own / first if ill is faded else relative

@@ -27,8 +27,8 @@ Where no criterion is known, or one that compares embeddings, what the model ret
 (samples, numbers) alone: embeddings of 8 numbers or more that have become one (spread over their size from above 0.3 to
 below 0.1, their mean less than 0.7 of it: a warning; information from half of the start and 0.2 on, and where they
 began no further apart than 0.3 and come closer still, below 0.2, or lie below 0.1), and, for information, a result
-whose spread has come below 0.05 of what it was at first; further results also below a quarter where their size is below
-0.05, as the codes of a VAE whose posterior has collapsed.
+whose spread has come below 0.05 of what it was at first, and of single numbers below a hundredth of their size; further
+results also below a quarter where their size is below 0.05, as the codes of a VAE whose posterior has collapsed.
 
 Critical where the loss stands where it began, and where the answers were the same to the last digit from the first
 record on: what then lies before the output gets no gradient. Else a warning, as the constant itself was learned.
@@ -245,13 +245,13 @@ def _embeddings(spread: float | Curve) -> Run:
     return network.set(schema.PREDICTION, "", rms=1.0).run()
 
 
-def _returns(*spread: float | Curve) -> Run:
-    """Results of the model, 32 numbers of size 1 each, where no criterion is known."""
+def _returns(*spread: float | Curve, numbers: int = 32) -> Run:
+    """Results of the model, so many numbers of size 1 each, where no criterion is known."""
     network = Network(criterion="").add_row(schema.SPREAD, "input", mean=1.0)
     for i, each in enumerate(spread):
         place = str(i) if i else ""
         network.add_row(schema.SPREAD, f"output {place}".strip(), mean=each)
-        network.add_row(schema.OUTPUT, place, (64, 32), mean=0.1, rms=np.fmax(each, 0.03 if i else 1.0))
+        network.add_row(schema.OUTPUT, place, (64, numbers), mean=0.1, rms=np.fmax(each, 0.03 if i else 1.0))
     return network.run()
 
 
@@ -281,6 +281,10 @@ EXAMPLES = (
     Example("More of the masks, from small differences", lambda: _masks(0.01, 0.17), False, outcome="Passed"),
     Example("The constant is learned, ever more slowly", _the_constant_is_learned, True, "", 0),
     Example("Embeddings that become one", lambda: _embeddings(0.8 * np.exp(-_T / 20) + 0.003), True, ""),
+    Example("One number that becomes the same for all", lambda: _returns(np.exp(-_T / 20), numbers=1), True, ""),
+    Example(
+        "One number far from 0, apart", lambda: _returns(0.02 + np.exp(-_T / 9), numbers=1), False, outcome="Passed"
+    ),
     Example("Embeddings that stay apart", lambda: _embeddings(0.8), False, outcome="Passed"),
     Example("Just below the limit", lambda: _answers(0.019).run(), True, "", 0),
     Example("Just above the limit", lambda: _answers(0.022).run(), False, outcome="Passed"),

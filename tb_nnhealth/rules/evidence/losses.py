@@ -22,6 +22,8 @@ FEWEST_MEANS = 10
 """Points of a scalar that may tell more than more records: means over an epoch scatter less than single batches."""
 SAME_UNIT = 2.0
 """Times by which the two may differ at the end: a loss divided or weighted once more is in another unit."""
+LATE = 0.8
+"""Share of the run's steps from which its end is told."""
 BEGINNING = 3
 """First points of a curve that tell where it began."""
 NEEDS = 'log it: writer.add_scalar("loss/train", loss, step), or pass criterion= to watch()'
@@ -89,6 +91,25 @@ def _tells_more(scalar: LossCurve, recorded: LossCurve) -> bool:
         return len(scalar) >= len(recorded)
     errors = [curves.noise(c.values[len(c) // 3 :]) / np.sqrt(len(c)) for c in (scalar, recorded)]
     return bool(errors[0] < errors[1] or (errors[0] == errors[1] and len(scalar) >= len(recorded)))
+
+
+@once
+def in_another_unit(run: Run) -> bool:
+    """Whether the training loss ends elsewhere than the watched criterion: a sum, a root, or more terms than that one.
+
+    What an answer costs under the criterion then tells nothing of its level.
+    """
+    told = training_loss(run)
+    recorded = [curve for history in run.watches.values() if (curve := criterion_loss(history)) is not None]
+    if told is None or len(recorded) != 1:
+        return False
+    ends = []
+    for curve in (told.at_optimizer(run).finite(), recorded[0].finite()):
+        late = curve.values[curve.steps >= LATE * curve.steps[-1]] if len(curve) else curve.values
+        if not len(late):
+            return False
+        ends.append(abs(float(np.median(late))))
+    return not max(ends) < SAME_UNIT * min(ends) if max(ends) > 0 else False
 
 
 @once

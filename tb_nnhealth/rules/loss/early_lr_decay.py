@@ -27,7 +27,8 @@ relative to the gradient: both fall a hundredfold where an optimizer lowers its 
 information. Where the loss has few points, as in a log of epochs, or stands about the untrained level, so that it had
 not been falling, the records of the rate tell it; a warning where the loss stands above half of a constant answer's
 cost. Above that a rate spent within the first tenth of the run is told as well, for information: so few points tell no
-course.
+course. So is, within the first tenth, one of a loss that comes to 0 or below and of which no constant answer's cost is
+known: its level tells nothing.
 
 ## What to try
 1. Lower the rate later: at the step where the loss (or the validation loss) settles, for instance by
@@ -101,11 +102,14 @@ def check(case: Case) -> Outcome:
             return told
         return Ill([replace(hit, severity=_severity(spent, case)) for hit in told.hits])
     spent = rate_spent(case)
-    if spent is None or spent.level < case.options["poor"] * spent.untrained:
+    if spent is None:
+        return told
+    unscaled = spent.at_once and spent.unscaled
+    if not unscaled and spent.level < case.options["poor"] * spent.untrained:
         return told
     few = isinstance(told, TooLittleData) or len(spent.curve) < FEW_POINTS
     untaught = UNTAUGHT < spent.level / spent.untrained < DIVERGED  # nor had it been falling before
-    at_once = spent.at_once and spent.known and spent.level > SURELY_POOR * spent.untrained
+    at_once = unscaled or (spent.at_once and spent.known and spent.level > SURELY_POOR * spent.untrained)
     if not (few or untaught or at_once):
         return told
     return Ill([of_records(spent, _severity(spent, case) if few or untaught else "info")])
@@ -184,6 +188,11 @@ def _spent_in_epochs(level: float) -> Run:
     return Run("run", run.watches, {"loss/train": Series([(i, 40.0 * i, v) for i, v in enumerate(losses_)])})
 
 
+def _about_zero() -> Run:
+    """A likelihood that falls from 0.2 to -1 slowly, but for a rate that is spent at once."""
+    return _logged(0.2 - 0.3 * np.minimum(_STEPS, 30) / 30, np.where(_STEPS < 30, 1e-2, 1e-5), 0.05)
+
+
 _COSINE = 0.5 * (1 + np.cos(np.pi * _STEPS / 600))
 _ONE_CYCLE = np.minimum(_STEPS / 180 + 0.04, 0.5 * (1 + np.cos(np.pi * np.clip((_STEPS - 180) / 420, 0, 1))) + 1e-4)
 _QUICK_DECAY = np.exp(-_STEPS / 40)
@@ -210,6 +219,7 @@ RULE = Rule(
         Example("stepped per batch in place of per epoch", lambda: _scheduled(_SPENT, 8), ill=True, subject="loss"),
         Example("spent within the second of twelve epochs", lambda: _spent_in_epochs(2.2), ill=True),
         Example("the same, and learned", lambda: _spent_in_epochs(0.3), ill=False, outcome="TooLittleData"),
+        Example("spent at once, of a loss about 0: information", lambda: _about_zero(), ill=True, subject="loss"),
         Example("spent early, and learned", lambda: _scheduled(_SPENT, 1), ill=False, outcome="Passed"),
         Example("to a tenth, time enough before", lambda: _decayed(380, time=80), ill=False, outcome="Passed"),
         Example("falls at once when the rate drops", lambda: _decayed(300, time=90, at_once=0.2), ill=False),

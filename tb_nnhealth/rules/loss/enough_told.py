@@ -63,8 +63,13 @@ def arrives(values: curves.Values, chance: float, *, of_means: bool) -> bool:
     return math.isnan(chance) or few or left <= 2 * ARRIVES * (half.fall + 2 * half.error)
 
 
-def constant_answer(run: Run) -> float:
-    """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
+def constant_answer(run: Run, *, recorded: bool) -> float:
+    """Cost of a constant answer under the one criterion watched, NaN where there is none or several.
+
+    NaN, too, where the loss judged is in another unit, unless it is the criterion's own (``recorded``).
+    """
+    if not recorded and losses.in_another_unit(run):
+        return math.nan
     known = [naive for history in run.watches.values() if not math.isnan(naive := constant_cost(history))]
     return known[0] if len(known) == 1 else math.nan
 

@@ -14,12 +14,14 @@ comparison shows a gain beyond three standard errors and `gain` (share of the fi
 falling trend (Mann-Kendall z above -4), and the noise is small enough that a gain of 10 % would have been seen. A
 constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
 squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it, or not come
-near before its last third, and would be a tenth below it after three more runs of this length. A loss that rises to
-more than twice its start is left to the rule on diverging losses. At least `points` points are asked for, or twenty
-that are means over many steps (ten, where all of them lie within 5 % of a constant answer's cost), or of so little
-noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar with fewer, 40 records of the
-criterion. With fewer than 100 points, over fewer than 500 steps, it is for information. Points before the learning rate
-first exceeds 0 are left out.
+near before its last third, and would be a tenth below it after three more runs of this length. Of many places in an
+answer it is the variance about a mean for each. A scalar that ends at half or twice of what the criterion tells, or
+further off, is in another unit, and not compared with it. A loss that rises to more than twice its start is left to the
+rule on diverging losses, and none is judged that label smoothing leaves hardly anything to gain. At least `points`
+points are asked for, or twenty that are means over many steps (ten, where all of them lie within 5 % of a constant
+answer's cost), or of so little noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar
+with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, it is for information.
+Points before the learning rate first exceeds 0 are left out.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -111,7 +113,7 @@ def check(case: Case) -> Outcome:
         begun = curve.at_optimizer(case.run).steps >= rates[0][moving[0]]
         curve = losses.LossCurve(curve.subject, curve.steps[begun], curve.walls[begun], curve.values[begun])
     values, steps = curve.values, curve.steps
-    chance = constant_answer(case.run)
+    chance = constant_answer(case.run, recorded=recorded)
     if smoothed_away(case.run, chance):
         return NotApplicable("label smoothing leaves the loss hardly anything to gain")
     if len(values) < FEWEST_POINTS and not flat(values) and not means_at(chance, case.run, curve):
@@ -194,28 +196,30 @@ def _plain(curve: NDArray[np.floating[Any]], noise: float, tag: str = "train_los
 
 def _watched(start: float, end: float, classes: int = 10) -> Run:
     """A watched classifier whose loss goes from ``start`` to ``end`` within ten steps and stays there."""
-    network = Network(classes=classes)
-    return network.loss(end + (start - end) * np.exp(-np.arange(network.steps) / 3.0), noise=0.01).run()
+    return _told(Network(classes=classes), end + (start - end) * np.exp(-np.arange(200) / 3.0))
+
+
+def _told(network: Network, curve: NDArray[np.float64]) -> Run:
+    """A loss of 200 steps, logged and told by the criterion alike."""
+    return network.set(schema.LOSS, "", mean=curve[network.at]).loss(curve, noise=0.01).run()
 
 
 def _smoothed(smoothing: float) -> Run:
     """A classifier of ten classes at ln 10, that was given labels of so much smoothing."""
     network = Network(classes=10)
     network.layout.criterion.label_smoothing = smoothing
-    return network.loss(math.log(10) * np.ones(network.steps), noise=0.01).run()
+    return _told(network, math.log(10) * _ONES)
 
 
 def _falls_past() -> Run:
     """A loss that nears a constant answer's cost at once and falls past it late, faster and faster."""
-    network = Network(classes=10)
-    at = np.arange(network.steps) / network.steps
-    return network.loss(2.45 + 6 * np.exp(-20 * at) - 0.45 * at**4, noise=0.01).run()
+    at = np.arange(200) / 200
+    return _told(Network(classes=10), 2.45 + 6 * np.exp(-20 * at) - 0.45 * at**4)
 
 
 def _just_there() -> Run:
     """A loss that falls in a straight line, and reaches a constant answer's cost with its last points."""
-    network = Network(classes=10)
-    return network.loss(2.32 + 20 * (1 - np.arange(network.steps) / network.steps), noise=0.01).run()
+    return _told(Network(classes=10), 2.32 + 20 * (1 - np.arange(200) / 200))
 
 
 _ONES = np.ones(200)
@@ -230,6 +234,15 @@ def _epochs_at_chance() -> Run:
     epochs, run = guess * (1 + 0.02 * rng.standard_normal(20)), network.run()
     run.scalars["loss/train"] = Series([(i, 20.0 * i + 19, float(v)) for i, v in enumerate(epochs)])
     return run
+
+
+def _sums() -> Run:
+    """Forty epochs of a sum over 64 places, beside a criterion that tells their mean: 0.5 at first, 0.3 in the end."""
+    network = Network(steps=1000, criterion="BCEWithLogitsLoss", classes=2)
+    network.set(schema.LOSS, "", mean=0.3 + 0.2 * np.exp(-network.at / 300))
+    means = [64 * (0.3 + 0.2 * math.exp(-i / 12)) for i in range(40)]
+    network.scalars["loss/train"] = [(25 * i + 24, mean) for i, mean in enumerate(means)]
+    return network.run()
 
 
 def _warm_up_only() -> Run:
@@ -269,6 +282,7 @@ RULE = Rule(
         Example("twenty means over an epoch each, at a constant answer", _epochs_at_chance, ill=True),
         Example("labels smoothed by nine tenths", lambda: _smoothed(0.9), ill=False, outcome="NotApplicable"),
         Example("labels smoothed by a tenth", lambda: _smoothed(0.1), ill=True, subject="loss/train"),
+        Example("epochs' sums over the places of an answer", _sums, ill=False, outcome="Passed"),
         Example("has only just come down to a constant answer", _just_there, ill=False, outcome="Passed"),
         Example("falls past a constant answer late", _falls_past, ill=False, outcome="Passed"),
         Example("rises instead", lambda: _plain(1 + 0.1 * np.arange(200) / 200, 0.02), ill=True, subject="train_loss"),

@@ -36,8 +36,9 @@ five times a training loss that halved meanwhile.
 5. Check that training and validation data come from the same distribution and are disjoint.
 
 ## When it is harmless
-Where the validation accuracy is still at its best the network is overconfident rather than worse; that is reported as
-information. Some small algorithmic tasks are understood only long after (grokking).
+Where the validation accuracy is still at its best, and not below half of what the training loss stands for, the network
+is overconfident rather than worse; that is reported as information. Some small algorithmic tasks are understood only
+long after (grokking).
 
 ## References
 - [Stanford CS231n: train and validation accuracy](https://cs231n.github.io/neural-networks-3/#accuracy)
@@ -76,10 +77,13 @@ from tb_nnhealth.rules.loss.by_heart import by_heart, nothing_holds
 from tb_nnhealth.rules.loss.departure import Departure, departure, rises, training_at
 from tb_nnhealth.rules.loss.few_evaluations import risen_each_time
 from tb_nnhealth.rules.loss.judged_loss import chance
+from tb_nnhealth.rules.loss.settled import accuracies
 from tb_nnhealth.rules.loss.unmoved_validation import unmoved_validation
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
+FAR_LESS = 0.5
+"""Validation accuracy over exp(-training loss), about the share that training gets right, which is no overconfidence."""
 VALIDATION_NEEDS = 'log the validation loss: writer.add_scalar("loss/val", loss, step)'
 
 
@@ -113,7 +117,9 @@ def check(case: Case) -> Outcome:
     then, now = training_at(train, val, gone)
     if not (now < gone.end and (now < then or now < 0.5 * gone.end)):
         return Passed()
-    return Ill([_hit(val, gone, then, now, accuracy_still_best(case.run))])
+    right = accuracies(case.run)[1]
+    overconfident = accuracy_still_best(case.run) and not right < FAR_LESS * math.exp(-max(now, 0.0))
+    return Ill([_hit(val, gone, then, now, overconfident)])
 
 
 def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overconfident: bool) -> Hit:

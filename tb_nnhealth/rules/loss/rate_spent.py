@@ -26,7 +26,8 @@ FINE_TUNED = 0.5
 class Spent:
     """``step``: of the optimizer, the first at which the rate is next to nothing; ``low``, ``high``: the rates;
     ``points``: indices of the loss's points from there on; ``level``: their median; ``untrained``, and whether it is
-    known; ``at_once``: within the first steps of the run.
+    known; ``at_once``: within the first steps of the run; ``unscaled``: the loss comes to 0 or below and no constant
+    answer's cost is known, so that shares of its level tell nothing.
     """
 
     curve: losses.LossCurve
@@ -39,6 +40,7 @@ class Spent:
     untrained: float
     known: bool
     at_once: bool
+    unscaled: bool
 
 
 def rate_spent(case: Case) -> Spent | None:
@@ -68,4 +70,4 @@ def rate_spent(case: Case) -> Spent | None:
         return None
     untrained = start if math.isnan(naive) else min(start, naive)
     return Spent(curve, step, last, float(values[low[0]]), float(values.max()), len(since), level, untrained,
-                 not math.isnan(naive), at_once)  # fmt: skip
+                 not math.isnan(naive), at_once, math.isnan(naive) and bool(curve.values.min() <= 0))  # fmt: skip

@@ -145,8 +145,8 @@ def of_records(spent: Spent, severity: Severity) -> Hit:
         direction="below",
         message=(
             f"The learning rate came from {short(spent.high)} to {short(spent.low)} by the optimizer's step "
-            f"{spent.step:,} of {steps:,}, and `{curve.subject}` has been at {short(spent.level)} since, "
-            f"{percent(spent.level / spent.untrained)} of the untrained level."
+            f"{spent.step:,} of {steps:,}, and `{curve.subject}` has been at {short(spent.level)} since"
+            + ("." if spent.unscaled else f", {percent(spent.level / spent.untrained)} of the untrained level.")
         ),
         advice=(
             f"Stretch the decay over the whole run: {steps:,} steps in place of {spent.step:,}.",
