@@ -14,7 +14,7 @@ fires where, in four records in a row, minimum and maximum of every input are th
 numbers in every record, and at distances without a common factor), or the ratio is at most `least` for a batch of two
 samples or more. It is information where the loss has fallen below half of what a constant answer
 costs all the same. Features that are all zero count as constant beside inputs of integers (the edges of a graph, places
-in a table) as well, where nothing has been learned.
+in a table, labels) and single numbers as well, where nothing has been learned.
 
 An `Embedding` of four rows or more whose gradient is zero in all rows but one, in nearly all records, is always asked
 for the same index where an input of integers never changes (a warning where little was learned).
@@ -201,15 +201,22 @@ def _flat(history: History) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def _zeros_beside_numbers(history: History) -> NDArray[np.bool_]:
-    """Records in which the features that come first are all zero, and whatever else is given are integers.
+    """Records in which the features that come first are all zero, and all else is given as integers or one number.
 
-    Edges, or places in a table, tell what belongs together, and of zeros it makes no difference.
+    Edges, or places in a table, tell what belongs together, and of zeros it makes no difference. Labels, and how many
+    there are, are for the loss alone.
     """
     rows = [history.layout.rows[row] for row in history.rows(schema.INPUT)]
     features = (
         len(rows[0].shape) >= FEATURES and rows[0].shape[-1] > 1 and rows[0].dtype.startswith(("float", "bfloat"))
     )
-    if not features or len(rows) < 2 or not all(row.dtype.startswith(("int", "uint")) for row in rows[1:]):
+    if (
+        not features
+        or len(rows) < 2
+        or not all(
+            row.dtype.startswith(("int", "uint")) or int(np.prod(row.shape, dtype=np.int64)) == 1 for row in rows[1:]
+        )
+    ):
         return np.zeros(len(history), np.bool_)
     low, high = (history.table(schema.INPUT, name).values[:, 0] for name in (schema.MIN, schema.MAX))
     return np.asarray((low == 0) & (high == 0), np.bool_)

@@ -53,6 +53,13 @@ def _graph(features: float) -> Run:
     return network.run()
 
 
+def _labelled(features: float) -> Run:
+    """A model that computes its loss itself: beside the features it is given labels, and how many there are."""
+    network = _given(features).add_row(schema.INPUT, "labels", (32,), min=0.0, max=9.0, mean=4.5)
+    network.layout.rows[-1].dtype = "int64"
+    return network.add_row(schema.INPUT, "number", (), min=32.0, max=32.0, mean=32.0).run()
+
+
 def _embedding(zeros: float, *, learns: bool = False) -> Run:
     """A network with an embedding of 50 rows, of whose gradient a share is zero."""
     network = Network().add_module("user", "Embedding", first=True)
@@ -83,6 +90,7 @@ EXAMPLES = (
     Example("two numbers that never differ", lambda: _small(1.0), ill=True, subject="input", first_step=0),
     Example("features of zero beside edges", lambda: _graph(0.0), ill=True, subject="input", first_step=0),
     Example("a graph without features: ones beside edges", lambda: _graph(1.0), ill=False, outcome="Passed"),
+    Example("features of zero beside labels", lambda: _labelled(0.0), ill=True, subject="input", first_step=0),
     Example("one row of an embedding", lambda: _embedding(49 / 50), ill=True, subject="user.weight"),
     Example("one row, and it learns: information", lambda: _embedding(49 / 50, learns=True), ill=True),
     Example("two rows of an embedding", lambda: _embedding(48 / 50), ill=False, outcome="Passed"),

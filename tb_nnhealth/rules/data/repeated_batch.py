@@ -9,12 +9,13 @@ The loss falls quickly and means nothing: the network learns one batch by heart.
 make an epoch k times longer and its gradients k times as correlated. Ranks with equal batches do the same work.
 
 ## How it is computed
-Fingerprints of input and target against those of the last eight records, with the number of steps since (unit: share
-of records; steps). It fires where each of `records` records holds the batch of the record before, at distances
-between records that have no common factor, so that no short cycle of batches explains it. From the start on that is
-a training on all data at once, or a deliberate test, and information, unless validation has departed from training;
-after fresh batches it is a warning. Groups are judged on neighbouring steps alone, over twelve of them: all of the
-same size from 2 to 8, each new when it begins. Ranks: equal to rank 0's in 95 % of ten records.
+Fingerprints of input and target against those of the last eight records, with the number of steps since (unit: share of
+records; steps). Where a step accumulates several batches, all its inputs are one. It fires where each of `records`
+records holds the batch of the record before, at distances between records that have no common factor, so that no short
+cycle of batches explains it. From the start on that is a training on all data at once, or a deliberate test, and
+information, unless validation has departed from training; after fresh batches it is a warning. Groups are judged on
+neighbouring steps alone, over twelve of them: all of the same size from 2 to 8, each new when it begins. Ranks: equal
+to rank 0's in 95 % of ten records.
 
 ## What to try
 1. Look for `next(iter(loader))` inside of the loop: it starts the loader anew in each step.

@@ -88,6 +88,8 @@ def check(case: Case) -> Outcome:
     scale = scale_of(history)
     if not scale.rows:
         return NotApplicable("no input holds dense floating point features")
+    if not any(len(p.shape) > 1 for p in history.layout.parameters):
+        return NotApplicable("no layer sums over the input")
     first = _first_layer(history)
     if first is not None and (first.type in EMBEDDING or "Norm" in first.type):
         return NotApplicable(f"the first layer is of type {first.type}")
@@ -209,6 +211,14 @@ def _given(mean: float, std: float, *, zeros: float = 0.0, answer: float | None 
     return network.set(schema.ACTIVATION, "layers.0", rms=math.sqrt(2) * rms if answer is None else answer)
 
 
+def _no_matrix() -> Run:
+    """A factor that logits are divided by, as for calibration."""
+    network = _given(-8.0, 14.0)
+    for parameter in network.layout.parameters:
+        parameter.shape[:] = [1]
+    return network.run()
+
+
 def _integers() -> Run:
     network = _given(120.0, 60.0)
     for row in network.layout.rows:
@@ -261,6 +271,7 @@ RULE = Rule(
         Example("pixels from 0 to 1", lambda: _given(0.13, 0.31).run(), ill=False, outcome="Passed"),
         Example("standardized", lambda: Network().run(), ill=False, outcome="Passed"),
         Example("white images", lambda: _given(0.97, 0.08).run(), ill=False, outcome="Passed"),
+        Example("a model without weight matrices", _no_matrix, ill=False, outcome="NotApplicable"),
         Example("token numbers", _integers, ill=False, outcome="NotApplicable"),
         Example("counts of words", lambda: _given(0.4, 12.0, zeros=0.97).run(), ill=False, outcome="NotApplicable"),
         Example(

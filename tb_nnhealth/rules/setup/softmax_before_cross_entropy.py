@@ -192,7 +192,9 @@ def _sigmoid_twice(history: History) -> Outcome:
     seen = np.isfinite(low) & np.isfinite(high)
     needed = window_of(history.steps, BINARY_RECORDS, BINARY_LEAST)
     if seen.sum() < needed:
-        return TooLittleData(f"{int(seen.sum())} records of the prediction, {needed} are needed")
+        bounded = _squashed(history, seen) if seen.sum() >= window_of(history.steps, RECORDS, LEAST) else None
+        little = TooLittleData(f"{int(seen.sum())} records of the prediction, {needed} are needed")
+        return bounded if isinstance(bounded, Ill) else little
     within = (low > 0) & (high <= 1) & (high - low > CONSTANT)
     starts_at_half = abs(float(mean[seen][0]) - 0.5) < AROUND_HALF
     if not within[seen].all() or not starts_at_half or _small_logits(history, low[seen], high[seen]):
@@ -262,8 +264,9 @@ def _behind(nonlinearity: str, low: float, high: float) -> Run:
     return network.run()
 
 
-def _binary(low: float, high: float, mean: float) -> Run:
-    network = Network(criterion="BCEWithLogitsLoss", classes=2)
+def _binary(low: float, high: float, mean: float, *, records: int = 200, behind: str = "") -> Run:
+    network = Network(steps=records, criterion="BCEWithLogitsLoss", classes=2)
+    network.layout.modules[-1].nonlinearity = behind
     return network.set(schema.PREDICTION, "", min=low, max=high, mean=mean, std=0.2).run()
 
 
@@ -296,6 +299,18 @@ RULE = Rule(
         Example("a tanh, and a layer behind it", lambda: _behind("tanh", -4.0, 3.0), False, outcome="Passed"),
         Example("softmax, then cross-entropy", lambda: _predicting(1.0), ill=True, subject="prediction", first_step=0),
         Example("sigmoid, then BCEWithLogitsLoss", lambda: _binary(0.02, 0.97, 0.5), ill=True, subject="prediction"),
+        Example(
+            "a sigmoid behind the last layer, seen in fourteen records",
+            lambda: _binary(1e-9, 0.8, 0.1, records=14, behind="sigmoid"),
+            ill=True,
+            subject="prediction",
+        ),
+        Example(
+            "numbers like probabilities in fourteen records",
+            lambda: _binary(0.02, 0.97, 0.5, records=14),
+            ill=False,
+            outcome="TooLittleData",
+        ),
         Example("a thousand classes", lambda: _predicting(1.0, 0.01, classes=1000), ill=True, subject="prediction"),
         Example("logits", lambda: Network().run(), ill=False, outcome="Passed"),
         Example("some samples look like probabilities", lambda: _predicting(0.98), ill=False, outcome="Passed"),
@@ -318,5 +333,6 @@ RULE = Rule(
         "saturated-units",
         "slow-start",
         "still-improving",
+        "constant-output",
     ),
 )
