@@ -57,6 +57,32 @@ def critic_frozen_since_the_first_turn_of_the_generator(writer: SummaryWriter, f
                 writer.add_scalar("distance", distance(moons_of_two(500), generator(torch.randn(500, 4))), step)
 
 
+@ill("cut-from-the-graph", "no-gradient", subject="*generator*",
+     source="Forum: fakes detached for the discriminator, and given to the generator's loss as they are")  # fmt: skip
+def generator_taught_by_detached_fakes(writer: SummaryWriter, fault: bool = True) -> None:
+    """A term of weight zero keeps backward() from failing. distance 0.759 (0.479), loss/generator 8.1 (0.817)."""
+    generator, discriminator = mlp(4, 48, 48, 2), mlp(2, 48, 48, 1, activation=nn.LeakyReLU)
+    g, d = (Adam(net.parameters(), lr=2e-3, betas=(0.5, 0.99)) for net in (generator, discriminator))
+    writer.watch(generator, g, name="generator")
+    writer.watch(discriminator, d, name="discriminator")
+    for step in range(400):
+        fake = generator(torch.randn(128, 4))
+        loss_d = F.softplus(-discriminator(moons_of_two(128))).mean() + F.softplus(discriminator(fake.detach())).mean()
+        d.zero_grad()
+        loss_d.backward()
+        d.step()
+        size = 0.0 * fake.square().mean()
+        loss_g = F.softplus(-discriminator(fake.detach() if fault else fake)).mean() + size
+        g.zero_grad()
+        loss_g.backward()
+        g.step()
+        writer.add_scalar("loss/discriminator", loss_d.item(), step)
+        writer.add_scalar("loss/generator", loss_g.item(), step)
+        if step % 50 == 49:
+            with torch.no_grad():
+                writer.add_scalar("distance", distance(moons_of_two(500), generator(torch.randn(500, 4))), step)
+
+
 @ill("saturating-generator-loss", "vanishing-gradients", "no-gradient", "saturated-units", "learning-rate-too-low",
      "update-ratio-too-low", subject="*generator*",
      source="Goodfellow et al. (2014), section 3: log(1 - D(G(z))) saturates; Arjovsky and Bottou (ICLR "
