@@ -15,6 +15,8 @@ RECORDS = 24
 """First measured steps that are looked at: how a program pairs tokens does not change."""
 LATER = "same_later"
 """The share that is the same in an input behind the first: what a decoder is given."""
+FIRST = "next_first"
+"""Of several inputs, the share that comes next in the first: little, where a decoder is given its own behind it."""
 _INPUTS = 3
 _MOST = 1 << 18
 """Tokens of a batch beyond which it is let be."""
@@ -56,8 +58,13 @@ class Tokens:
                     self._found[subject] = max(share, self._found.get(subject, 0.0))
                     if place and subject == "same":
                         self._found[LATER] = max(share, self._found.get(LATER, 0.0))
-        if self._found and "next" in before:  # a further head may be asked for the token after
-            self._found["next"] = max(self._found["next"], before["next"])
+                    if not place and subject == "next":
+                        self._found[FIRST] = share
+        if self._found and len(inputs) > 1:
+            self._found.setdefault(FIRST, 0.0)
+        for subject in ("next", FIRST):  # a further head may be asked for the token after
+            if subject in self._found and subject in before:
+                self._found[subject] = max(self._found[subject], before[subject])
 
     def write(self, record: Record) -> None:
         if self._found:

@@ -133,3 +133,25 @@ def test_tokens_that_a_decoder_is_given() -> None:
         optimizer.step()
     watch.remove()
     assert numbers(recorder.stream, "same_later") == pytest.approx([1.0] * 3 + [1 / KINDS] * 3, abs=0.08)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_tokens_that_come_next_in_the_first_of_two_inputs(*, first: bool) -> None:
+    class Pair(Reader):
+        def forward(self, tokens: torch.Tensor, given: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(tokens) + super().forward(given)
+
+    torch.manual_seed(0)
+    model, criterion = Pair(causal=True), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    recorder = MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, criterion=criterion, every=1)
+    for _ in range(STEPS):
+        x, y = following(torch.randint(0, KINDS, (SAMPLES, LENGTH + 1)))
+        source = torch.randint(0, KINDS, x.shape)
+        optimizer.zero_grad()
+        criterion(model(*((x, source) if first else (source, x))).transpose(1, 2), y).backward()
+        optimizer.step()
+    watch.remove()
+    assert numbers(recorder.stream, "next") == [1.0] * STEPS
+    assert numbers(recorder.stream, "next_first") == pytest.approx([1.0 if first else 1 / KINDS] * STEPS, abs=0.08)

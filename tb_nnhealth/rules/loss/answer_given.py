@@ -47,6 +47,8 @@ def answer_given(history: History) -> list[Hit]:
         skips = not several and max(same, following) < MOSTLY
         return [_hit(history, CRITERION, "warning", twice, _skipped(twice, now), _SHIFT_ONCE)] if skips else []
     heads = _heads(history)
+    if several and 0 <= _usual(number(history, schema.TOKENS, "next_first")) < MOSTLY <= following:
+        return []  # a decoder's tokens: its attention may be to an encoder's states, and sees them all
     if following >= ALWAYS:
         ahead = [name for name, blind in heads.items() if blind < SEES]
         if several and len(ahead) < len(heads):

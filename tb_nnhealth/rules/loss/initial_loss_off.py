@@ -170,11 +170,12 @@ def _unwatched() -> Run:
 
 def _next_token(
     *, now: float, blind: float = math.nan, following: float = 1.0, same: float = 0.0, common: float = math.nan,
-    decoder: float = math.nan, after_next: float = 0.0,
+    decoder: float = math.nan, after_next: float = 0.0, source: float = math.nan,
 ) -> Run:  # fmt: skip
     """A model of sequences of 24 tokens of 20 kinds, with one head of attention; ``now``: its loss in the end.
 
-    ``decoder``: share of the answers that a second input holds at the same place.
+    ``decoder``: share of the answers that a second input holds at the same place; ``source``: of them, the share that
+    comes next in the first of two inputs.
     """
     network = Network(classes=20)
     for row in network.layout.rows:
@@ -182,9 +183,10 @@ def _next_token(
             row.dtype, row.shape[:] = "int64", (32, 24)
     network.add_row(schema.TOKENS, "next", mean=following).add_row(schema.TOKENS, "same", mean=same)
     network.add_row(schema.TOKENS, "common", mean=common).add_row(schema.TOKENS, "after_next", mean=after_next)
-    if not math.isnan(decoder):
-        network.add_row(schema.INPUT, "1", (32, 24)).add_row(schema.TOKENS, "same_later", mean=decoder)
-        network.layout.rows[-2].dtype = "int64"
+    for subject, share in (("same_later", decoder), ("next_first", source)):
+        if not math.isnan(share):
+            network.add_row(schema.INPUT, "1", (32, 24)).add_row(schema.TOKENS, subject, mean=share)
+            network.layout.rows[-2].dtype = "int64"
     if not math.isnan(blind):
         network.add_row(schema.ATTENTION, "attention:0", (24,), mean=0.9, max=1.0, zero_share=blind)
     return network.set(schema.LOSS, "", mean=now + (math.log(20) - now) * np.exp(-network.at / 30)).run()
@@ -257,6 +259,18 @@ RULE = Rule(
         Example("observed, at the guess", lambda: _observed(2.35, 0.5), ill=False, outcome="Passed"),
         Example("no criterion watched", _unwatched, ill=False, outcome="CouldNotCheck"),
         Example("next tokens without a mask", lambda: _next_token(now=0.2, blind=0.0), ill=True, subject="loss"),
+        Example(
+            "next tokens without a mask, beside a second input",
+            lambda: _next_token(now=0.2, blind=0.0, source=1.0),
+            ill=True,
+            subject="loss",
+        ),
+        Example(
+            "a decoder that attends to all of its source",
+            lambda: _next_token(now=0.02, blind=0.0, source=0.1),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("the tokens themselves", lambda: _next_token(now=0.1, blind=1.0, following=0.1, same=1.0), ill=True),
         Example(
             "the tokens after the next",

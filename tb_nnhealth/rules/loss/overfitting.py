@@ -83,7 +83,7 @@ from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, short
 
 FAR_LESS = 0.5
-"""Validation accuracy over exp(-training loss), about the share that training gets right, which is no overconfidence."""
+"""Validation accuracy over exp(-training loss), about the share that training gets right: no overconfidence."""
 VALIDATION_NEEDS = 'log the validation loss: writer.add_scalar("loss/val", loss, step)'
 
 
