@@ -36,11 +36,13 @@ class UnknownRunError(Exception):
 
 
 class ForgetfulSource(Source, Protocol):
-    """A source that tells without reading whether a run has grown, and can let go of it."""
+    """A source that tells without reading whether a run has grown, or is yet to be read, and can let go of it."""
 
     def grown_to(self, name: str) -> object: ...
 
     def glimpse(self, name: str) -> Glimpse: ...
+
+    def unread(self, name: str) -> bool: ...
 
     def forget(self, name: str) -> None: ...
 
@@ -189,14 +191,16 @@ class Experiment:
     def judge(self, seconds: float, rest: float = 0.0) -> bool:
         """Judges for about ``seconds`` the runs that were not looked at since the source was; whether any are left.
 
-        New ones come first, then the one opened last, of equals the newest; at least one is judged. ``rest``: pauses
-        between rules, in multiples of the time that they took; a run that is asked for has none.
+        New ones come first, among them last those that TensorBoard has yet to read: they are judged anew when it has.
+        Then comes the one opened last, of equals the newest; at least one is judged. ``rest``: pauses between rules, in
+        multiples of the time that they took; a run that is asked for has none.
         """
         self.names()
         due = [judged for judged in list(self._judged.values()) if judged.looked_at != self._refresh]
         due.sort(
             key=lambda judged: (
                 judged.report is not None,
+                judged.report is None and self._unread(judged),
                 judged is not self._opened_last,
                 judged.looked_at,
                 -(judged.row["last_wall"] or 0.0),
@@ -221,6 +225,10 @@ class Experiment:
                 finally:
                     judged.judging.release()
         return False
+
+    def _unread(self, judged: Judged) -> bool:
+        with self._reading:
+            return self._source.unread(judged.name)
 
     def _hurried(self, judged: Judged) -> Callable[[], bool | None]:
         """Tells whether a request waits for this run (True), others are answered (False), or none is."""

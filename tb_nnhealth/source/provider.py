@@ -90,7 +90,18 @@ class ProviderSource:
             run.scalars = with_lines(scalars, [(line, self._update(line).run) for line in below])
         return run
 
+    def unread(self, name: str) -> bool:
+        """Whether TensorBoard has yet to read what the run's event files hold, as of the last ``refresh``."""
+        listed = self._health.get(name) or self._scalars.get(name)
+        return not listed and name in self._runs and self._known(name).holds_data
+
     def _update(self, name: str) -> ProviderRun:
+        run = self._known(name)
+        scalars = {tag: series for tag, series in self._scalars.get(name, {}).items() if schema.is_users_scalar(tag)}
+        run.update(self._health.get(name, {}), scalars)
+        return run
+
+    def _known(self, name: str) -> ProviderRun:
         run = self._runs[name]
         if run is None:
             run = self._runs[name] = ProviderRun(
@@ -100,8 +111,6 @@ class ProviderSource:
                 samples=self._scalar_samples,
                 logdir=self._logdir,
             )
-        scalars = {tag: series for tag, series in self._scalars.get(name, {}).items() if schema.is_users_scalar(tag)}
-        run.update(self._health.get(name, {}), scalars)
         return run
 
     def grown_to(self, name: str) -> object:

@@ -80,7 +80,7 @@ class ProviderRun:
             return self.run
         self._listed = grown_to
         if max((wall for _, wall in grown_to.values()), default=-math.inf) < self._read_to or (
-            not grown_to and self._holds_data()
+            not grown_to and self.holds_data
         ):
             return self._read_ahead()
         self._read_to = -math.inf
@@ -194,8 +194,12 @@ class ProviderRun:
         root = os.path.expanduser(self._logdir)
         return event_files(os.path.join(root, self.run.name), root)
 
-    def _holds_data(self) -> bool:
-        """Whether an event file begins with what is read here. Files of pictures may be large, and tell nothing."""
+    @functools.cached_property
+    def holds_data(self) -> bool:
+        """Whether, when first asked, an event file begins with what is read here.
+
+        Files of pictures may be large, and tell nothing.
+        """
         for path in self._event_files():
             file, decoder = EventFile(path), Decoder()
             for event in file.read():

@@ -25,6 +25,7 @@ class Runs:
         self.asked: list[str] = []
         self.refreshes = 0
         self.problems: list[Problem] = []
+        self.yet_unread: set[str] = set()
         self.growth = dict.fromkeys(make, 0)
 
     def grown_to(self, name: str) -> object:
@@ -32,6 +33,9 @@ class Runs:
 
     def glimpse(self, name: str) -> Glimpse:
         return Glimpse(7, 1.7e9, True)
+
+    def unread(self, name: str) -> bool:
+        return name in self.yet_unread
 
     def forget(self, name: str) -> None:
         self.made.pop(name, None)
@@ -374,3 +378,12 @@ def test_who_is_in_a_hurry_does_not_wait_for_a_look_at_the_log(monkeypatch: pyte
     with experiment.open("b"):
         pass
     assert (runs.refreshes, experiment.awaited()) == (looks + 1, 0)
+
+
+def test_runs_that_tensorboard_has_yet_to_read_are_judged_last(at_once: None) -> None:
+    source = Runs(a=healthy, b=healthy, c=healthy)
+    source.yet_unread = {"a", "b"}
+    experiment = Experiment(source)
+    for _ in range(3):
+        experiment.judge(0.0)
+    assert source.asked == ["c", "a", "b"]
