@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -116,42 +116,39 @@ def numbers(stream: MemoryStream, subject: str) -> list[float]:
     return [stream.value(schema.TOKENS, subject, MEAN, i) for i in range(STEPS)]
 
 
-def test_tokens_that_a_decoder_is_given() -> None:
-    class Pair(Reader):
-        def forward(self, tokens: torch.Tensor, given: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-            return super().forward(tokens) + super().forward(given)
+class Pair(Reader):
+    def forward(self, tokens: torch.Tensor, given: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(tokens) + super().forward(given)
 
+
+def of_pairs(batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> MemoryStream:
+    """A model of two inputs, trained on batches of both and of what is asked for."""
     torch.manual_seed(0)
     model, criterion = Pair(causal=True), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     recorder = MemoryRecorder()
     watch = Watch(recorder, model, optimizer, criterion=criterion, every=1)
-    for shift in (0, 0, 0, 1, 1, 1):
-        source, target = torch.randint(0, KINDS, (2, SAMPLES, LENGTH)).unbind()
+    for tokens, given, target in batches:
         optimizer.zero_grad()
-        criterion(model(source, target.roll(shift, 1)).transpose(1, 2), target).backward()
+        criterion(model(tokens, given).transpose(1, 2), target).backward()
         optimizer.step()
     watch.remove()
-    assert numbers(recorder.stream, "same_later") == pytest.approx([1.0] * 3 + [1 / KINDS] * 3, abs=0.08)
+    return recorder.stream
+
+
+def random_tokens() -> torch.Tensor:
+    return torch.randint(0, KINDS, (SAMPLES, LENGTH))
+
+
+def test_tokens_that_a_decoder_is_given() -> None:
+    targets = [(random_tokens(), shift) for shift in (0, 0, 0, 1, 1, 1)]
+    stream = of_pairs((random_tokens(), target.roll(shift, 1), target) for target, shift in targets)
+    assert numbers(stream, "same_later") == pytest.approx([1.0] * 3 + [1 / KINDS] * 3, abs=0.08)
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_tokens_that_come_next_in_the_first_of_two_inputs(*, first: bool) -> None:
-    class Pair(Reader):
-        def forward(self, tokens: torch.Tensor, given: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-            return super().forward(tokens) + super().forward(given)
-
-    torch.manual_seed(0)
-    model, criterion = Pair(causal=True), nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    recorder = MemoryRecorder()
-    watch = Watch(recorder, model, optimizer, criterion=criterion, every=1)
-    for _ in range(STEPS):
-        x, y = following(torch.randint(0, KINDS, (SAMPLES, LENGTH + 1)))
-        source = torch.randint(0, KINDS, x.shape)
-        optimizer.zero_grad()
-        criterion(model(*((x, source) if first else (source, x))).transpose(1, 2), y).backward()
-        optimizer.step()
-    watch.remove()
-    assert numbers(recorder.stream, "next") == [1.0] * STEPS
-    assert numbers(recorder.stream, "next_first") == pytest.approx([1.0 if first else 1 / KINDS] * STEPS, abs=0.08)
+    texts = [following(torch.randint(0, KINDS, (SAMPLES, LENGTH + 1))) for _ in range(STEPS)]
+    stream = of_pairs((x, random_tokens(), y) if first else (random_tokens(), x, y) for x, y in texts)
+    assert numbers(stream, "next") == [1.0] * STEPS
+    assert numbers(stream, "next_first") == pytest.approx([1.0 if first else 1 / KINDS] * STEPS, abs=0.08)
