@@ -18,27 +18,30 @@ _DEEP = """
 const deep = (root, wanted) => root.querySelector(wanted) ??
   [...root.querySelectorAll("*")].reduce((found, e) => found ?? (e.shadowRoot && deep(e.shadowRoot, wanted)), null);
 """
+_AFTER_THIS_FRAME = """
+// Before anything else that waits, a timer of the page or another frame: what they do is no part of this frame.
+const afterThisFrame = (task) => scheduler.postTask(task, { priority: "user-blocking" });
+"""
 _PAINTED = (
     (
         _DEEP
+        + _AFTER_THIS_FRAME
         + """
-const frame = document.querySelector("FRAME");
 const met = conditions.map(([text]) => new Function("root", "deep", "return " + text));
 const times = [];
-let [seen, painted] = [0, 0];
-const message = new MessageChannel();
-message.port1.onmessage = ({ data }) => {
-  times[data] = performance.now() - begun;
-  if (++painted === met.length) done(times);
+let seen = 0;
+const painted = (places) => () => {
+  for (const place of places) times[place] = performance.now() - begun;
+  if (Object.keys(times).length === met.length) done(times);
 };
 const look = () => {
   const root = document.querySelector("FRAME")?.contentDocument ?? document;
   if (performance.now() - begun > PATIENCE) return fail(new Error("not painted in time: " + conditions[seen][0]));
-  for (; seen < met.length && root.body && met[seen](root, deep); seen++) {
-    const [place, isText] = [seen, conditions[seen][1]];
-    const atTheEndOfTheFrame = () => message.port2.postMessage(place);
-    isText ? atTheEndOfTheFrame() : requestAnimationFrame(atTheEndOfTheFrame);
-  }
+  const [texts, pictures] = [[], []];
+  for (; seen < met.length && root.body && met[seen](root, deep); seen++)
+    (conditions[seen][1] ? texts : pictures).push(seen);
+  if (texts.length) afterThisFrame(painted(texts));
+  if (pictures.length) requestAnimationFrame(() => afterThisFrame(painted(pictures)));
   if (seen < met.length) requestAnimationFrame(look);
 };
 requestAnimationFrame(look);
@@ -62,16 +65,18 @@ CLICKED = f"""
   {_PAINTED}
 }})
 """
-CURSOR = """
+CURSOR = (
+    (
+        """
 (count) => new Promise((done) => {
+  AFTER_THIS_FRAME
   const root = document.querySelector("FRAME").contentDocument;
   const cells = root.querySelector(".heatmap-cells");
   const box = cells.getBoundingClientRect();
   const [work, frames] = [[], []];
   let [i, last] = [0, null];
-  const after = new MessageChannel();
   let begun = 0;
-  after.port1.onmessage = () => {
+  const painted = () => {
     work.push(performance.now() - begun);
     i++ < count ? requestAnimationFrame(step) : done([work, frames]);
   };
@@ -81,11 +86,15 @@ CURSOR = """
     begun = performance.now();
     const x = box.left + (box.width * (i + 0.5)) / (count + 1);
     cells.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: x, clientY: box.top + 8 }));
-    after.port2.postMessage(0); // comes when this frame has been laid out and painted
+    afterThisFrame(painted);
   };
   requestAnimationFrame(step);
 })
-""".replace("FRAME", FRAME)
+"""
+    )
+    .replace("AFTER_THIS_FRAME", _AFTER_THIS_FRAME)
+    .replace('"FRAME"', f'"{FRAME}"')
+)
 
 
 def click(page: Any, tab: Any, conditions: list[str]) -> list[float]:

@@ -1,7 +1,7 @@
 /** The tab itself, begun with the answers that the entry point has asked for. */
 
 import { render as mount } from "preact";
-import { answerRunsWith } from "./api/client";
+import { answerRunsWith, type Begun } from "./api/client";
 import { borrowFonts } from "./lib/fonts";
 import { followTheme } from "./lib/theme";
 import { chooseFirstRun } from "./state/actions";
@@ -15,7 +15,7 @@ import { preloadParts } from "./views/parts";
 const PRELOAD_AFTER_MS = 2000;
 
 /** `listed`: the answer to `runs`; `styled`: when the styles are there. */
-export async function start(listed: Promise<Response>, styled: Promise<void>): Promise<void> {
+export async function start(listed: Begun, styled: Promise<void>): Promise<void> {
   document.documentElement.lang = "en";
   document.title = "NN Health";
   answerRunsWith(listed);

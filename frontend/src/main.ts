@@ -27,13 +27,14 @@ function link(rel: string, path: string): HTMLLinkElement {
 
 export async function render(): Promise<void> {
   const runs = new URL(`runs?first=${encodeURIComponent(namedRun())}`, document.baseURI);
-  const listed = fetch(runs, { credentials: "same-origin", cache: "no-cache" });
-  listed.catch(() => undefined); // told where the answer is read
+  const response = fetch(runs, { credentials: "same-origin", cache: "no-cache" });
+  const body = response.then((answer) => answer.arrayBuffer());
+  body.catch(() => undefined); // told where the answer is read
   const styles = link("stylesheet", "./index.css");
   const styled = new Promise<void>((done) => {
     styles.onload = styles.onerror = () => done();
   });
   for (const part of PARTS) link("modulepreload", part);
   const { start } = await import("./app");
-  await start(listed, styled);
+  await start({ response, body }, styled);
 }

@@ -55,17 +55,29 @@ export function answerFrom(other: Source): void {
 export const get = <R extends Route>(route: R, parameters: Parameters, signal?: AbortSignal) =>
   source(route, parameters, signal) as Promise<Answer<Routes[R]>>;
 
-let begun: Promise<Response> | null = null;
-
-/** The entry point has asked for the runs before there was anybody to read the answer; the next who asks gets it. */
-export function answerRunsWith(response: Promise<Response>): void {
-  begun = response;
+/** An answer under way. */
+export interface Begun {
+  response: Promise<Response>;
+  body: Promise<ArrayBuffer>;
 }
 
-function ask(route: string, url: URL, signal?: AbortSignal): Promise<Response> {
+let begun: Begun | null = null;
+
+/** The entry point has asked for the runs before there was anybody to read the answer; the next who asks gets it. */
+export function answerRunsWith(listed: Begun): void {
+  begun = listed;
+}
+
+function ask(route: string, url: URL, signal?: AbortSignal): Begun {
   const known = route === "runs" ? begun : null;
-  if (known) begun = null;
-  return known ?? fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
+  if (known) {
+    begun = null;
+    return known;
+  }
+  const response = fetch(url, { ...(signal && { signal }), credentials: "same-origin", cache: "no-cache" });
+  const body = response.then((answer) => answer.arrayBuffer());
+  body.catch(() => undefined); // told where it is awaited
+  return { response, body };
 }
 
 /** Routes whose answers are mostly numbers: they come in bytes. */
@@ -78,17 +90,19 @@ async function overHttp(
 ): Promise<Answer<unknown>> {
   const asked = ARRAYS.has(route) ? { ...parameters, as: "binary" } : parameters;
   const url = new URL(address(route, asked), document.baseURI);
+  const asking = ask(route, url, signal);
   let response: Response;
   try {
-    response = await ask(route, url, signal);
+    response = await asking.response;
   } catch (error) {
     if (signal?.aborted) throw error;
     return { ok: false, status: 0, message: "TensorBoard does not answer. Is it still running?" };
   }
   try {
-    if (!response.ok) return { ok: false, status: response.status, message: await sentence(response, route) };
+    const body = await asking.body;
+    if (!response.ok) return { ok: false, status: response.status, message: sentence(response, body, route) };
     const isBinary = response.headers.get("content-type")?.startsWith("application/octet-stream");
-    return { ok: true, data: isBinary ? decodeBinary(await response.arrayBuffer()) : decode(await response.json()) };
+    return { ok: true, data: isBinary ? decodeBinary(body) : decode(JSON.parse(textOf(body))) };
   } catch (error) {
     if (signal?.aborted) throw error;
     const found = error instanceof Error ? error.message : String(error);
@@ -96,8 +110,10 @@ async function overHttp(
   }
 }
 
-async function sentence(response: Response, route: string): Promise<string> {
+const textOf = (body: ArrayBuffer): string => new TextDecoder().decode(body);
+
+function sentence(response: Response, body: ArrayBuffer, route: string): string {
   const isText = response.headers.get("content-type")?.startsWith("text/plain");
-  const text = isText ? (await response.text()).trim() : "";
+  const text = isText ? textOf(body).trim() : "";
   return text || `"${route}" answered with status ${response.status}; TensorBoard's log has the details.`;
 }

@@ -13,7 +13,7 @@ import { Scalars } from "./Scalars";
 import { Fault, Loading, Outdated, Problems, ThreeLines } from "./States";
 import { Verdict } from "./Verdict";
 
-/** Whether a verdict has been painted: the first comes alone, before charts and tables, which take longer to lay out. */
+/** Whether a verdict has been painted: the first comes alone, before findings, charts and tables, which take longer to lay out. */
 const stands = signal(false);
 
 /** In place of what comes behind the first verdict; effects run after the frame in which it was painted. */
@@ -42,9 +42,9 @@ export function RunPage({ name }: { name: string }) {
       {error && <Outdated message={error} retry={retry} />}
       <Verdict report={loaded} />
       <Problems problems={data?.problems ?? []} />
-      <Findings />
       {stood ? (
         <>
+          <Findings />
           {comparing.value && <Comparison />}
           {healthy && checks}
           {loaded.has_records ? <Layers /> : loaded.steps !== null && <Unwatched />}
