@@ -16,6 +16,10 @@ deviation, or both by more than 0.65 of that way, and where no single training r
 evaluation from some step on lies beyond the limits of the three training records before it, only what was measured
 since then is compared: the one or the other has changed on the way. A forward pass before the first step is left out.
 
+For information where the spread is alike, up to 1.5 times, the loss has been learned, and validation has gained as
+much of it but for a quarter: the data lie elsewhere, as later years of a growing series do, and the network answers
+there too (it normalizes each sample, or looks at differences).
+
 ## What to try
 1. Use one function for what training and evaluation have in common: type, scale, mean and standard deviation; only
    augmentation belongs to training alone.
@@ -36,7 +40,7 @@ lie outside of the training range (extrapolation) may be reported.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +62,8 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.data.batch_rows import INPUTS_LINE, Curve, number
-from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.evidence import losses, tags
+from tb_nnhealth.rules.evidence.progress import progress
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
@@ -67,6 +72,10 @@ EVALUATIONS = 2
 FEWEST_RECORDS = 5
 NEAR = 3
 """Training records that stand beside an evaluation."""
+ALIKE = 1.5
+"""Ratio of the standard deviations up to which the two are scaled alike."""
+BEHIND = 0.25
+"""Share of what the training loss has fallen by that validation may lack where it holds."""
 BOTH = 0.65
 """Where scale and offset are both off, this share of their limits is enough: -1 to 1 against 0 to 1."""
 
@@ -127,7 +136,9 @@ def check(case: Case) -> Outcome:
         share = _share(ratio, offset, case.options["ratio"], case.options["offset"])
         name = "input" + (f".{subject}" if subject else "")
         if share > 1 and not _seen_in_training(one):
-            hits.append(_hit(name, one, ratio, offset, case.options["ratio"], case.options["offset"]))
+            hit = _hit(name, one, ratio, offset, case.options["ratio"], case.options["offset"])
+            moved = max(ratio, 1 / ratio) < ALIKE and _holds_there(case.run, history)
+            hits.append(replace(hit, severity="info") if moved else hit)
         elif share > nearest.share:
             nearest = Closest(min(1.0, share), name, int(one.steps[-1]), "range of evaluation inputs")
     return Ill(hits) if hits else Passed(nearest)
@@ -193,6 +204,15 @@ def _seen_in_training(one: Scales) -> bool:
     return bool(one.std.min() <= std <= one.std.max() and one.mean.min() <= mean <= one.mean.max())
 
 
+def _holds_there(run: Run, history: History) -> bool:
+    """Whether validation has gained of the loss what training has."""
+    seen, validation = progress(run, history), losses.scalar_loss(run, "val")
+    if seen is None or not seen.learned or math.isnan(seen.now) or validation is None or not len(validation.finite()):
+        return False
+    late = float(np.median(validation.finite().values[-NEAR:]))
+    return late - seen.now < BEHIND * (seen.start - seen.now)
+
+
 def _hit(name: str, one: Scales, ratio: float, offset: float, most: float, farthest: float) -> Hit:
     by_scale = abs(math.log(ratio)) / math.log(most) >= offset / farthest
     value, limit = (max(ratio, 1 / ratio), most) if by_scale else (offset, farthest)
@@ -209,11 +229,17 @@ def _hit(name: str, one: Scales, ratio: float, offset: float, most: float, farth
         value=value,
         limit=limit,
         direction="above",
-        healthy=(1.0, 1.5) if by_scale else (0.0, 0.5),
+        healthy=(1.0, ALIKE) if by_scale else (0.0, 0.5),
         message=(
             f"Training inputs have mean {short(mean)} and standard deviation {short(std)}, those of {len(one.steps)} "
-            f"evaluations {short(other_mean)} and {short(other_std)}: they are scaled differently"
-            + ("." if by_scale else ", or lie elsewhere.")
+            f"evaluations {short(other_mean)} and {short(other_std)}: they "
+            + (
+                "are scaled differently."
+                if by_scale
+                else "lie elsewhere."
+                if max(ratio, 1 / ratio) < ALIKE
+                else "are scaled differently, or lie elsewhere."
+            )
         ),
         advice=ADVICE,
         more={"mean": mean, "std": std, "evaluation_mean": other_mean, "evaluation_std": other_std},
@@ -227,6 +253,14 @@ def _evaluated(mean: float, std: float, *, times: int = 4, trained_on: Curve | f
     held = network.at % 40 == 39
     network.add_row(schema.EVALUATION_INPUT, "", (32, 64), mean=np.where(held, mean, np.nan))
     return network.set(schema.EVALUATION_INPUT, "", std=np.where(held, std, np.nan))
+
+
+def _later_years(validation: float) -> Run:
+    """Evaluations on data of the same spread that lie elsewhere; the training loss falls from 2.3 to 0.1."""
+    network = _evaluated(2.4, 0.9)
+    fall = 0.1 + 2.2 * np.exp(-network.at / 20)
+    network.set(schema.LOSS, "", mean=fall).loss(fall).loss(validation * fall, "loss/val")
+    return network.run()
 
 
 def _tokens() -> Run:
@@ -264,6 +298,8 @@ RULE = Rule(
         Example("pixels from 0 to 1", lambda: _evaluated(0.13, 0.31).run(), ill=True, subject="input"),
         Example("0 to 1 against -1 to 1", lambda: _evaluated(0.8, 0.5).run(), ill=False, outcome="Passed"),
         Example("shifted and scaled", lambda: _evaluated(1.4, 0.5).run(), ill=True, subject="input"),
+        Example("later years, where it holds: information", lambda: _later_years(1.5), ill=True, subject="input"),
+        Example("later years, where it does not", lambda: _later_years(9.0), ill=True, subject="input"),
         Example("the same mean and std", lambda: _evaluated(0.0, 1.0).run(), ill=False, outcome="Passed"),
         Example("noise in training alone", lambda: _evaluated(0.0, 0.7).run(), ill=False, outcome="Passed"),
         Example("just below the limit", lambda: _evaluated(0.0, 2.95).run(), ill=False, outcome="Passed"),

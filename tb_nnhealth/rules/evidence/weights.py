@@ -32,7 +32,8 @@ class Weights:
     """Parameters in the layout's order (n of them), and their root mean squares over the records (t).
 
     ``weight``, ``gradient``, ``update``: float32 of shape (t, n), NaN where not measured; ``lr`` likewise
-    (of the parameter's group, its initial one where no record tells it, NaN where nothing does).
+    (of the parameter's group, its initial one where no record tells its optimizer's, NaN where nothing does, or
+    before the optimizer was given the group).
     ``matrix``: at least two dimensions and ``SMALLEST_MATRIX`` elements; ``trained``: requires a
     gradient and is held by an optimizer that is watched; ``sparse``: rows of an embedding.
     ``position`` orders the parameters as the forward pass meets them.
@@ -164,4 +165,5 @@ def _learning_rates(history: History, parameters: Sequence[Any]) -> Floats:
     for i, p in enumerate(parameters):
         if 0 <= p.optimizer < len(optimizers) and 0 <= p.group < len(optimizers[p.optimizer].groups):
             initial[i] = optimizers[p.optimizer].groups[p.group].initial_lr
-    return np.where(np.isnan(recorded).all(axis=0), initial, recorded).astype(np.float32)
+    optimizer, told = np.array([p.optimizer for p in parameters]), np.isfinite(recorded).any(axis=0)
+    return np.where(np.isin(optimizer, optimizer[told]), recorded, initial).astype(np.float32)

@@ -12,9 +12,10 @@ built but never called.
 
 ## How it is computed
 The gradient at the optimizer's step is absent, or its root mean square is exactly 0, in `records` records running in
-which another parameter of that optimizer has one. Zero counts for weight matrices at a learning rate above 0 only: a
-bias may well have none, and a branch behind a zero-initialized layer has none until the first step. An embedding that
-began at zero and has a gradient of zero is multiplied with zeros: that is given, and no symptom.
+which another parameter of that optimizer has one; a group that is added on the way counts from there. Zero counts for
+weight matrices at a learning rate above 0 only: a bias may well have none, and a branch behind a zero-initialized layer
+has none until the first step. An embedding that began at zero and has a gradient of zero is multiplied with zeros: that
+is given, and no symptom.
 
 Where no parameter at all has a gradient, it counts that the gradient by the output of a module that holds some is
 above 0 in the same records, and that no weight has changed since; three records over twenty steps are enough. Where no

@@ -30,6 +30,18 @@ def _sparse(records: int) -> Run:
     return network.run()
 
 
+def _thawed_at(record: int, *, added: bool) -> Run:
+    """The first layers rest up to a record; they are added to the optimizer there, or it held them all the time."""
+    network = Network()
+    for parameter in network.layout.parameters[:4]:
+        parameter.group = int(added)
+        gradient = np.where(network.at < record, np.nan, 1e-3)
+        network.set(schema.GRADIENT, parameter.name, rms=gradient).set(schema.UPDATE, parameter.name, rms=gradient)
+    if added:
+        network.add_row(schema.LEARNING_RATE, "0.1", mean=np.where(network.at < record, np.nan, 1e-4))
+    return network.run()
+
+
 def _zero_until(step: int) -> Run:
     network = Network()
     rms = np.where(np.arange(200) < step, 0.0, 1e-3)
@@ -200,6 +212,7 @@ EXAMPLES = (
     Example("Encoder detached by mistake", lambda: _absent(0, 1, 2, 3), True, "layers.0.weight", 0),
     Example("One module never used", lambda: _absent(3), True, "layers.3.weight", 0),
     Example("The graph is cut at step 80", lambda: _absent(2, since=80), True, "layers.2.weight", 80),
+    Example("Thawed at step 90, held all the time: information", lambda: _thawed_at(90, added=False), True),
     Example("An expert that is chosen no more, and the loss falls: information only", _chosen_no_more, True),
     Example("One step of a reverse direction: information only", _one_step_of_a_direction, True),
     Example("A result on the side, and the loss falls: information only", lambda: _aside(24), True),
@@ -230,6 +243,8 @@ EXAMPLES = (
     Example("Converged: no gradient anywhere", _converged, False, outcome="Passed"),
     Example("Loss that depends on no weight any more", lambda: _converged(0.4), True, "", 100),
     Example("Gradients of NaN and zeros: another finding", _burst, False, outcome="Passed"),
+    Example("Thawed at step 90, and then added", lambda: _thawed_at(90, added=True), False, outcome="Passed"),
+    Example("To be thawed at the next record", lambda: _thawed_at(200, added=True), False, outcome="Passed"),
     Example("Deliberately frozen", _frozen, False, outcome="Passed"),
     Example("An expert chosen now and then", _now_and_then, False, outcome="Passed"),
 )

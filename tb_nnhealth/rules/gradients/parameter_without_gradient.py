@@ -24,12 +24,16 @@ SMALL = 0.05
 
 
 def others_alive(weights: Weights, arrived: Mask) -> NDArray[np.bool_]:
-    """Whether, at each record, another parameter of the same optimizer received a gradient; shape (records, n)."""
-    optimizer = np.array([p.optimizer for p in weights.parameters])
+    """Whether, at each record, another parameter of the same optimizer received a gradient; shape (records, n).
+
+    Not before the optimizer held the parameter: a group added on the way has no learning rate until then.
+    """
+    optimizer, rate = np.array([p.optimizer for p in weights.parameters]), np.isfinite(weights.lr)
     alive = np.zeros(arrived.shape, bool)
     for index in np.unique(optimizer):
         of = optimizer == index
-        alive[:, of] = (arrived[:, of].sum(axis=1, keepdims=True) - arrived[:, of]) > 0
+        held = rate[:, of] | ~rate[:, of].any(axis=1, keepdims=True)
+        alive[:, of] = held & ((arrived[:, of].sum(axis=1, keepdims=True) - arrived[:, of]) > 0)
     return alive
 
 
@@ -104,7 +108,7 @@ def _hit(
     until = slice(episode.first + 1)
     before = bool(np.nanmax(np.where(absent[until, column], 0, weights.gradient[until, column])) > 0)
     one_step = makes_one_step(name, weights, arrived)
-    since = f"from step {episode.first_step} on" if before else "at any step"
+    since = f"from step {episode.first_step} on" if before else "at any step" if episode.active else "at first"
     whole = f", {percent(share)} of all trained weights are without" if episode.active and share > 0 else ""
     began_zero = not none and not before and bool(weights.sparse[column] and weights.initial_rms[column] == 0)
     if began_zero:

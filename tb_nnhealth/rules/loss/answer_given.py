@@ -74,8 +74,8 @@ def answer_given(history: History) -> list[Hit]:
             if copied
             else []
         )
-    causal = bool(heads) and all(blind >= BLIND for blind in heads.values())
-    if causal or share < NEXT_TO_NOTHING:
+    if share < NEXT_TO_NOTHING:  # a model that puts a begin in front inside has more to learn
+        causal = bool(heads) and all(blind >= BLIND for blind in heads.values())
         return [_hit(history, CRITERION, "warning" if causal else "info", same, _unshifted(same, now), _SHIFT)]
     return []
 
@@ -131,8 +131,8 @@ def _so_sure(now: float, classes: int) -> str:
 
 def _unshifted(share: float, now: float) -> str:
     return (
-        f"{percent(share)} of the tokens that the model is asked for are those that it is given at the same place: it "
-        f"learns to copy. The loss is {short(now)}."
+        f"{percent(share)} of the tokens that the model is asked for are those that it is given at the same place: "
+        f"unless it shifts them inside, it learns to copy. The loss is {short(now)}."
     )
 
 

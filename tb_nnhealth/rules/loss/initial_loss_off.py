@@ -25,9 +25,10 @@ least `samples` samples must stand behind the loss.
 
 A model of sequences may be given its answers: the class indices asked for are the next ones of its own input, and its
 attention gives weight to later positions, or a recurrent layer reads both ways (critical where the loss is below 0.3
-times the guess); or they are those at the same place, where all its attention is causal. Without such layers it is for
-information, where the loss is below 0.05 times the guess; so are the same tokens in an input behind the first, as of a
-decoder. Also for information where most, but not all, are given at the same place, and layers may look there.
+times the guess). Without such layers it is for information, where the loss is below 0.05 times the guess. There it
+also counts that they are those at the same place: a warning where all attention is causal, else for information, as
+for the same tokens in an input behind the first, as of a decoder. A model that shifts them inside has more to learn.
+Also for information where most, but not all, are given at the same place, and layers may look there.
 
 ## What to try
 1. Normalize the inputs to mean 0 and standard deviation 1: the commonest reason for large first outputs.
@@ -272,6 +273,12 @@ RULE = Rule(
             outcome="Passed",
         ),
         Example("the tokens themselves", lambda: _next_token(now=0.1, blind=1.0, following=0.1, same=1.0), ill=True),
+        Example(
+            "the tokens themselves, which are shifted inside",
+            lambda: _next_token(now=1.4, blind=1.0, following=0.1, same=1.0),
+            ill=False,
+            outcome="Passed",
+        ),
         Example(
             "the tokens after the next",
             lambda: _next_token(now=1.4, blind=1.0, following=0.1, after_next=1.0),
