@@ -304,6 +304,7 @@ class Catalog:
                     samples_dimension=entry.samples_dimension,
                     traced=entry.inputs is not None,
                     inputs=places.of(entry.inputs or ()),
+                    drops=entry.drops,
                 )
                 for entry in leaves
             ],

@@ -37,8 +37,8 @@ class WatchedModule:
     aliases: list[str] = field(default_factory=list)
     leaves: tuple[WatchedModule, ...] = ()
     mode_dependent: bool = False
-    drops: bool = False
-    """Whether it is a dropout that sets anything to zero."""
+    drops: float = 0.0
+    """The probability with which a dropout sets an element to zero."""
     own_nonlinearity: str = ""
     nonlinearity: str = ""
     normalized: bool = False
@@ -117,7 +117,7 @@ def watched_modules(model: Any, wanted: Any) -> dict[int, WatchedModule]:
                 type=type(module).__name__,
                 wanted=name in wanted,
                 mode_dependent=_is_mode_dependent(module),
-                drops=isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0,
+                drops=float(module.p) if isinstance(module, nn.modules.dropout._DropoutNd) else 0.0,
                 own_nonlinearity=MODULE_NONLINEARITY.get(type(module).__name__, ""),
                 samples_dimension=int(isinstance(module, _SEQUENTIAL) and not module.batch_first),
             )

@@ -114,7 +114,7 @@ class Batch:
         return self._evaluation.wanted
 
     def evaluated(self, args: Any, kwargs: Any) -> None:
-        """Takes the inputs of a forward pass without gradients, in evaluation mode."""
+        """Takes the inputs of a forward pass without gradients."""
         self._evaluation.see(_inputs(args, kwargs))
 
     def first_module_called(self, args: Any, *, training: bool) -> None:

@@ -102,6 +102,8 @@ class Capture:
         self._sees_evaluations = False
         """Whether the model was ever seen called: where only parts of it are, or compiled code, it is not."""
         self._last_ungraded: bool | None = None
+        self._ungraded_step = -2
+        """The step before which a forward pass without gradients ran in train mode, the last time."""
         self._compiled = compiled
         self._told_of_compiled = False
         self._forward_seen = False
@@ -212,11 +214,11 @@ class Capture:
         if not torch.is_grad_enabled():
             self._evaluations[training] += 1
             self._last_ungraded = training
-            if not training and self._stream.active:
-                if self._batch.evaluation_wanted:
-                    self._spending("input of the evaluation", self._batch.evaluated, args, kwargs)
-                if self._masks.wanted:
-                    self._spending("masks in evaluation", self._masks.begin)
+            evaluates = self._evaluates(training)
+            if evaluates and self._stream.active and self._batch.evaluation_wanted:
+                self._spending("input of the evaluation", self._batch.evaluated, args, kwargs)
+            if self._stream.active and not training and self._masks.wanted:
+                self._spending("masks in evaluation", self._masks.begin)
             return
         self._last_ungraded = None
         if training:
@@ -240,6 +242,15 @@ class Capture:
             self._batch.model_called(args, kwargs, training=training)
             self._activations.stray.model_called((args, kwargs))
             self._cadence.spend(perf_counter() - start)
+
+    def _evaluates(self, training: bool) -> bool:
+        """Whether a forward pass without gradients is an evaluation: one at each step, in train mode, is a teacher's or
+        a sample's.
+        """
+        if not training:
+            return True
+        before, self._ungraded_step = self._ungraded_step, self._cadence.index
+        return self._ungraded_step != before + 1
 
     def _backward_ended(self) -> None:
         try:

@@ -143,8 +143,6 @@ def test_input_of_the_first_evaluation_since_the_last_record() -> None:
                 training.model(batch)
         training.model.train()
 
-    with torch.no_grad():
-        training.model(50 + x)  # in training mode
     training.step(x)
     assert not training.stream.has(schema.EVALUATION_INPUT, "")
     evaluate(other, x)
@@ -156,6 +154,33 @@ def test_input_of_the_first_evaluation_since_the_last_record() -> None:
     training.step(x)
     assert math.isnan(training.stream.value(schema.EVALUATION_INPUT, "", schema.MEAN))
     assert training.stream.errors == []
+
+
+def test_inputs_of_evaluations_in_train_mode_but_not_of_a_teacher_at_each_step() -> None:
+    training = Training(nn.Linear(4, 3))
+    x = torch.zeros(5, 4)
+
+    def without_gradients(value: float) -> None:
+        with torch.no_grad():
+            training.model(x + value)
+
+    seen = []
+    for step in range(12):
+        if step in (3, 6):
+            without_gradients(step)
+        if step >= 9:
+            without_gradients(100 + step)
+        training.step(x)
+        known = training.stream.has(schema.EVALUATION_INPUT, "")
+        seen.append(training.stream.value(schema.EVALUATION_INPUT, "", schema.MEAN) if known else math.nan)
+    assert [(step, mean) for step, mean in enumerate(seen) if not math.isnan(mean)] == [(3, 3), (6, 6), (9, 109)]
+    assert training.stream.errors == []
+
+
+def test_the_probability_of_a_dropout_is_part_of_the_layout() -> None:
+    training = Training(nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.9), nn.Dropout(0.0)))
+    training.step(torch.randn(5, 4))
+    assert [module.drops for module in training.stream.layouts[-1].modules] == [0, 0.9, 0]
 
 
 def test_evaluations_between_records_are_read_once_and_kept() -> None:

@@ -69,7 +69,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.progress import Progress, progress, untold
 from tb_nnhealth.rules.hits import hit, worst
 from tb_nnhealth.rules.persistence import Episode, episodes, window_of
 from tb_nnhealth.rules.synthetic import Network
@@ -145,7 +145,7 @@ def _hit(
         began = max(0, episode.first - (schema.SILENCE_WINDOW - 1))
     value = worst(share, episode, "above")
     since = replace(episode, first=began, first_step=int(history.steps[began]))
-    severity = _severity(share, episode, value, case.options["critical"], come)
+    severity = _severity(share, episode, value, case.options["critical"], come, untold=untold(case.run, come))
     told = f"{percent(value)} of the units of `{subject}` are silent for every sample, since step {since.first_step:,}."
     if value > ALL:
         told = f"`{subject}` is silent altogether since step {since.first_step:,}: nothing passes it either way."
@@ -169,7 +169,7 @@ def _hit(
 
 
 def _severity(
-    share: NDArray[np.float32], episode: Episode, value: float, critical: float, come: Progress | None
+    share: NDArray[np.float32], episode: Episode, value: float, critical: float, come: Progress | None, *, untold: bool
 ) -> Severity:
     if value > ALL:
         return "critical"
@@ -177,7 +177,7 @@ def _severity(
         return "info"
     if come is not None and come.stuck:
         return "critical"
-    harmless = _learns(come) if come is not None else value < 2 * _at_first(share, episode)
+    harmless = untold or (_learns(come) if come is not None else value < 2 * _at_first(share, episode))
     return "info" if harmless and value <= MOST and not _accident(share, episode) else "warning"
 
 

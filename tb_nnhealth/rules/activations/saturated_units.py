@@ -69,7 +69,7 @@ from tb_nnhealth.rules.base import (
     Rule,
     TooLittleData,
 )
-from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.progress import Progress, progress, untold
 from tb_nnhealth.rules.hits import hit, worst
 from tb_nnhealth.rules.persistence import episodes, window_of
 from tb_nnhealth.rules.synthetic import Network
@@ -115,7 +115,7 @@ def check(case: Case) -> Outcome:
         record, column = divmod(int(np.nanargmax(relative)), len(subjects))
         near = min(1.0, float(relative[record, column]))
         return Passed(Closest(near, subjects[column], int(history.steps[record]), "share of saturated elements"))
-    severity = _severity(come)
+    severity = "info" if untold(case.run, come) else _severity(come)
     hits = []
     for episode in found:
         subject, value = subjects[episode.column], worst(share, episode, "above")

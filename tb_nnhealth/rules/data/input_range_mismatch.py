@@ -15,6 +15,8 @@ standard deviations differ by more than `ratio`, or the means by more than `offs
 deviation, or both by more than 0.65 of that way, and where no single training record is as far off. Where each
 evaluation from some step on lies beyond the limits of the three training records before it, only what was measured
 since then is compared: the one or the other has changed on the way. A forward pass before the first step is left out.
+Forward passes without gradients in train mode count as well, but not where each step has one: those are a teacher's, or
+of samples that the model makes.
 
 For information where the spread is alike, up to 1.5 times, the loss has been learned, and validation has gained as
 much of it but for a quarter: the data lie elsewhere, as later years of a growing series do, and the network answers

@@ -125,6 +125,14 @@ def progress(run: Run, history: History) -> Progress | None:
     )
 
 
+def untold(run: Run, come: Progress | None) -> bool:
+    """Whether nothing tells yet if the network learns: the loss moves with a policy or an opponent, no reward rose.
+
+    Networks of agents and critics that learn well have many silent and saturated units (Sokar et al. 2023).
+    """
+    return come is None and bool(moving_target(run))
+
+
 def _closing(steps: NDArray[np.int64]) -> int:
     """How many points are the last: at most ``CLOSING``, and of the last ``CLOSING_SHARE`` of the steps.
 

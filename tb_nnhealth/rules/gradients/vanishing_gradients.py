@@ -67,7 +67,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence.asleep import asleep
 from tb_nnhealth.rules.evidence.depth import slopes
 from tb_nnhealth.rules.evidence.flow import flow_of
-from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.progress import Progress, progress, untold
 from tb_nnhealth.rules.evidence.weights import Weights, weights_of
 from tb_nnhealth.rules.gradients.vanishing_gradients_examples import EXAMPLES
 from tb_nnhealth.rules.hits import closest, hit, worst
@@ -140,7 +140,8 @@ def check(case: Case) -> Outcome:
             "gradient relative to later layers",
         )
         return Passed(near)
-    hits = [_hit(weights, episode, share, float(limit[episode.column]), seen) for episode in found]
+    unknown = untold(case.run, seen)
+    hits = [_hit(weights, episode, share, float(limit[episode.column]), seen, unknown=unknown) for episode in found]
     return Ill(with_scale(hits, history.layout, "below"))
 
 
@@ -176,7 +177,9 @@ def _severity(value: float, still: bool, seen: Progress | None) -> Severity:
     return "critical" if value < SEVERE or (still and seen is not None and seen.stuck) else "warning"
 
 
-def _hit(weights: Weights, episode: Episode, share: Floats, limit: float, seen: Progress | None) -> Hit:
+def _hit(
+    weights: Weights, episode: Episode, share: Floats, limit: float, seen: Progress | None, *, unknown: bool
+) -> Hit:
     name, column = weights.names[episode.column], episode.column
     stretch = slice(episode.first, episode.last + 1)
     usual = float(np.nanmedian(share[stretch, column]))
@@ -187,7 +190,7 @@ def _hit(weights: Weights, episode: Episode, share: Floats, limit: float, seen: 
     return hit(
         episode,
         name,
-        severity=_severity(usual, not ratio >= 1e-5, seen),
+        severity="info" if unknown else _severity(usual, not ratio >= 1e-5, seen),
         statistic="gradient_share_of_later_layers",
         unit="1",
         value=worst(share, episode, "below"),

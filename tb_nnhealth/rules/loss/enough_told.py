@@ -23,6 +23,8 @@ FEWEST_RECORDS = 40
 """Records of the criterion that stand for a scalar of too few points."""
 YOUNG_POINTS, YOUNG_STEPS = 100, 500
 """Points and steps below which it is for information: attention and recurrences often begin on a plateau as long."""
+YOUNG_SAMPLES = 500
+"""The same, whatever the points and steps: batches of a single sample have shown no more than a small data set once."""
 LEARNED = 0.9
 """A loss that was once below this share of a constant answer's has been lower, whatever became of it."""
 ARRIVES, ARRIVES_POINTS = 3.0, 150
@@ -52,7 +54,9 @@ def means_at(chance: float, run: Run, curve: losses.LossCurve) -> bool:
 
 def young(run: Run, curve: losses.LossCurve, values: curves.Values) -> bool:
     taken = curve.at_optimizer(run).steps
-    return len(values) < YOUNG_POINTS and int(taken[-1] - taken[0]) < YOUNG_STEPS
+    steps = int(taken[-1] - taken[0])
+    batch = max((int(history.layout.batch_size) for history in run.watches.values()), default=0)
+    return (len(values) < YOUNG_POINTS and steps < YOUNG_STEPS) or 0 < batch * steps < YOUNG_SAMPLES
 
 
 def arrives(values: curves.Values, chance: float, *, of_means: bool) -> bool:

@@ -90,6 +90,12 @@ NOTHING = 0.1
 """Share of the depth that a loss reaches below zero, under which it began at nothing: no cost but a score, as of two
 energies that are to part. It comes back to there as it settles.
 """
+HARDER = 3.0
+"""Times its first value that a loss must reach which never fell, where no constant answer's cost is known: a task may
+be made harder in its first steps, as by a queue of negatives that fills up or a teacher that sharpens.
+"""
+NEXT_TO_NOTHING = 0.1
+"""Share of a constant answer's cost below which a loss may move about."""
 BREAKING_POINTS = 3
 """Points above the limit that are enough where NaN or infinity follows."""
 COMING_BACK = 0.7
@@ -131,6 +137,10 @@ def _check(case: Case, found: losses.LossCurve) -> Outcome:
     limit = low + max(case.options["rise"] * max(start - low, abs(start)), SIGMAS * noise)
     if start < NOTHING * -low:
         limit = max(limit, start + SIGMAS * noise)
+    if math.isnan(chance := _chance(case.run)):
+        limit = max(limit, HARDER * start) if low_at < tail else limit
+    else:
+        limit = max(limit, NEXT_TO_NOTHING * chance)
     above = (level > limit) & (np.arange(len(level)) > low_at)
     staying = above[-tail:].mean() >= STAYING and (values[-tail:] > limit).mean() >= STAYING
     if not staying or (not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)):
@@ -155,8 +165,13 @@ def _criteria(run: Run) -> list[str]:
 def _start(run: Run, values: curves.Values) -> float:
     """The first loss, or the cost of a constant answer where that is lower: a bad start is no level to keep."""
     first = float(np.median(values[:3]))
-    chance = [naive for history in run.watches.values() if np.isfinite(naive := constant_cost(history))]
-    return min(first, chance[0]) if len(chance) == 1 else first
+    return float(np.fmin(first, _chance(run)))
+
+
+def _chance(run: Run) -> float:
+    """Cost of a constant answer under the one criterion watched, NaN where there is none or several."""
+    known = [naive for history in run.watches.values() if np.isfinite(naive := constant_cost(history))]
+    return known[0] if len(known) == 1 else math.nan
 
 
 def _coming_back(values: curves.Values, level: curves.Values, low_at: int, tail: int) -> bool:
@@ -228,6 +243,12 @@ def _climbing() -> Run:
     return run
 
 
+def _nearly_learned() -> Run:
+    """A classifier of ten classes, trained before, whose loss goes from 0.03 to 0.15."""
+    network = Network(classes=10).absent(schema.LOSS, "")
+    return network.loss(0.15 - 0.12 * np.exp(-network.at / 20), noise=0.02).run()
+
+
 def _negative(criterion: str) -> Run:
     """A watched loss that falls from 0.7 to -10."""
     network = Network(criterion=criterion, classes=1)
@@ -281,6 +302,9 @@ RULE = Rule(
         Example("below 0, ever faster", lambda: _plain(0.5 - np.exp(_STEPS / 40), 0.0), ill=True, subject="loss"),
         Example("below 0, ever slower", lambda: _plain(200 * _FALL - 400, 0.0), ill=False, outcome="Passed"),
         Example("loses what it had learned", lambda: _plain(_up(250, 2.3)), ill=True, subject="loss", first_step=250),
+        Example("four times its first value", lambda: _plain(1 + 3 * _STEPS / 400), ill=True, subject="loss"),
+        Example("made harder from its start on", lambda: _plain(3 - _FALL / 2), ill=False, outcome="Passed"),
+        Example("next to nothing, then a little more", _nearly_learned, ill=False, outcome="Passed"),
         Example("grows without bound", lambda: _plain(2.3 * 1.05**_STEPS), ill=True, subject="loss"),
         Example(
             "a few steps up, then NaN",

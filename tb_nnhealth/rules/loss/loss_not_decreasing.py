@@ -20,7 +20,8 @@ further off, is in another unit, and not compared with it. A loss that rises to 
 rule on diverging losses, and none is judged that label smoothing leaves hardly anything to gain. At least `points`
 points are asked for, or twenty that are means over many steps (ten, where all of them lie within 5 % of a constant
 answer's cost), or of so little noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar
-with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, it is for information.
+with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, or 500 samples seen, it
+is for information.
 Points before the learning rate first exceeds 0 are left out.
 
 ## What to try

@@ -54,7 +54,7 @@ from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicab
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.weights import weights_of
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, on_records, opening_level, rate_at, untrained
-from tb_nnhealth.rules.loss.loss_spikes import SMOOTHED_FROM, Spike, find, wild_points
+from tb_nnhealth.rules.loss.loss_spikes import LONG, Spike, find, wild_points
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import short
 
@@ -66,6 +66,8 @@ GRADIENT_LEAP = 10.0
 BY_OTHERS = 2.0
 ABOVE_UNTRAINED = 1.0
 MANY = 3
+MEANS = 3
+"""Steps between two points from which they may be means."""
 REPAIRED = 0.05
 LEFT_BEHIND = 0.5
 """Share of the level before the spikes below which the loss has left them behind, however many there were."""
@@ -78,11 +80,12 @@ def check(case: Case) -> Outcome:
         return curve
     steps, values = curves.blocks(curve.steps, curve.values, MEDIANS)
     start = max(opening_level(values), untrained(case.run, values))
-    search = find(steps, values, start, case.options["sigmas"], case.options["lost"])
+    means = len(values) < LONG and not _of_batches(case.run, curve)
+    search = find(steps, values, start, case.options["sigmas"], case.options["lost"], means=means)
     rates = rate_at(case.run, steps)
-    long = case.options["points"] if len(values) >= SMOOTHED_FROM else 1
+    long = 1 if means else case.options["points"]
     spikes = [spike for spike in search.spikes if spike.last - spike.first + 1 >= long]
-    wild = wild_points(values, start) if len(values) >= SMOOTHED_FROM else []
+    wild = wild_points(values, start) if len(values) >= LONG else []
     apart = [point for point in wild if not any(s.first <= point.last and point.first <= s.last for s in spikes)]
     spikes = sorted(spikes + apart, key=lambda spike: spike.first)
     unplanned = [spike for spike in spikes if not _restart(rates, spike)]
@@ -104,6 +107,11 @@ def check(case: Case) -> Outcome:
     many = len(lasting) >= MANY and not end < LEFT_BEHIND * low
     harmful = many or any(WITHOUT_A_STEP in cause for cause in told) or (great and not repaired)
     return Ill([_hit(curve.subject, steps, unplanned, worst, told, search.limit, harmful, _usual(norms))])
+
+
+def _of_batches(run: Run, curve: losses.LossCurve) -> bool:
+    """Whether each point is known to be the loss of a step of the optimizer, not a mean over an epoch."""
+    return bool(run.watches) and float(np.median(np.diff(curve.at_optimizer(run).steps))) < MEANS
 
 
 def _restart(rates: curves.Values, spike: Spike) -> bool:
@@ -264,6 +272,11 @@ def _gradient_leaps() -> Run:
     return network.loss(_spiky(300, to=1.6)).run()
 
 
+def _sixty_batches() -> Run:
+    network = Network(steps=60).absent(schema.LOSS, "")
+    return network.loss(0.2 + 1.5 * np.exp(-network.at / 10.0) + 4.0 * (network.at == 40), noise=0.02).run()
+
+
 _EPOCHS = 0.2 + 1.5 * np.exp(-np.arange(24) / 4.0)
 
 RULE = Rule(
@@ -292,6 +305,7 @@ RULE = Rule(
         Example("a fifth of the gain", lambda: _plain(_spiky(300, to=0.55, decay=30.0)), ill=False, outcome="Passed"),
         Example("one wild batch", lambda: _plain(_FALL + 30 * (_STEPS == 300)), ill=False, outcome="Passed"),
         Example("wild batches that do harm", lambda: _plain(_harmed()), ill=True, subject="loss", first_step=300),
+        Example("one wild batch of sixty", _sixty_batches, ill=False, outcome="Passed"),
         Example("batches of one", _wild_batches, ill=False, outcome="Passed"),
         Example("stays up", lambda: _plain(np.where(_STEPS < 300, _FALL, 3.0)), ill=False, outcome="Passed"),
         Example("a healthy curve", lambda: _plain(_FALL), ill=False, outcome="Passed"),

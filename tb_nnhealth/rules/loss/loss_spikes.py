@@ -11,8 +11,8 @@ from tb_nnhealth.rules.evidence import curves
 
 Mask = NDArray[np.bool_]
 
-SMOOTHED_FROM = 100
-"""Points from which the median of five stands for a point, so that a single wild batch is no spike."""
+LONG = 100
+"""Points of any kind from which the median of five stands for a point, so that a single wild batch is no spike."""
 OPENING = 0.05
 """Share of the run in which the loss may first go up."""
 BACK = 0.5
@@ -59,14 +59,17 @@ class Search:
     smoothed: curves.Values
 
 
-def find(steps: NDArray[np.int64], values: curves.Values, start: float, sigmas: float, lost: float) -> Search:
+def find(
+    steps: NDArray[np.int64], values: curves.Values, start: float, sigmas: float, lost: float, *, means: bool = False
+) -> Search:
     """Spikes of ``values``, float64 of shape (n,), that lose the share ``lost`` of the gain since ``start``.
 
     The height is taken above the lowest level so far, and must also exceed its own median by ``sigmas`` times its
     robust scatter (MAD). ``steps``, of the same shape, tell what the run's opening is: points may lie closer there.
+    ``means``: a point stands for itself, being a mean over many batches.
     """
     n = len(values)
-    smoothed = curves.smooth(values, 5 if n >= SMOOTHED_FROM else 1)
+    smoothed = curves.smooth(values, 1 if means else 5)
     level = np.minimum.accumulate(curves.smooth(values, 5))
     height = smoothed - level
     limit = float(np.median(height)) + sigmas * curves.sigma(height)

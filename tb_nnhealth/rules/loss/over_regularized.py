@@ -20,7 +20,8 @@ than 5 % of the level. Then one of:
 - **balance**: the decay's part of a step, learning rate × weight decay × ‖w‖, is above `balance` of ‖Δw‖, median over
   the matrices and the second half of the records: the gradient only makes good what the decay takes. A level above
   `little` suffices; below `poor` it is information.
-- **dropout**: modules set more than `dropped` of their inputs to zero, as the zeros before and behind them tell.
+- **dropout**: modules set more than `dropped` of their inputs to zero, as their probability says, or the zeros before
+  and behind them.
 - **gap**: the validation loss lies below the training loss by `gap` (share of the training loss) and three sigma of
   both noises, over its last third and in four fifths of its points since the middle. That is information where the
   training loss is below 0.8 of the untrained level or its cost of a constant answer is not known.
@@ -225,12 +226,13 @@ def _balanced(part: float, to: float = 1.1) -> Run:
     return network.loss(_curve(to)).run()
 
 
-def _with_dropout(share: float, to: float = 2.25) -> Run:
+def _with_dropout(share: float, to: float = 2.25, *, drops: float = 0.0, measured: bool = True) -> Run:
+    """``share`` of a dropout's inputs becomes zero; ``drops``: the probability that is known of it."""
     network = Network(nonlinearity="")
-    network.set(schema.ACTIVATION, "layers.2", zero_share=0.5).set(
-        schema.ACTIVATION, "layers.3", zero_share=1 - 0.5 * (1 - share)
-    )
-    network.layout.modules[3].type = "Dropout"
+    zeros = {"layers.2": 0.5, "layers.3": 1 - 0.5 * (1 - share)}
+    for layer, zero_share in zeros.items():
+        network.set(schema.ACTIVATION, layer, zero_share=zero_share if measured else math.nan)
+    network.layout.modules[3].type, network.layout.modules[3].drops = "Dropout", drops
     return network.loss(_curve(to)).run()
 
 
@@ -276,6 +278,13 @@ RULE = Rule(
         Example("a tenth of a step", lambda: _balanced(0.1), ill=False, outcome="Passed"),
         Example("in balance, and learned", lambda: _balanced(0.4, to=0.3), ill=False, outcome="Passed"),
         Example("dropout of 0.95", lambda: _with_dropout(0.95), ill=True, subject="loss/train", first_step=0),
+        Example("dropout set to 0.95", lambda: _with_dropout(0.95, drops=0.95, measured=False), ill=True),
+        Example(
+            "dropout set to 0.5, on what a mask took away",
+            lambda: _with_dropout(0.95, drops=0.5),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("dropout of 0.5, behind a rectifier", lambda: _with_dropout(0.5), ill=False, outcome="Passed"),
         Example("dropout of 0.95, and learned", lambda: _with_dropout(0.95, 0.4), ill=False, outcome="Passed"),
         Example("training far worse than validation", lambda: _gapped(2.0, 0.6), ill=True, subject="loss/train"),

@@ -56,7 +56,8 @@ def slow_pace(case: Case) -> Hit | None:
         return None
     if level < (UNLEARNED if free and way >= NEVER_LEFT else HALFWAY) * min(start, untrained) or level > 2 * start:
         return None
-    if free and _bent(curve.values):
+    untouched = way < NEVER_LEFT and level > UNTOUCHED * min(start, untrained)  # it bends to a constant answer's cost
+    if free and not untouched and _bent(curve.values):
         return None
     sure = not math.isnan(naive) and usual < case.options["ratio"] and level > UNTOUCHED * min(start, naive)
     return _hit(curve, moved, usual, level / untrained, level, epsilon, clip, "warning" if sure else "info")

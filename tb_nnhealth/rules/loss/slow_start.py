@@ -12,7 +12,8 @@ The loss is reduced to at most 400 medians and smoothed. The plateau ends where,
 whole fall. It fires where the plateau takes `plateau` of the run and at least `points` points, half of the whole fall
 follows within half of the plateau's length, the loss on the plateau keeps within a tenth of the whole fall (and so
 does not fall first and wait then), and the whole fall is at least a fifth of the first loss and ten times the noise
-of the medians. A warning where the plateau takes twice `plateau` and 50 points, else information. Not judged is a
+of the medians. A warning where the plateau takes twice `plateau` and 50 points, the loss has come to rest, and the run
+has gone on for half of the plateau's length since half of the fall; else information. Not judged is a
 plateau during which the learning rate rose to more than three times its value, nor a loss that began far below a
 constant answer's.
 
@@ -45,6 +46,7 @@ from tb_nnhealth.rules.base import Case, Closest, Example, Hit, Ill, NotApplicab
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.pace import pace
 from tb_nnhealth.rules.loss.judged_loss import chance, judged_loss, rate_at
+from tb_nnhealth.rules.loss.stretches import FEWEST, line
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -58,6 +60,10 @@ CLEAR = 10.0
 RATE_ROSE = 3.0
 PRETRAINED = 0.7
 SLOW_PACE = 1e-4
+AFTERWARDS = 0.5
+"""Times the plateau's length that the run must have gone on since half of the fall: the plateau's share shrinks."""
+STILL = 0.1
+"""Share of its level, or of all it has gained, that a loss falls by in the last fifth of the run if it still falls."""
 TARGET = 1e-3
 
 
@@ -99,7 +105,14 @@ def check(case: Case) -> Outcome:
     if np.isfinite(rates).all() and rates[-1] > RATE_ROSE * rates[rates > 0].min(initial=np.inf):
         return NotApplicable("the learning rate was warmed up during the plateau")
     long = share >= 2 * case.options["plateau"] and raw_points >= LONG_POINTS
-    return Ill([_hit(curve.subject, steps, found, share, case, "warning" if long else "info")])
+    over = len(values) - found.half_way >= AFTERWARDS * found.length and not _falls_on(values, found)
+    return Ill([_hit(curve.subject, steps, found, share, case, "warning" if long and over else "info")])
+
+
+def _falls_on(values: curves.Values, found: Plateau) -> bool:
+    """Whether the loss is still on its way down: the plateau's share of the run is known once it has come to rest."""
+    last = line(values[-max(FEWEST, len(values) // 5) :])
+    return last.surely_falls and last.fall > STILL * min(abs(last.start), found.level - found.low)
 
 
 def _plateau(values: curves.Values) -> Plateau | None:
