@@ -18,7 +18,7 @@ since then is compared: the one or the other has changed on the way. A forward p
 Forward passes without gradients in train mode count as well, but not where each step has one: those are a teacher's, or
 of samples that the model makes.
 
-For information where the spread is alike, up to 1.5 times, the loss has been learned, and validation has gained as
+For information where the spread is alike, up to twice, the loss has been learned, and validation has gained as
 much of it but for a quarter: the data lie elsewhere, as later years of a growing series do, and the network answers
 there too (it normalizes each sample, or looks at differences).
 
@@ -74,7 +74,7 @@ EVALUATIONS = 2
 FEWEST_RECORDS = 5
 NEAR = 3
 """Training records that stand beside an evaluation."""
-ALIKE = 1.5
+ALIKE = 2.0
 """Ratio of the standard deviations up to which the two are scaled alike."""
 BEHIND = 0.25
 """Share of what the training loss has fallen by that validation may lack where it holds."""
@@ -231,7 +231,7 @@ def _hit(name: str, one: Scales, ratio: float, offset: float, most: float, farth
         value=value,
         limit=limit,
         direction="above",
-        healthy=(1.0, ALIKE) if by_scale else (0.0, 0.5),
+        healthy=(1.0, 1.5) if by_scale else (0.0, 0.5),
         message=(
             f"Training inputs have mean {short(mean)} and standard deviation {short(std)}, those of {len(one.steps)} "
             f"evaluations {short(other_mean)} and {short(other_std)}: they "
