@@ -9,6 +9,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.findings import Finding
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.engine import judge
+from tb_nnhealth.rules.registry import RULES
 from tb_nnhealth.rules.synthetic import Network
 
 
@@ -35,3 +36,10 @@ def test_updates_a_little_too_large_do_not_harm_what_learns(factor: float, sever
     network.scale(schema.UPDATE, network.weight(3), np.where(t >= 30, factor, 1.0).astype(np.float32))
     network.set(schema.LOSS, "", mean=0.7 + 1.6 * np.exp(-t / 30))
     assert _finding(network.run(), "update-ratio-too-high").severity == severity
+
+
+@pytest.mark.parametrize(("title", "severity"), [("it holds: information", "info"), ("it does not", "warning")])
+def test_a_series_that_moves_on_harms_no_model_that_answers_there_too(title: str, severity: str) -> None:
+    rule = next(rule for rule in RULES if rule.id == "input-range-mismatch")
+    example = next(example for example in rule.examples if example.title == f"later years, where {title}")
+    assert _finding(example.build(), rule.id).severity == severity
