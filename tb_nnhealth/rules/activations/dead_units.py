@@ -10,20 +10,21 @@ layer becomes a bottleneck; a layer that is dead altogether cuts the network in 
 
 ## How it is computed
 Share of a layer's units that were silent in each of the last ten measured steps (unit: share of units): for a ReLU
-module from its output; where the ReLU is applied as a function, from the gradient of the layer's output, which is
-zero for a unit that the ReLU shuts off. A gradient counts only where the network's last layer receives one and no
-later module's is silent altogether. A layer of which a ReLU lets nothing through is silent at once. Zero *elements*
-are not counted: half of a ReLU's outputs are zero in the best of networks. Nor does silence count where the
-predictions are exactly the same for all samples: what is silent for one of them is so for all, and half the units of a
-healthy layer are. At least `units` silent units and `samples` samples in ten steps are asked for. It fires where the
-share exceeds `share` in four of five records, and at any width where a layer is silent altogether. It is critical
-beyond `critical` where the loss stands still, and where a whole layer is silent; a warning where the loss gives no
-sign. Up to `critical` it is information, and nothing follows from it: the other half of the layer could learn, and of
-labels that cannot be learned units die as well. Where the loss comes down it is information (networks that learn well
-were measured with up to 83 % of a layer dead), unless the units died at one blow after a settled time, most were dead
-from the start, or nine tenths are. So it is where no loss is known and most of the silent units were so at the start:
-small inputs beside default biases leave half of a layer silent, and no training has made it so. The first step is the
-one since which the units have been silent.
+module from its output; where the ReLU is applied as a function, from the gradient of the layer's output, which is zero
+for a unit that the ReLU shuts off. A gradient counts only where the network's last layer receives one and no later
+module's is silent altogether. A layer of which a ReLU lets nothing through is silent at once. Zero *elements* are not
+counted: half of a ReLU's outputs are zero in the best of networks. Nor does silence count where the predictions are
+exactly the same for all samples: what is silent for one of them is so for all, and half the units of a healthy layer
+are. At least `units` silent units and `samples` samples in ten steps are asked for. It fires where the share exceeds
+`share` in four of five records, and at any width where a layer is silent altogether. It is critical beyond `critical`
+where the loss stands still, and where a whole layer is silent (a warning where the loss was learned without it); a
+warning where the loss gives no sign, information where a policy or an opponent moves it and no reward rose. Up to
+`critical` it is information, and nothing follows from it: the other half of the layer could learn, and of labels that
+cannot be learned units die as well. Where the loss comes down it is information (networks that learn well were
+measured with up to 83 % of a layer dead), unless the units died at one blow after a settled time, most were dead from
+the start, or nine tenths are. So it is where no loss is known and most of the silent units were so at the start: small
+inputs beside default biases leave half of a layer silent, and no training has made it so. The first step is the one
+since which the units have been silent.
 
 ## What to try
 1. Lower the learning rate, or warm it up: most units die in one large step.
@@ -172,7 +173,7 @@ def _severity(
     share: NDArray[np.float32], episode: Episode, value: float, critical: float, come: Progress | None, *, untold: bool
 ) -> Severity:
     if value > ALL:
-        return "critical"
+        return "warning" if come is not None and come.learned else "critical"
     if value <= critical:
         return "info"
     if come is not None and come.stuck:
