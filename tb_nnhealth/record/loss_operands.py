@@ -102,7 +102,10 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
                 reductions.add(_REDUCTIONS.get(getattr(node, "_saved_reduction", 0), ""))
                 others |= not whole or (number >= 0 and _of_another_network(operand, number))
                 name, given = "cross_entropy", SQUASHING
-                operand = _beneath(operand.next_functions[0][0])
+                logits = operand.next_functions[0][0]
+                if logits is not None and (over := _over_samples(logits, kind)) is not None:
+                    faults.append(f"cross_entropy<log_softmax over dimension {over}")
+                operand = _beneath(logits)
             else:
                 others = True
             if operand is not None and _kind(operand) in given:

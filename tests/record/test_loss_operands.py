@@ -36,6 +36,8 @@ def scores() -> torch.Tensor:
         (lambda z: F.nll_loss(z, Y), ["nll_loss<linear"]),
         (lambda z: F.nll_loss(z.log_softmax(0), Y), ["nll_loss<log_softmax over dimension 0"]),
         (lambda z: F.nll_loss(z.log_softmax(-2), Y), ["nll_loss<log_softmax over dimension 0"]),
+        (lambda z: F.cross_entropy(z.log_softmax(0), Y), ["cross_entropy<log_softmax over dimension 0"]),
+        (lambda z: F.cross_entropy(z.log_softmax(1), Y), []),
         (
             lambda z: F.nll_loss(z.view(2, 3, 3, 1).log_softmax(-2), Y[:6].view(2, 3, 1)),
             [],

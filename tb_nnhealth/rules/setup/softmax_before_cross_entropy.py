@@ -18,8 +18,8 @@ loss that never leaves what two softmaxes can cost. For `BCEWithLogitsLoss`: all
 within (0, 1), beginning around 0.5. Also where the last module called is a tanh, sigmoid, ReLU or the like, and all
 predictions lie within its bounds: logits are to be unbounded.
 
-A function that the autograd graph of the loss shows to be given the output of softmax or sigmoid is told as such, also
-where the loss has further terms.
+A function that the autograd graph of the loss shows to be given the output of softmax or sigmoid, or of a log_softmax
+over another dimension than that of the classes, is told as such, also where the loss has further terms.
 
 ## What to try
 1. Return the logits: take `softmax`, `log_softmax` or `sigmoid` out of the model's forward.
