@@ -20,6 +20,9 @@ OUTCOMES = ("underfitting", "loss-not-decreasing", "still-improving")
 LARGE_STEPS = ("update-ratio-too-high", "learning-rate-too-high")
 """Rules that tell of steps too large. Activations that were well at the first record fell ill by steps: though their
 limit is nearer, they are not the cause."""
+SMALL_STEPS = ("update-ratio-too-low", "learning-rate-too-low")
+"""Rules that tell of steps too small. The answers of a network as it was initialized hardly differ: where they were
+alike from the first record on, it is the steps that have left them so."""
 MEASURED_AT_ONCE = ("unnormalized-input", "constant-input")
 """Rules on what every record tells of what is fed: what such a finding explains did not begin before it."""
 FED_OR_SET: tuple[Group, ...] = ("set-up", "data", "updates")
@@ -96,10 +99,16 @@ def _possible_causes(
     def by_steps(one: Finding) -> bool:
         return groups[one.rule] == "activations" and bool(record_steps) and one.first_step > record_steps[0]
 
+    def left_as_it_was(one: Finding, another: Finding) -> bool:
+        alike = another.rule == "constant-output" and another.first_step <= (record_steps[0] if record_steps else 0)
+        return alike and one.rule in SMALL_STEPS and one.severity != "info" and _throughout(one)
+
     def first(one: Finding, another: Finding) -> bool:
         """Which of two that may each follow from the other does not."""
-        if by_steps(another) and one.rule in LARGE_STEPS:
+        if (by_steps(another) and one.rule in LARGE_STEPS) or left_as_it_was(one, another):
             return True
+        if left_as_it_was(another, one):
+            return False
         return not (by_steps(one) and another.rule in LARGE_STEPS) and leads(one) < leads(another)
 
     if finding.evidence.more.get(GIVEN):
@@ -120,6 +129,11 @@ def _possible_causes(
         and (other.rule not in MEASURED_AT_ONCE or other.first_step <= finding.first_step)
         and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or first(other, finding))
     ]
+
+
+def _throughout(slow: Finding) -> bool:
+    """Whether the steps of the whole network are too small, and not those of single layers, to which little comes."""
+    return not float(slow.evidence.more.get("median_of_layers", 0.0)) > slow.evidence.limit
 
 
 def _tells_more(other: Finding, finding: Finding) -> bool:

@@ -145,6 +145,17 @@ def test_activations_that_were_well_came_of_steps_too_large_though_their_limit_w
     assert findings[1].caused_by is not None
 
 
+@pytest.mark.parametrize(("onset", "left"), [(0, True), (8, False)])
+def test_steps_too_small_leave_answers_alike_that_were_so_from_the_first_record_on(run: Run, onset: int, left: bool):
+    rules = [
+        rule("constant-output", [hit("", onset)], causes=("learning-rate-too-low",), group="activations"),
+        rule("learning-rate-too-low", [hit("loss", onset)], causes=("constant-output",), group="loss"),
+    ]
+    findings = judge(run, rules=rules).findings
+    assert (findings[0].rule == "learning-rate-too-low") is left
+    assert findings[1].caused_by is not None
+
+
 def test_of_what_began_together_comes_first_what_is_fed_before_what_is_computed(run: Run):
     rules = [
         rule("update", [hit("x", 3)], group="updates", causes=("activation",)),

@@ -21,7 +21,7 @@ def parted(run: Run) -> str:
     """How validation departs from training, as half a sentence, or "" where it does not, or is not logged."""
     if tags.moving_target(run):
         return ""
-    validation, training = losses.scalar_loss(run, "val"), losses.training_loss(run)
+    validation, training = losses.comparable_validation(run), losses.training_loss(run)
     if validation is None or training is None:
         return ""
     val, train = validation.finite().values, training.finite().values

@@ -122,6 +122,13 @@ def scalar_loss(run: Run, phase: Phase) -> LossCurve | None:
 
 
 @once
+def comparable_validation(run: Run) -> LossCurve | None:
+    """The validation loss in the unit of training's; None for sums over a batch, of whatever size it is."""
+    summed = any(history.layout.criterion.reduction == "sum" for history in run.watches.values())
+    return None if summed else scalar_loss(run, "val")
+
+
+@once
 def criterion_loss(history: History) -> LossCurve | None:
     """What the watched criterion returned, record by record; a record in which it was not called is left out."""
     statistics = (schema.MEAN, schema.NAN_COUNT, schema.INF_COUNT)

@@ -36,17 +36,20 @@ def flat_loss(run: Run, history: History, weights: Weights) -> Hit | None:
     if tags.moving_target(run):
         found = [e for e in _without_any(history, weights, 1.0) if e.first == 0 and e.count >= FEWEST_EVER]
         return _never(_hit(found[0], math.nan, 1.0)) if found else None
-    curve = criterion_loss(history) or training_loss(run)
-    if curve is None or len(curve := curve.finite()) < OPENING:
-        return None
-    first, now = float(np.median(curve.values[:OPENING])), float(np.median(curve.values[-CLOSING:]))
-    nothing = not curve.values.any()
-    if not now > LEFT * first > 0 and not nothing:
-        return None
     found = _without_any(history, weights, HELD)
-    if nothing and found and found[0].first == 0:
-        return _of_nothing(_hit(found[0], now, HELD))
-    return _hit(found[0], now, HELD) if found and not nothing else None
+    if not found:
+        return None
+    episode = found[0]
+    told = (curve.finite() for curve in (criterion_loss(history), training_loss(run)) if curve is not None)
+    # A loss that is read back from its gradient is not told where that is zero.
+    curve = next((each for each in told if len(each) >= OPENING and each.steps[-1] >= episode.first_step), None)
+    if curve is None:
+        return None
+    first = float(np.median(curve.values[:OPENING]))
+    now = float(np.median(curve.values[curve.steps >= episode.first_step][-CLOSING:]))
+    if not curve.values.any():
+        return _of_nothing(_hit(episode, now, HELD)) if episode.first == 0 else None
+    return _hit(episode, now, HELD) if now > LEFT * first > 0 else None
 
 
 def _without_any(history: History, weights: Weights, share: float) -> list[Episode]:

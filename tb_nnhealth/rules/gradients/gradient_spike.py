@@ -15,9 +15,10 @@ median absolute deviation) and is `factor` times what all but the two largest of
 below. At least 24 records must lie before it: the opening, in which gradients fall or rise by themselves, is not
 judged.
 
-It is information. It becomes a warning where harm is seen: the median of the next ten losses lies six of the loss's own
-standard deviations above what it was, and has lost a quarter of all that was gained. Losses that take both signs time
-and again, as those of policies do, tell no harm.
+It is information, told last where no loss of that step or the next two leaps with it. It becomes a warning where harm
+is seen: the median of the next ten losses lies six of the loss's own standard deviations above what it was, and has
+lost a quarter of all that was gained. Losses that take both signs time and again, as those of policies do, tell no
+harm.
 
 ## What to try
 1. Clip the gradients' norm: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)` before `optimizer.step()`.
@@ -35,6 +36,8 @@ Once in a while, in small batches and where samples differ much. That the next l
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +45,7 @@ from tb_nnhealth import schema
 from tb_nnhealth.derive import numel
 from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
+    ASIDE,
     Case,
     Closest,
     CouldNotCheck,
@@ -72,6 +76,8 @@ EXCEPTIONS = 2
 AFTER = 10
 BEFORE = 50
 LOSS_SIGMAS = 6.0
+AT_ONCE = 3
+"""Points of the loss in which a spike shows, if it does."""
 LOST_AGAIN = 0.25
 SIGN_CHANGES = 8
 ADVICE = (
@@ -101,8 +107,11 @@ def check(case: Case) -> Outcome:
         step = int(history.steps[at[nearest]])
         return Passed(Closest(float(min(1.0, share[nearest])), "", step, "gradient norm"))
     curve = None if moving_target(case.run) else criterion_loss(history) or training_loss(case.run)
-    harmful = [i for i in spikes if curve is not None and did_harm(curve.finite(), int(history.steps[at[i]]))]
-    return Ill([_hit(history, norms, at, np.array(harmful or spikes, np.int64), limits, harm=bool(harmful))])
+    curve = None if curve is None else curve.finite()
+    harmful = [i for i in spikes if curve is not None and did_harm(curve, int(history.steps[at[i]]))]
+    told = _hit(history, norms, at, np.array(harmful or spikes, np.int64), limits, harm=bool(harmful))
+    unheard = curve is not None and not any(_leaps(curve, int(history.steps[at[i]])) for i in spikes)
+    return Ill([replace(told, more={**told.more, ASIDE: True}) if unheard else told])
 
 
 def total_norms(history: History) -> Norms:
@@ -152,6 +161,15 @@ def did_harm(curve: LossCurve, step: int) -> bool:
         return False
     level, now, start = float(np.median(before)), float(np.median(after)), float(np.median(curve.values[:5]))
     return now > level + LOSS_SIGMAS * sigma(before) and now - level > LOST_AGAIN * max(start - level, 0.1 * abs(level))
+
+
+def _leaps(curve: LossCurve, step: int) -> bool:
+    """Whether a loss at ``step`` or right after it lies far above those before; of few points nobody can tell."""
+    here = int(np.searchsorted(curve.steps, step))
+    before, then = curve.values[max(0, here - BEFORE) : here], curve.values[here : here + AT_ONCE]
+    if len(before) < AFTER or not len(then):
+        return True
+    return bool(then.max() > float(np.median(before)) + LOSS_SIGMAS * sigma(before))
 
 
 def _score(losses: Norms) -> bool:

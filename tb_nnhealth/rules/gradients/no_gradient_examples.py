@@ -72,6 +72,17 @@ def _converged(left: float = 0.0) -> Run:
     return network.set(schema.LOSS, "", mean=np.where(np.arange(200) < 100, left + 1.0, left)).run()
 
 
+def _read_back() -> Run:
+    """A cross-entropy that falls to 0, read back from its gradient: not told any more where that is zero."""
+    network = Network()
+    for kind, rms in ((schema.GRADIENT, 1e-3), (schema.ACTIVATION_GRADIENT, 1e-4)):
+        for row in [row for row in network.layout.rows if row.kind == kind]:
+            network.set(kind, row.subject, rms=np.where(np.arange(200) < 100, rms, 0.0))
+    loss = np.where(np.arange(200) < 100, 2.3 * np.exp(-np.arange(200) / 90), 0.0)
+    network.loss(loss, noise=0.0)
+    return network.set(schema.LOSS, "", mean=np.where(loss > 0, loss, np.nan)).run()
+
+
 def _nothing() -> Run:
     """A loss of 0 from the first step on, and no gradient but zero."""
     network = Network()
@@ -241,6 +252,7 @@ EXAMPLES = (
     Example("Nine records without: not enough", lambda: _zero_until(9), False, outcome="Passed"),
     Example("Behind a layer that starts at zero", lambda: _zero_until(1), False, outcome="Passed"),
     Example("Converged: no gradient anywhere", _converged, False, outcome="Passed"),
+    Example("Fell to 0, told by its gradient as long as there was one", _read_back, False, outcome="Passed"),
     Example("Loss that depends on no weight any more", lambda: _converged(0.4), True, "", 100),
     Example("Gradients of NaN and zeros: another finding", _burst, False, outcome="Passed"),
     Example("Thawed at step 90, and then added", lambda: _thawed_at(90, added=True), False, outcome="Passed"),

@@ -171,9 +171,12 @@ def _hit(
     if rate > 0:
         more["learning_rate"] = rate
     by_pace = moved is not None and usual > 0
+    when = lasting(steps, -1)
+    if moved is not None:  # the steps are small from the first record on, wherever the loss is first told
+        when["first_step"] = min(int(moved.steps[0]), when["first_step"])
     return Hit(
         subject=subject,
-        **lasting(steps, -1),
+        **when,
         severity="warning" if known_slow else "info",
         statistic="update_ratio" if by_pace else "fall of the loss over the run",
         unit="per step" if by_pace else "share of the first loss",
@@ -295,5 +298,5 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("loss-not-decreasing", "slow-start", "underfitting", "still-improving"),
+    causes=("loss-not-decreasing", "slow-start", "underfitting", "still-improving", "constant-output"),
 )

@@ -19,7 +19,8 @@ than 5 % of the level. Then one of:
   The same without weight decay: a penalty in the loss, or a bound, holds the weights down.
 - **balance**: the decay's part of a step, learning rate × weight decay × ‖w‖, is above `balance` of ‖Δw‖, median over
   the matrices and the second half of the records: the gradient only makes good what the decay takes. A level above
-  `little` suffices; below `poor` it is information.
+  `little` suffices; below `poor` it is information. Not above one and a half of the untrained level: decay pulls
+  towards a constant answer, never beyond.
 - **dropout**: modules set more than `dropped` of their inputs to zero, as their probability says, or the zeros before
   and behind them.
 - **gap**: the validation loss lies below the training loss by `gap` (share of the training loss) and three sigma of
@@ -89,6 +90,8 @@ FEWEST_POINTS = 12
 """Points of the loss that are enough where next to nothing is left of any weight matrix."""
 CRUSHED, UNTAUGHT = 0.05, 0.95
 """Share of their initial scale below which weights carry no signal, and of a constant answer's cost."""
+NO_WORSE = 1.5
+"""Share of the untrained level up to which decay, which pulls towards a constant answer, may hold the loss."""
 ALONE, HARDLY_SHRUNK = 0.95, 0.8
 """Part of a step from which decay works alone, on weights that it hardly shrinks: there is no gradient to balance."""
 
@@ -122,7 +125,7 @@ def check(case: Case) -> Outcome:
         decay is not None
         and not alone
         and decay.balance > limit["balance"]
-        and end.share > limit["little"]
+        and limit["little"] < end.share < NO_WORSE
         and not end.falls
     ):
         return Ill([in_balance(curve, end, decay, limit["balance"], poor=poor)])
@@ -276,6 +279,7 @@ RULE = Rule(
         Example("half of them left, and still falling", lambda: _penalized(0.5), ill=False, outcome="Passed"),
         Example("the decay takes what the gradient gives", lambda: _balanced(0.4), ill=True, subject="loss/train"),
         Example("a tenth of a step", lambda: _balanced(0.1), ill=False, outcome="Passed"),
+        Example("in balance, far above the untrained level", lambda: _balanced(0.4, 6.0), False, outcome="Passed"),
         Example("in balance, and learned", lambda: _balanced(0.4, to=0.3), ill=False, outcome="Passed"),
         Example("dropout of 0.95", lambda: _with_dropout(0.95), ill=True, subject="loss/train", first_step=0),
         Example("dropout set to 0.95", lambda: _with_dropout(0.95, drops=0.95, measured=False), ill=True),

@@ -99,8 +99,10 @@ def check(case: Case) -> Outcome:
     if training is None:
         return CouldNotCheck(losses.NEEDS)
     val, train = validation.finite(), training.finite()
+    summed = losses.comparable_validation(case.run) is None
+    constant = math.nan if summed else chance(case.run)
     if len(val) < FEWEST_POINTS or len(train) < FEWEST_POINTS:
-        if (risen := risen_each_time(val, train) or nothing_holds(val, train, chance(case.run))) is not None:
+        if (risen := risen_each_time(val, train) or nothing_holds(val, train, constant)) is not None:
             return Ill([risen])
         return TooLittleData(f"{len(val)} points of the validation loss, {FEWEST_POINTS} are needed of each loss")
     untrained = float(np.median(train.values[:3]))
@@ -108,9 +110,9 @@ def check(case: Case) -> Outcome:
     if not gone.end > gone.limit or not rises(val.values, gone):
         if (lost := accuracy_lost(case.run, train, case.options["lost"])) is not None:
             return Ill([lost])
-        if (known := by_heart(val, train, untrained, case.options["heart"])) is not None:
+        if not summed and (known := by_heart(val, train, untrained, case.options["heart"])) is not None:
             return Ill([known])
-        if (unlearned := nothing_holds(val, train, chance(case.run))) is not None:
+        if (unlearned := nothing_holds(val, train, constant)) is not None:
             return Ill([unlearned])
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
@@ -233,6 +235,7 @@ RULE = Rule(
         Example(
             "nothing but labels by heart", lambda: _unlearned(1.01, 0.88), ill=True, subject="loss/val", first_step=0
         ),
+        Example("sums over batches of two sizes", lambda: _unlearned(1.01, 0.88, summed=True), False, outcome="Passed"),
         Example("validation has hardly learned: information", lambda: _unlearned(0.97, 0.8), ill=True),
         Example("five evaluations, each above a constant answer: information", lambda: _unlearned(1.02, 0.9, 40), True),
         Example("validation has learned a little", lambda: _unlearned(0.95, 0.88), ill=False, outcome="Passed"),
@@ -267,9 +270,10 @@ RULE = Rule(
 )
 
 
-def _unlearned(validation: float, training: float, every: int = 10) -> Run:
+def _unlearned(validation: float, training: float, every: int = 10, *, summed: bool = False) -> Run:
     """A classifier of ten classes: where its losses go from ln 10, as shares of it."""
     network, guess, way = Network(classes=10), math.log(10), np.arange(200) / 199
+    network.layout.criterion.reduction = "sum" if summed else "mean"
     network.loss(guess * (1 + (training - 1) * way), noise=0.005)
     network.loss(guess * (1 + (validation - 1) * way)[::every], tag="loss/val", noise=0.001)
     return network.run()

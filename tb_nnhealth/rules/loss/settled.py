@@ -46,7 +46,7 @@ def rest(run: Run, values: curves.Values) -> Rest:
     third, trend, naive = values[-(len(values) // 3) :], line(values[len(values) // 2 :]), chance(run)
     first = float(np.median(values[: max(1, min(5, len(values) // 8))]))
     level = float(np.median(third))
-    validation = losses.scalar_loss(run, "val")
+    validation = losses.comparable_validation(run)
     seen = validation.finite().values if validation is not None else np.zeros(0)
     tail = seen[-max(2, len(seen) // 3) :] if len(seen) >= FEWEST_VALIDATIONS else np.zeros(0)
     return Rest(

@@ -9,7 +9,7 @@ import numpy as np
 
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import Hit
-from tb_nnhealth.rules.evidence.losses import LossCurve, scalar_loss
+from tb_nnhealth.rules.evidence.losses import LossCurve, comparable_validation
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.settled import Rest
 from tb_nnhealth.rules.wording import names, percent, short
@@ -27,7 +27,7 @@ def validation_gap(run: Run, end: Rest) -> float:
 
     It must exceed three sigma of both noises, of which the training loss's counts for a third.
     """
-    validation = scalar_loss(run, "val")
+    validation = comparable_validation(run)
     if validation is None or not np.isfinite(end.validation):
         return 0.0
     values = validation.finite().values
