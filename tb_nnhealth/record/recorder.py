@@ -67,6 +67,8 @@ class Recorder:
         if rules is not None or scalars is not None:
             tuning(rules, scalars)
         self._pid: int | None = os.getpid()
+        self.first_step = purge_step or 0
+        """Where a watch begins to count whose optimizer keeps no count."""
         self._prepare(flush_secs, filename_suffix)
         self._file.open()
         self.is_open = True
@@ -290,7 +292,7 @@ def _detached(log_dir: str) -> Recorder:
     """What a pickled recorder becomes elsewhere: one that does nothing."""
     recorder = Recorder.__new__(Recorder)
     recorder.log_dir, recorder._framework, recorder._given = log_dir, "", (None, None)
-    recorder._pid = None
+    recorder._pid, recorder.first_step = None, 0
     recorder._is_open = False
     recorder._prepare(0.0, "")
     recorder._file.detach()

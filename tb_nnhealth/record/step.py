@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import weakref
 from collections.abc import Callable, Sequence
 from time import perf_counter, thread_time
@@ -30,6 +29,7 @@ from tb_nnhealth.record.reduce_native import note
 from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_table import Record
 from tb_nnhealth.record.shard_routes import Route
+from tb_nnhealth.record.step_number import StepNumber
 from tb_nnhealth.record.step_parameters import Parameters
 from tb_nnhealth.record.step_snapshot import NOTE
 from tb_nnhealth.record.stepped_twice import SteppedTwice
@@ -67,8 +67,10 @@ class Capture:
         updates: str = "exact",
         *,
         compiled: bool = False,
+        first_step: int = 0,
     ) -> None:
-        self._stream, self._cadence, self._step = stream, cadence, step
+        self._stream, self._cadence = stream, cadence
+        self._step_number = StepNumber(step, first_step, self.fail)
         self._model = weakref.ref(model)
         self._bundle = (
             model if optimizers and getattr(type(model), "forward", None) is torch.nn.Module.forward else None
@@ -232,11 +234,11 @@ class Capture:
             self._forward_seen = True
         if self._optimizers:
             if self._loss_scale.skipped() and self._forward_seen:
-                self._number = self._cadence.index if self._step is None else self._number_of_call
+                self._number = self._number_of_call if self._step_number.is_given else self._numbered()
                 self._end(skipped=True)
             self._forward_seen = True
-            if self._measuring and self._step is not None and self._loss_scale.known:
-                self._number_of_call = self._step_number()
+            if self._measuring and self._step_number.is_given and self._loss_scale.known:
+                self._number_of_call = self._numbered()
         if self._measuring:
             start = perf_counter()
             self._batch.model_called(args, kwargs, training=training)
@@ -255,7 +257,7 @@ class Capture:
     def _backward_ended(self) -> None:
         try:
             if self._measuring:
-                self._number = self._step_number()
+                self._number = self._numbered()
                 self._catalog.look_for_sharded()
                 self._end()
         except Exception as error:
@@ -268,7 +270,7 @@ class Capture:
         self._loss_scale.stepping()
         if self._measuring:
             if not self._stepped:
-                self._number = self._step_number()
+                self._number = self._numbered()
                 self._catalog.look_for_replaced(self._living())
             self._loss_scale.about_to_step(optimizer)
             if len(self._optimizers) > 1 and not closure:
@@ -390,18 +392,5 @@ class Capture:
             " ".join(filter(None, (cadence.reason, note(), NOTE if self._parameters.sampled else ""))),
         )
 
-    def _step_number(self) -> int:
-        if self._step is None:
-            return self._cadence.index
-        try:
-            given = self._step()
-            if isinstance(given, bool):
-                raise TypeError(f"expected an int, found {given!r}")
-            number = operator.index(given)
-            if not 0 <= number < 2**63:
-                raise ValueError(f"expected a step from 0 to 2**63 - 1, found {number}")
-        except Exception as error:
-            self.fail("step= given to watch(); steps are counted by the optimizer's from here on", error)
-            self._step = None
-            return self._cadence.index
-        return number
+    def _numbered(self) -> int:
+        return self._step_number.of(self._cadence.index, self._living())

@@ -184,13 +184,14 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         outside the model takes what the model returns and gives a loss. ``scaler`` is the gradient scaler of
         mixed precision: its scale is recorded. ``every=N`` measures every N-th step; without it, as many as keep the
         cost below ``budget``, a share of the step's time. ``step`` returns the number of the step where it is the
-        user's own. ``include`` and ``exclude`` are globs on module names. ``rules`` tunes or silences rules;
-        ``scalars`` gives scalar tags names that the rules understand: ``{"objective": "loss/train"}``. The file
-        ``nnhealth.toml`` may say both (docs/tuning.md). ``shards`` says how statistics of parameters that are spread
-        over the ranks of a job come together (docs/distributed.md). With ``updates="sampled"`` what a step changes is
-        known from a sample of each weight, which takes no memory, and ``compiled=True`` sees activations in code that
-        ``torch.compile`` takes after this call (docs/capture.md). Call ``watch`` again for another model, best with a
-        ``name`` of its own: without one it is ``model``, and for further models ``model-2`` and so on.
+        user's own; without it the optimizer's steps are counted, those before the watch included. ``include`` and
+        ``exclude`` are globs on module names. ``rules`` tunes or silences rules; ``scalars`` gives scalar tags names
+        that the rules understand: ``{"objective": "loss/train"}``. The file ``nnhealth.toml`` may say both
+        (docs/tuning.md). ``shards`` says how statistics of parameters that are spread over the ranks of a job come
+        together (docs/distributed.md). With ``updates="sampled"`` what a step changes is known from a sample of each
+        weight, which takes no memory, and ``compiled=True`` sees activations in code that ``torch.compile`` takes after
+        this call (docs/capture.md). Call ``watch`` again for another model, best with a ``name`` of its own: without
+        one it is ``model``, and for further models ``model-2`` and so on.
 
         Raises TypeError and ValueError for what cannot be watched, before anything is touched.
         """

@@ -107,7 +107,7 @@ class Watch:
                 route = _route(shards, exchange, every)
             self._capture = Capture(
                 self._stream, model, optimizers, criterion, cadence, step, selection, scaler, exchange, route, updates,
-                compiled=compiled,
+                compiled=compiled, first_step=recorder.first_step,
             )  # fmt: skip
             self._capture.attach()
             weakref.finalize(model, self._capture.detach).atexit = False

@@ -83,6 +83,8 @@ class MemoryStream:
 
 
 class MemoryRecorder:
+    first_step = 0
+
     def __init__(self) -> None:
         self.streams: dict[str, MemoryStream] = {}
 
