@@ -148,6 +148,8 @@ def main() -> int:
     args = parser.parse_args()
     names = [name for name, specimen in sorted(SPECIMENS.items()) if not specimen.held_out]
     names = [name for name in names if (args.logs / folder(SPECIMENS[name])).is_dir()]
+    if not names:
+        parser.error(f"expected logs of the zoo below {args.logs}, found none: make zoo ZOO='--logdir {args.logs}'")
     with ProcessPoolExecutor(args.jobs) as pool:
         found = dict(zip(names, pool.map(judged, names, repeat(args.logs), chunksize=8), strict=True))
     for name, told in found.items() if args.names else ():

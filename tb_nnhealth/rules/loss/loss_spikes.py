@@ -89,7 +89,8 @@ def find(
     least = min((spike.peak - spike.level for spike in spikes), default=np.inf)
     if spikes and _restless(height > least / RESTLESS, inside):
         spikes = []
-    highest = float((height / np.maximum(needed, 1e-300)).max(where=gained > 0, initial=0.0))
+    shares = np.divide(height, needed, out=np.zeros(n), where=(gained > 0) & (needed > 1e-300))
+    highest = float(shares.max(initial=0.0))
     return Search(spikes, limit, highest, smoothed)
 
 
