@@ -11,7 +11,8 @@ seldom mend it, and NaN often follows.
 ## How it is computed
 The curve is reduced to at most 400 medians and smoothed by a running median over a twentieth of them. Its lowest
 level plus `rise` times the greater of the drop from the start and the first loss (in the loss's unit), and at least
-six sigma of the point-to-point noise above, is the limit. It fires where four fifths of the last twentieth of the
+six sigma of the point-to-point noise above, is the limit. Of a loss that never fell it is three times the first value,
+or what a constant answer costs where that is less: tasks are made harder in their first steps. It fires where four fifths of the last twentieth of the
 points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
 in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
 
@@ -91,8 +92,8 @@ NOTHING = 0.1
 energies that are to part. It comes back to there as it settles.
 """
 HARDER = 3.0
-"""Times its first value that a loss must reach which never fell, where no constant answer's cost is known: a task may
-be made harder in its first steps, as by a queue of negatives that fills up or a teacher that sharpens.
+"""Times its first value that a loss must reach which never fell, or a constant answer's cost where that is less: a task
+may be made harder in its first steps, as by a queue of negatives that fills up or a teacher that sharpens.
 """
 NEXT_TO_NOTHING = 0.1
 """Share of a constant answer's cost below which a loss may move about."""
@@ -137,10 +138,10 @@ def _check(case: Case, found: losses.LossCurve) -> Outcome:
     limit = low + max(case.options["rise"] * max(start - low, abs(start)), SIGMAS * noise)
     if start < NOTHING * -low:
         limit = max(limit, start + SIGMAS * noise)
-    if math.isnan(chance := _chance(case.run)):
-        limit = max(limit, HARDER * start) if low_at < tail else limit
-    else:
-        limit = max(limit, NEXT_TO_NOTHING * chance)
+    chance = _chance(case.run)
+    if low_at < tail:
+        limit = max(limit, float(np.fmin(HARDER * start, chance + SIGMAS * noise)))
+    limit = float(np.fmax(limit, NEXT_TO_NOTHING * chance))
     above = (level > limit) & (np.arange(len(level)) > low_at)
     staying = above[-tail:].mean() >= STAYING and (values[-tail:] > limit).mean() >= STAYING
     if not staying or (not broken and level[-1] < max(start, limit) and _coming_back(values, level, low_at, tail)):
@@ -249,6 +250,12 @@ def _nearly_learned() -> Run:
     return network.loss(0.15 - 0.12 * np.exp(-network.at / 20), noise=0.02).run()
 
 
+def _to_chance(start: float) -> Run:
+    """A classifier of ten classes whose loss rises from ``start`` to 2.3, what a constant answer costs."""
+    network = Network(classes=10).absent(schema.LOSS, "")
+    return network.loss(2.3 - (2.3 - start) * np.exp(-network.at / 20), noise=0.02).run()
+
+
 def _negative(criterion: str) -> Run:
     """A watched loss that falls from 0.7 to -10."""
     network = Network(criterion=criterion, classes=1)
@@ -304,6 +311,8 @@ RULE = Rule(
         Example("loses what it had learned", lambda: _plain(_up(250, 2.3)), ill=True, subject="loss", first_step=250),
         Example("four times its first value", lambda: _plain(1 + 3 * _STEPS / 400), ill=True, subject="loss"),
         Example("made harder from its start on", lambda: _plain(3 - _FALL / 2), ill=False, outcome="Passed"),
+        Example("negatives added, up to chance", lambda: _to_chance(0.9), ill=False, outcome="Passed"),
+        Example("trained before, and forgotten", lambda: _to_chance(0.3), ill=True, subject="loss"),
         Example("next to nothing, then a little more", _nearly_learned, ill=False, outcome="Passed"),
         Example("grows without bound", lambda: _plain(2.3 * 1.05**_STEPS), ill=True, subject="loss"),
         Example(
