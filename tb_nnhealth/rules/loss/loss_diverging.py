@@ -9,12 +9,13 @@ The steps are too large for the ground they are taken on; what had been learned 
 seldom mend it, and NaN often follows.
 
 ## How it is computed
-The curve is reduced to at most 400 medians and smoothed by a running median over a twentieth of them. Its lowest
-level plus `rise` times the greater of the drop from the start and the first loss (in the loss's unit), and at least
-six sigma of the point-to-point noise above, is the limit. Of a loss that never fell it is three times the first value,
-or what a constant answer costs where that is less: tasks are made harder in their first steps. It fires where four fifths of the last twentieth of the
-points, at least five, lie above the limit, unless the loss is below its start and falling again. Where the curve ends
-in NaN or infinity, three rising points above the limit are enough. The first step is the crossing of the limit.
+The curve is reduced to at most 400 medians and smoothed by a running median over a twentieth of them. Its lowest level
+plus `rise` times the greater of the drop from the start and the first loss (in the loss's unit), and at least six sigma
+of the point-to-point noise above, is the limit. Of a loss that never fell it is three times the first value, or what a
+constant answer costs where that is less: tasks are made harder in their first steps. It fires where four fifths of the
+last twentieth of the points, at least five, lie above the limit, unless the loss is below its start and falling again.
+Where the curve ends in NaN or infinity, three rising points above the limit are enough. The first step is the crossing
+of the limit.
 
 It also fires where the loss is logged seldom, ten steps and more to a point, had come to half of what a constant answer
 costs, and its last three points are at 0.95 of that cost and above.
@@ -312,7 +313,7 @@ RULE = Rule(
         Example("four times its first value", lambda: _plain(1 + 3 * _STEPS / 400), ill=True, subject="loss"),
         Example("made harder from its start on", lambda: _plain(3 - _FALL / 2), ill=False, outcome="Passed"),
         Example("negatives added, up to chance", lambda: _to_chance(0.9), ill=False, outcome="Passed"),
-        Example("trained before, and forgotten", lambda: _to_chance(0.3), ill=True, subject="loss"),
+        Example("trained before, and forgotten", lambda: _to_chance(0.3), ill=True, subject="loss/train"),
         Example("next to nothing, then a little more", _nearly_learned, ill=False, outcome="Passed"),
         Example("grows without bound", lambda: _plain(2.3 * 1.05**_STEPS), ill=True, subject="loss"),
         Example(
