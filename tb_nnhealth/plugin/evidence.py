@@ -54,6 +54,7 @@ NO_SERIES: Mapping[str, str] = {
     "rows of the embedding in a batch": "It follows from the rows that get a gradient, of all records together.",
     "spread of the targets over the batch": "It is 0 in each batch that was looked at.",
     "predictions that are no log-probabilities": "It follows from the graph of the loss, the same at every step.",
+    "logits that are cosines": "It follows from the graph of the loss, the same at every step.",
     "distinct errors": "It is about what the capture said of itself; the foot of the page has its words.",
     "dropped records": "It is about what the capture said of itself; the foot of the page has its numbers.",
 }

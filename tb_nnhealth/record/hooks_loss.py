@@ -13,14 +13,16 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch.nn.modules.loss import _Loss
 
 from tb_nnhealth.record.criterion_search import CriterionSearch
 from tb_nnhealth.record.hooks_module import admits_hook
-from tb_nnhealth.record.loss_operands import OperandReader, ProductReader
+from tb_nnhealth.record.loss_operands import OperandReader, Operands, ProductReader
 from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import in_backward
 from tb_nnhealth.record.reduce_quiet import quiet
+from tb_nnhealth.record.reduce_readable import plain
 
 
 class LossInputs:
@@ -40,6 +42,8 @@ class LossInputs:
         self._search: CriterionSearch | None = CriterionSearch()
         self._read_back, self._operands, self._products = ReadBack(), OperandReader(), ProductReader()
         self._handles: list[Any] = []
+        self._read_in = 0
+        """The window in which the graph of the criterion was last read."""
         self.window = 0
         """Of which step: what was begun in another is not of this one."""
 
@@ -96,6 +100,7 @@ class LossInputs:
                 self._batch.compared(multiplied)
             else:
                 self._batch.loss_read_back(*told[:4], training=self._training())
+                self._tell_functions(self._operands.read(number, within=True) if self._operands.wanted else None)
         elif told is not None:
             self._batch.compared(told)
         elif self._operands.wanted and (operands := self._operands.read(number)) is not None:
@@ -130,7 +135,26 @@ class LossInputs:
             start = perf_counter()
             self._returned(output)
             self._batch.criterion_called(args, kwargs, output, training=self._training())
+            self._read_graph(module, args[0] if args else kwargs.get("input"), output)
             self._spend(perf_counter() - start)
+
+    def _read_graph(self, module: Any, prediction: Any, loss: Any) -> None:
+        """Once in a step: what the functions that a criterion is made of are given."""
+        if self._read_in == self.window or not self._operands.wanted or not self._training():
+            return
+        if plain(loss) is None or loss.grad_fn is None or plain(prediction) is None or prediction.grad_fn is None:
+            return
+        self._read_in = self.window
+        told = self._operands.read_criterion(loss, prediction.grad_fn._sequence_nr())
+        if isinstance(module, _Loss):
+            self._tell_functions(told)
+        elif told is not None:
+            self._batch.operands_told(told, training=True)
+
+    def _tell_functions(self, told: Operands | None) -> None:
+        """Of a loss whose kind, and the shapes that it compares, are known without the graph."""
+        if told is not None and told.faults:
+            self._batch.operands_told(told._replace(compared=None), training=self._training())
 
 
 class CriterionHook:

@@ -22,9 +22,14 @@ ELEMENTWISE = ("MseLoss", "SmoothL1Loss", "HuberLoss", "Sub")
 RESHAPING = ("View", "UnsafeView", "ReshapeAlias", "Unsqueeze")
 """By which a row is made a column on purpose, to compare every pair."""
 ELEMENT_BY_ELEMENT = ("Minimum", "Maximum", "Clamp", "ClampMin", "ClampMax", "Where", "Abs", "Pow")
+PICKING = ("Gather", "Index")
+"""By which a likelihood written by hand takes the right class's logarithm."""
+CLAMPS = ("Clamp", "ClampMin", "ClampMax")
+NORMS = ("LinalgVectorNorm", "Norm")
 LAYERS = ("Addmm", "Linear", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "NativeLayerNorm")
 SQUASHING = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 RAW = {**SQUASHING, "Addmm": "linear", "Mm": "linear"}
+SCORES = {"Addmm": "linear", "Mm": "linear", "Convolution": "convolution"}
 _REDUCTIONS = {1: "mean", 2: "sum"}
 
 
@@ -53,13 +58,19 @@ class OperandReader:
     def wanted(self) -> bool:
         return self._misses < STEPS_TRIED
 
-    def read(self, number: int) -> Operands | None:
+    def read(self, number: int, *, within: bool = False) -> Operands | None:
         """Of the loss that is being differentiated on this thread; None where it cannot be told, or tells nothing.
 
-        ``number`` is the sequence number of the node that made the model's output.
+        ``number`` is the sequence number of the node that made the model's output; ``within`` as in ``operands_of``.
         """
         loss = differentiated()
-        told = None if loss is None or loss.grad_fn is None else operands_of(loss, number)
+        return self._note(None if loss is None or loss.grad_fn is None else operands_of(loss, number, within=within))
+
+    def read_criterion(self, loss: Any, number: int) -> Operands | None:
+        """Of what a criterion returned for a prediction that the node of that sequence number made."""
+        return self._note(operands_of(loss, number, within=True))
+
+    def _note(self, told: Operands | None) -> Operands | None:
         self._found = self._found or told is not None
         self._misses += told is None and not self._found
         return told
@@ -80,13 +91,16 @@ class ProductReader:
         return found
 
 
-def operands_of(loss: Any, number: int = -1) -> Operands | None:
-    """None where nothing is known of what ``loss`` is made of; ``number`` as in ``OperandReader.read``."""
+def operands_of(loss: Any, number: int = -1, *, within: bool = False) -> Operands | None:
+    """None where nothing is known of what ``loss`` is made of; ``number`` as in ``OperandReader.read``.
+
+    ``within``: what was computed before that node is not looked through.
+    """
     faults, shapes, reductions, others, compared = [], set(), set(), False, None
     queue, seen = deque([(loss.grad_fn, True, True)]), set[Any]()
     while queue and len(seen) < NODES:
         node, whole, single = queue.popleft()
-        if node is None or node in seen:
+        if node is None or node in seen or (within and node._sequence_nr() <= number):
             continue
         seen.add(node)
         kind = _kind(node)
@@ -106,6 +120,8 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
                 if logits is not None and (over := _over_samples(logits, kind)) is not None:
                     faults.append(f"cross_entropy<log_softmax over dimension {over}")
                 operand = _beneath(logits)
+                if operand is not None and _of_cosines(operand):
+                    faults.append("cross_entropy<cosine")
             else:
                 others = True
             if operand is not None and _kind(operand) in given:
@@ -118,6 +134,12 @@ def operands_of(loss: Any, number: int = -1) -> Operands | None:
                 faults.append(f"{name}<{given[_kind(operand)]}")
                 others = True
                 continue
+        if kind == "BinaryCrossEntropy" and sources and _kind(sources[0]) in CLAMPS:
+            operand = _beneath(sources[0].next_functions[0][0])
+            if operand is not None and _kind(operand) in SCORES:
+                faults.append(f"binary_cross_entropy<{SCORES[_kind(operand)]}")
+        if kind in PICKING and (over := _picked_over_samples(node, kind, number)) is not None:
+            faults.append(f"likelihood<log_softmax over dimension {over}")
         if kind in ELEMENTWISE and len(sources) == 1 and _kind(sources[0]) == "Expand" and compared is None:
             told = Compared(_shape(sources[0].next_functions[0][0]), _shape(sources[0]))
             compared = told if told.every_pair else None
@@ -145,12 +167,48 @@ def _over_samples(node: Any, kind: str) -> int | None:
 
     A square matrix of similarities has its pairs on the diagonal, and either dimension will do.
     """
-    shape, dimension = _shape(node), getattr(node, "_saved_dim", None)
-    if kind not in LIKELIHOODS or _kind(node) != "LogSoftmax" or dimension is None or len(shape) < 2:
+    shape = _shape(node)
+    if kind not in LIKELIHOODS or _kind(node) != "LogSoftmax" or len(shape) < 2:
         return None
-    over, classes = dimension % 2**64, len(shape) - 1 if kind == "NllLoss" else 1
-    over = over - 2**64 + len(shape) if over >= 2**63 else over  # negative ones are told as unsigned
-    return None if over == classes or shape[over] == shape[classes] else over
+    over, classes = _dimension(node, len(shape)), len(shape) - 1 if kind == "NllLoss" else 1
+    return None if over is None or over == classes or shape[over] == shape[classes] else over
+
+
+def _picked_over_samples(node: Any, kind: str, number: int) -> int | None:
+    """As ``_over_samples``, where one element of each row is picked out of what was computed of the model's output."""
+    operand = node.next_functions[0][0]
+    if operand is None or _kind(operand) != "LogSoftmax" or operand._sequence_nr() < number:
+        return None
+    shape, picked = _shape(operand), _shape(node)
+    if len(shape) < 2:
+        return None
+    classes = _dimension(node, len(shape)) if kind == "Gather" else len(shape) - 1
+    over = _dimension(operand, len(shape))
+    if over is None or classes is None or over == classes or shape[over] == shape[classes]:
+        return None
+    rows = shape[:classes] + shape[classes + 1 :]
+    return over if picked in (rows, (*shape[:classes], 1, *shape[classes + 1 :])) else None
+
+
+def _dimension(node: Any, dimensions: int) -> int | None:
+    """Which ``node`` goes along, from 0 on; autograd tells negative ones as unsigned."""
+    told = getattr(node, "_saved_dim", None)
+    return None if told is None else int(told - 2**64 + dimensions if told >= 2**63 else told % dimensions)
+
+
+def _of_cosines(node: Any) -> bool:
+    """Whether a matrix of products is that of vectors all divided by their lengths, and by nothing else."""
+    factors = [_beneath(source) for source, _ in node.next_functions]
+    return _kind(node) in ("Mm", "Bmm") and all(factor is not None and _of_length_one(factor) for factor in factors)
+
+
+def _of_length_one(node: Any) -> bool:
+    if _kind(node) != "Div" or len(node.next_functions) != 2:
+        return False
+    length = _beneath(node.next_functions[1][0])
+    if length is not None and _kind(length) in CLAMPS:
+        length = _beneath(length.next_functions[0][0])
+    return length is not None and _kind(length) in NORMS
 
 
 def _is_divergence(node: Any) -> bool:

@@ -8,6 +8,7 @@ Recognition and Machine Learning", 4.3.2 and 4.3.4.)
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -84,10 +85,9 @@ class ReadBack:
 
 def readable(output: Any) -> torch.Tensor | None:
     """The one tensor of a model's outputs that a loss may be taken of."""
-    tensors = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
     found = [
         tensor
-        for tensor in tensors
+        for tensor in _parts(output)
         if isinstance(tensor, torch.Tensor) and tensor.requires_grad and tensor.dim() and tensor.numel() >= FEWEST
     ]
     if len(found) != 1 or found[0].device.type != "cpu" or found[0].layout is not torch.strided:
@@ -97,13 +97,21 @@ def readable(output: Any) -> torch.Tensor | None:
 
 def differentiable(output: Any) -> torch.Tensor | None:
     """The first tensor on the host of a model's outputs through which a gradient may come."""
-    tensors = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
-    for tensor in tensors:
+    for tensor in _parts(output):
         if not isinstance(tensor, torch.Tensor) or not tensor.requires_grad or plain(tensor) is None:
             continue  # among others, what functorch wraps: nothing may be asked of it
         if tensor.device.type == "cpu":
             return tensor
     return None
+
+
+def _parts(output: Any) -> Iterable[Any]:
+    """Of what a model returns: a tensor, several, or an object that holds some, as a dataclass or a distribution."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return output.values()
+    return output if isinstance(output, (tuple, list)) else getattr(output, "__dict__", {}).values()
 
 
 def _names_a_binary_cross_entropy(outputs: torch.Tensor, number: int) -> bool:

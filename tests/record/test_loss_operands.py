@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +48,10 @@ def scores() -> torch.Tensor:
             lambda z: F.nll_loss(z.view(1, 3, 6, 1).log_softmax(2), Y.view(1, 6, 1)),
             ["nll_loss<log_softmax over dimension 2"],
         ),
+        (lambda z: -z.log_softmax(0).gather(1, Y[:, None]).mean(), ["likelihood<log_softmax over dimension 0"]),
+        (lambda z: -z.log_softmax(0)[torch.arange(6), Y].mean(), ["likelihood<log_softmax over dimension 0"]),
+        (lambda z: F.binary_cross_entropy(z.clamp(0.01, 0.99), YES), ["binary_cross_entropy<linear"]),
+        (lambda z: F.cross_entropy(F.normalize(z, dim=1) @ F.normalize(z, dim=1).T, Y), ["cross_entropy<cosine"]),
         (lambda z: 9 * F.kl_div(z.softmax(1), SHARES, reduction="batchmean"), ["kl_div<softmax"]),
         (lambda z: F.ctc_loss(z[:, None].expand(6, 2, 3), Y[:2, None] + 1, (6, 6), (1, 1)), ["ctc_loss<linear"]),
     ],
@@ -94,6 +100,11 @@ def test_each_answer_subtracted_from_all_targets() -> None:
         lambda z: F.ctc_loss(z.log_softmax(1)[:, None], Y[:1, None] + 1, (6,), (1,)),
         lambda z: 1 - (YES * z.softmax(1)).mean(),
         lambda z: (1 - YES[0] * z.softmax(1).mean(0)).mean(),
+        lambda z: -z.log_softmax(1).gather(1, Y[:, None]).mean(),
+        lambda z: -z.log_softmax(1)[torch.arange(6), Y].mean(),
+        lambda z: -(z @ z.T).log_softmax(0).gather(1, Y[:, None]).mean(),  # of all pairs either dimension will do
+        lambda z: -z.log_softmax(0)[Y[:3]].mean(),
+        lambda z: F.binary_cross_entropy(z.sigmoid().clamp(0.01, 0.99), YES),
         lambda z: F.cross_entropy(z, Y) * z.sigmoid().mean(),
         lambda z: F.cross_entropy(z, Y) + 0.1 * z.square().mean(),
     ],
@@ -118,6 +129,78 @@ def test_cross_entropies_alone(loss: Callable[[torch.Tensor], torch.Tensor], cla
     assert (told.classes, told.reduction) == (classes, reduction) if told is not None else not classes
     if told is not None:
         assert told.value == value
+
+
+@pytest.mark.parametrize("scaled", [lambda a: a / 0.1, lambda a: 14 * a])
+def test_cosines_with_a_temperature(scaled: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    a = F.normalize(scores(), dim=1)
+    for products in (scaled(a @ a.T), scaled(a) @ a.T):
+        told = operands_of(F.cross_entropy(products, Y))
+        assert told is not None
+        assert not told.faults
+
+
+class Focal(nn.Module):
+    """A criterion of one's own, whose type says nothing."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        cost = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return ((1 - (-cost).exp()) ** 2 * cost).mean()
+
+
+class Cosines(nn.Linear):
+    """A layer of prototypes, whose answers nothing scales."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.normalize(x, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+@dataclass
+class Answer:
+    loss: torch.Tensor
+    logits: torch.Tensor
+
+
+class WithLoss(nn.Module):
+    """Makes its own loss, and returns both in an object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> Answer:
+        logits = self.layer(x)
+        return Answer(F.nll_loss(logits.log_softmax(0), Y), logits)
+
+
+@pytest.mark.parametrize(
+    ("model", "criterion", "loss_of", "fault"),
+    [
+        (
+            nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()), Focal(), lambda z, criterion: criterion(z, YES),
+            "binary_cross_entropy_with_logits<sigmoid",
+        ),
+        (
+            nn.Linear(4, 3), nn.CrossEntropyLoss(), lambda z, criterion: criterion(z.log_softmax(0), Y),
+            "cross_entropy<log_softmax over dimension 0",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 4), Cosines(4, 3)), None, lambda z, _: F.cross_entropy(z, Y),
+            "cross_entropy<cosine",
+        ),
+        (WithLoss(), None, lambda answer, _: answer.loss, "nll_loss<log_softmax over dimension 0"),
+    ],
+)  # fmt: skip
+def test_in_a_training(model: nn.Module, criterion: Any, loss_of: Callable[..., torch.Tensor], fault: str) -> None:
+    """A criterion that is named, one that is read back from its gradient, and a model that returns an object."""
+    optimizer, recorder = torch.optim.SGD(model.parameters(), 0.1), MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, criterion=criterion, every=1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss_of(model(torch.randn(6, 4)), criterion).backward()
+        optimizer.step()
+    watch.remove()
+    assert [recorder.stream.value(schema.OPERAND, fault, MEAN, i) for i in range(4)] == [1, 1, 1, 1]
 
 
 def test_in_a_training_of_two_views() -> None:

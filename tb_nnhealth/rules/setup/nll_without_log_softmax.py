@@ -15,7 +15,8 @@ greatest prediction above 0.01 in each of ten records; so for `KLDivLoss` and `C
 and `observe` hands over probabilities and class indices, it fires on losses that lie between -1 and 0.
 
 A function that the autograd graph of the loss shows to be given probabilities, a layer's raw outputs or a log_softmax
-over another dimension than that of the classes is told as such.
+over another dimension than that of the classes is told as such; so are a likelihood that picks the right class by hand,
+and a binary cross-entropy of raw outputs that a clamp, not a sigmoid, makes numbers from 0 to 1.
 
 ## What to try
 1. Take `CrossEntropyLoss` instead, and give it the logits: it applies `log_softmax` itself.
@@ -63,14 +64,22 @@ NO_LOGARITHM = 0.01
 """A prediction above this cannot be the logarithm of a probability."""
 PROBABLE = 0.99
 OF_LOGARITHMS = ("KLDivLoss", "CTCLoss")
-GRAPH = ("nll_loss", "kl_div", "ctc_loss")
-"""Functions that take logarithms of probabilities, as the graph of a loss names them."""
+GRAPH = ("nll_loss", "likelihood", "kl_div", "ctc_loss", "binary_cross_entropy")
+"""Functions that take probabilities or their logarithms, as the graph of a loss names them."""
 NLL_LINE = "pass criterion=nn.NLLLoss() to watch(), so that the kind of the loss is known"
 ADVICE = (
     "Give the logits to nn.CrossEntropyLoss, which applies log_softmax itself.",
     "Or end the model with nn.LogSoftmax(dim=1), over the classes, and keep NLLLoss; nn.Softmax is not enough.",
 )
 OF_OTHERS = ("Give it logits.log_softmax(-1), over the dimension of the classes; softmax alone is not enough.",)
+
+GRAPH_ADVICE = {
+    "nll_loss": ADVICE,
+    "binary_cross_entropy": (
+        "Give the logits, without clamp, to binary_cross_entropy_with_logits, which applies sigmoid itself.",
+        "Or apply torch.sigmoid to them before binary_cross_entropy; no clamp is needed then.",
+    ),
+}
 
 
 def check(case: Case) -> Outcome:
@@ -108,12 +117,22 @@ def _in_the_graph(history: History) -> Outcome | None:
             subject="prediction", first_step=int(steps[0]), fired_step=int(steps[SEEN_IN_THE_GRAPH - 1]),
             last_step=int(steps[-1]), count=len(at), active=True, severity="critical",
             statistic="predictions that are no log-probabilities", unit="share of records", value=1.0, limit=1.0,
-            direction="above", healthy=(0.0, 0.0), advice=ADVICE if function == "nll_loss" else OF_OTHERS,
-            message=f"F.{function} is given what comes out of {given}, not logarithms of probabilities of the classes, "
-            f"in {len(at)} records.",
+            direction="above", healthy=(0.0, 0.0), advice=GRAPH_ADVICE.get(function, OF_OTHERS),
+            message=_told_by_the_graph(function, given, len(at)),
         )  # fmt: skip
         return Ill([hit])
     return None
+
+
+def _told_by_the_graph(function: str, given: str, records: int) -> str:
+    if function == "binary_cross_entropy":
+        return (
+            f"F.{function} is given what comes out of {given}, cut off by clamp to what a probability may be, in "
+            f"{records} records: no sigmoid makes it one, and an answer beyond the bounds gets no gradient."
+        )
+    name = "A likelihood written by hand" if function == "likelihood" else f"F.{function}"
+    told = f"{name} is given what comes out of {given}, not logarithms of probabilities of the classes"
+    return f"{told}, in {records} records."
 
 
 def _greatest(history: History, criterion: str) -> Outcome:
@@ -232,6 +251,18 @@ RULE = Rule(
         Example(
             "over the samples",
             lambda: _graph("nll_loss<log_softmax over dimension 0"),
+            ill=True,
+            subject="prediction",
+        ),
+        Example(
+            "written by hand, over the samples",
+            lambda: _graph("likelihood<log_softmax over dimension 0"),
+            ill=True,
+            subject="prediction",
+        ),
+        Example(
+            "raw outputs cut off to probabilities",
+            lambda: _graph("binary_cross_entropy<linear"),
             ill=True,
             subject="prediction",
         ),

@@ -19,7 +19,9 @@ within (0, 1), beginning around 0.5. Also where the last module called is a tanh
 predictions lie within its bounds: logits are to be unbounded.
 
 A function that the autograd graph of the loss shows to be given the output of softmax or sigmoid, or of a log_softmax
-over another dimension than that of the classes, is told as such, also where the loss has further terms.
+over another dimension than that of the classes, is told as such, also where the loss has further terms. So is one that
+is given the products of vectors of length 1, which no temperature scales (a warning): softmax of C numbers between
+-1 and 1 costs at least log(1 + (C - 1) / e^2).
 
 ## What to try
 1. Return the logits: take `softmax`, `log_softmax` or `sigmoid` out of the model's forward.
@@ -33,12 +35,14 @@ reported.
 ## References
 - [PyTorch: CrossEntropyLoss](https://pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html)
 - [PyTorch: BCEWithLogitsLoss](https://pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html)
+- [Wang et al. (2017), NormFace: L2 hypersphere embedding for face verification](https://arxiv.org/abs/1704.06369)
 - [37 reasons why your network is not working](https://blog.slavv.com/37-reasons-why-your-neural-network-is-not-working-4020854bd607)
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +91,10 @@ ADVICE = (
     "If the model must return probabilities, use NLLLoss on their logarithm, or BCELoss.",
 )
 
+ADVICE_COSINES = (
+    "Divide the cosines by a temperature, 0.05 to 0.2, or multiply them by a learned scale that begins near 14.",
+)
+
 
 def check(case: Case) -> Outcome:
     history = case.history
@@ -111,11 +119,22 @@ def _in_the_graph(history: History) -> Outcome | None:
     for i, subject in enumerate(table.subjects):
         function, _, given = subject.partition("<")
         seen = np.isfinite(table.values[:, i])
+        if function in functions and given == "cosine" and seen.sum() >= SEEN_IN_THE_GRAPH:
+            return Ill([_of_cosines(history, seen)])
         if function in functions and seen.sum() >= SEEN_IN_THE_GRAPH:
             told = f"In {seen.sum()} records F.{function} is given what comes out of {given}, and it applies "
             told += f"{functions[function]} itself."
             return Ill([_hit(history, seen, SEEN_IN_THE_GRAPH, 1.0, 1.0, "share of records", told)])
     return None
+
+
+def _of_cosines(history: History, seen: NDArray[np.bool_]) -> Hit:
+    """Logits between -1 and 1: the right one of C classes gets at most e^2 / (e^2 + C - 1)."""
+    told = "F.cross_entropy is given cosines, between -1 and 1, by no temperature: no answer can be sure"
+    classes = int(history.layout.criterion.classes)
+    told += f", and with {classes} classes the loss cannot fall below {_floor(classes, 2.0):.2f}." if classes else "."
+    hit = _hit(history, seen, SEEN_IN_THE_GRAPH, 1.0, 1.0, "share of records", told)
+    return replace(hit, severity="warning", statistic="logits that are cosines", advice=ADVICE_COSINES)
 
 
 def _softmax_twice(history: History, share: float) -> Outcome:
@@ -182,9 +201,9 @@ def _of_a_function(history: History, share: float) -> Outcome:
     return _softmax_twice(history, share)
 
 
-def _floor(classes: int) -> float:
-    """The least that softmax of probability vectors over ``classes`` can cost."""
-    return math.log(1 + (classes - 1) / math.e)
+def _floor(classes: int, width: float = 1.0) -> float:
+    """The least that softmax over ``classes`` of logits in an interval of ``width`` can cost; 1 of probabilities."""
+    return math.log(1 + (classes - 1) * math.exp(-width))
 
 
 def _sigmoid_twice(history: History) -> Outcome:
@@ -293,6 +312,7 @@ RULE = Rule(
         Example(
             "seen in the graph of the loss", lambda: _graph("cross_entropy<softmax"), ill=True, subject="prediction"
         ),
+        Example("cosines, by no temperature", lambda: _graph("cross_entropy<cosine"), True, "prediction"),
         Example("another function there", lambda: _graph("huber_loss<softmax"), ill=False, outcome="CouldNotCheck"),
         Example("a tanh behind the last layer", lambda: _behind("tanh", -0.9, 0.95), True, "prediction", 0),
         Example("a ReLU behind the last layer", lambda: _behind("relu", 0.0, 7.0), True, "prediction", 0),
