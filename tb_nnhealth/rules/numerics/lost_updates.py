@@ -17,29 +17,31 @@ HALF = ("bfloat16", "float16")
 
 
 def lost_updates(history: History, limit: float, severity: Severity) -> list[Hit]:
-    """Matrices of whose elements more than ``limit`` do not change in a step, though their gradient is not zero.
+    """Matrices of whose elements with a gradient other than zero more than ``limit`` do not change in a step.
 
-    Fewer than half as many have a gradient of zero; in half of ten records, and in half of all.
+    In half of ten records, and in half of all. Rows of a table that the batch does not hold have no gradient.
     """
     everything = weights_of(history)
     low = np.array([p.dtype in HALF for p in everything.parameters], bool)
-    weights = everything.only(everything.trained & everything.matrix & ~everything.sparse & low)
+    weights = everything.only(everything.trained & everything.matrix & low)
     if not weights.names or not len(history):
         return []
     still, silent = (
         aligned(history.table(kind, schema.ZERO_SHARE), weights.names) for kind in (schema.UPDATE, schema.GRADIENT)
     )
     judged = np.isfinite(still) & np.isfinite(silent) & (weights.gradient > 0) & ~(weights.lr == 0)
-    ill = (still > limit) & (silent < still / 2)
+    with np.errstate(all="ignore"):
+        lost = (still - silent) / (1 - silent)
+    ill = lost > limit
     enough = ill.sum(axis=0) > 0.5 * judged.sum(axis=0)
     found = [e for e in episodes(ill, judged, history.steps, window=10) if enough[e.column]]
-    return [_hit(weights, e, still, limit, severity) for e in found]
+    return [_hit(weights, e, lost, limit, severity) for e in found]
 
 
-def _hit(weights: Weights, episode: Episode, still: Floats, limit: float, severity: Severity) -> Hit:
-    """``still``: share of a matrix's elements that did not change in the step, shape (records, matrices)."""
+def _hit(weights: Weights, episode: Episode, lost: Floats, limit: float, severity: Severity) -> Hit:
+    """``lost``: share of a matrix's elements with a gradient that did not change, shape (records, matrices)."""
     column = episode.column
-    stretch = still[episode.first : episode.last + 1, column]
+    stretch = lost[episode.first : episode.last + 1, column]
     name, dtype = weights.names[column], weights.parameters[column].dtype
     value = float(np.nanmax(stretch))
     rate = float(weights.lr[episode.first, column])
@@ -54,7 +56,7 @@ def _hit(weights: Weights, episode: Episode, still: Floats, limit: float, severi
         limit=limit,
         direction="above",
         message=f"The weights of `{name}` do not change in a step{at_rate} in {percent(float(np.nanmedian(stretch)))}"
-        f" of the elements: the update is below the resolution of {dtype}.",
+        f" of the elements that have a gradient: the update is below the resolution of {dtype}.",
         advice=(
             "Keep the weights in float32 and use torch.autocast for the arithmetic, instead of model.bfloat16().",
             "Or keep float32 master weights in the optimizer, or round stochastically.",

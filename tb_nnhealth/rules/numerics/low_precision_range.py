@@ -19,8 +19,8 @@ For rows whose tensor has such a format:
   in the last three histograms (activations, weights, gradients that no scaler scales);
 - **gradients gone**: without a scaler, the gradient by the last module's output is zero in more than 75 % of its
   elements in float16 or float8, in half of ten records;
-- **lost updates**: more than `lost` of a weight's elements do not change in a step, though fewer than half as many
-  have a gradient of zero and the learning rate is above 0, in half of all records;
+- **lost updates**: more than `lost` of a weight's elements whose gradient is not zero do not change in a step, though
+  the learning rate is above 0, in half of all records;
 - **autocast not applied**: a gradient scaler has a scale, and no activation has a low precision.
 
 Overflow and missing autocast are warnings. Underflow, gradients gone and lost updates are information, and warnings
@@ -158,6 +158,8 @@ EXAMPLES = (
     Example("Nine tenths of the updates lost in bfloat16", lambda: _rounded(0.9), True, "layers.2.weight", 0),
     Example("Two fifths lost", lambda: _rounded(0.4), False, outcome="Passed"),
     Example("Lost at the end of a schedule", lambda: _rounded(0.9, since=150), False, outcome="Passed"),
+    Example("Two fifths lost, and rows in no batch", lambda: _rounded(0.7, gradient=0.5), False, outcome="Passed"),
+    Example("Lost in the rows that a batch holds", lambda: _rounded(0.8, gradient=0.4), True, "layers.2.weight", 0),
     Example("Units whose gradient is zero", lambda: _rounded(0.6, gradient=0.55), False, outcome="Passed"),
     Example("A scaler without autocast", lambda: _scaler(autocast=False), True, "", 0),
     Example("A scaler with autocast", lambda: _scaler(autocast=True), False, outcome="Passed"),
