@@ -29,6 +29,10 @@ untrained level on, for information. So it does where all gradients together hav
 thousandth) in 95 % of 20 records and more, and no optimizer divides it out again: clipping to less than any gradient
 has sets the size of every step.
 
+A rate that still rises at the end, after 200 steps and more that add up to less than 0.2 of the weights' norm, while
+the loss is above half of the untrained level, is told for information: a warm-up under way, or one that outlasts the
+run.
+
 ## What to try
 1. Raise the learning rate to where the ratio is about 1e-3; the finding names it.
 2. Plain SGD often needs rates a hundred times those of Adam: 1e-3 is Adam's, 0.1 that of SGD.
@@ -75,6 +79,7 @@ from tb_nnhealth.rules.loss.judged_loss import chance, judged_loss, opening_leve
 from tb_nnhealth.rules.loss.rate_of_zero import rate_of_zero
 from tb_nnhealth.rules.loss.slow_pace import slow_pace
 from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.loss.unfinished_warm_up import unfinished_warm_up
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -91,6 +96,8 @@ WARMING_UP = 1.02
 def check(case: Case) -> Outcome:
     if (zero := rate_of_zero(case.run)) is not None:
         return Ill([zero])
+    if (warming_up := unfinished_warm_up(case)) is not None:
+        return Ill([warming_up])
     curve = judged_loss(case.run, int(case.options["points"]))
     if not isinstance(curve, losses.LossCurve):
         return Ill([crept]) if isinstance(curve, TooLittleData) and (crept := slow_pace(case)) is not None else curve
@@ -219,6 +226,15 @@ def _epochs(curve: curves.Values, factor: float, *, epsilon: float = 0.0, clippe
     return Run("run", run.watches, {"loss/train": Series([(i, 40.0 * i, v) for i, v in enumerate(series.values)])})
 
 
+def _warming_up(factor: float) -> Run:
+    """A rate that rises to the end, with updates of up to ``factor`` times the usual 1e-3, at the untrained level."""
+    network, rising = Network(steps=300), (_STEPS + 1) / 300
+    network.set(schema.LEARNING_RATE, "0.0", mean=1e-4 * rising)
+    for i in range(network.depth):
+        network.scale(schema.UPDATE, network.weight(i), factor * rising)
+    return network.set(schema.LOSS, "", mean=2.3).loss(2.3 + 0 * _STEPS).run()
+
+
 def _at_zero(records: int, other: float = 0.0) -> Run:
     """One group's rate is 0 for ``records`` records, every tenth step, and 1e-3 after; ``other``: a second group's."""
     network = Network(steps=291, every=10)
@@ -293,6 +309,8 @@ RULE = Rule(
         Example("a rate of zero for four records", lambda: _at_zero(4), ill=False, outcome="Passed"),
         Example("a rate of zero for one group alone", lambda: _at_zero(30, 1e-3), ill=False, outcome="Passed"),
         Example("warming up", lambda: _plain(_LINE, 1e-6 * _STEPS), ill=False, outcome="TooLittleData"),
+        Example("still warming up, and come nowhere: information", lambda: _warming_up(0.5), True, "loss/train", 0),
+        Example("warming up, and on its way", lambda: _warming_up(5.0), False, outcome="TooLittleData"),
         Example("lowered on the way", lambda: _plain(_LINE, 0.99**_STEPS), ill=False, outcome="NotApplicable"),
         Example("fifty steps", lambda: _plain(_LINE[:50]), ill=False, outcome="TooLittleData"),
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),

@@ -20,7 +20,8 @@ than 5 % of the level. Then one of:
 - **balance**: the decay's part of a step, learning rate × weight decay × ‖w‖, is above `balance` of ‖Δw‖, median over
   the matrices and the second half of the records: the gradient only makes good what the decay takes. A level above
   `little` suffices; below `poor` it is information. Not above one and a half of the untrained level: decay pulls
-  towards a constant answer, never beyond.
+  towards a constant answer, never beyond; nor where learning rate × weight decay × steps is below 0.3: what has had no
+  time to take anything is in balance with nothing.
 - **dropout**: modules set more than `dropped` of their inputs to zero, as their probability says, or the zeros before
   and behind them.
 - **gap**: the validation loss lies below the training loss by `gap` (share of the training loss) and three sigma of
@@ -90,6 +91,8 @@ FEWEST_POINTS = 12
 """Points of the loss that are enough where next to nothing is left of any weight matrix."""
 CRUSHED, UNTAUGHT = 0.05, 0.95
 """Share of their initial scale below which weights carry no signal, and of a constant answer's cost."""
+IN_BALANCE = 0.3
+"""How often decay alone would have divided the weights by e: after less, nothing is in balance with it."""
 NO_WORSE = 1.5
 """Share of the untrained level up to which decay, which pulls towards a constant answer, may hold the loss."""
 ALONE, HARDLY_SHRUNK = 0.95, 0.8
@@ -114,7 +117,7 @@ def check(case: Case) -> Outcome:
     high = end.share > limit["poor"]
     poor = high and not end.falls
     if poor and held and decay is not None:
-        return Ill([decayed(curve, end, decay, limit["shrunk"])])
+        return Ill([decayed(curve, end, decay, limit["shrunk"], shrinks_from(history))])
     left = shrunk(history)
     if left is not None and ((poor and left.left < limit["shrunk"]) or _crushed(left, end)):
         return Ill([held_down(curve, end, left, limit["shrunk"], shrinks_from(history))])
@@ -125,6 +128,7 @@ def check(case: Case) -> Outcome:
         decay is not None
         and not alone
         and decay.balance > limit["balance"]
+        and decay.pulled > IN_BALANCE
         and limit["little"] < end.share < NO_WORSE
         and not end.falls
     ):
@@ -220,12 +224,12 @@ def _gapped(to: float, below: float, *, watched: bool = True, noise: float = 0.0
     return run if watched else Run("plain", scalars=run.scalars)
 
 
-def _balanced(part: float, to: float = 1.1) -> Run:
+def _balanced(part: float, to: float = 1.1, *, rate: float = 0.1) -> Run:
     """A decay whose part of each step is ``part``."""
-    network = Network(lr=0.1)
+    network = Network(lr=rate)
     network.layout.optimizers[0].groups[0].weight_decay = 0.1
     for i in range(network.depth):
-        network.scale(schema.UPDATE, network.weight(i), 10 / part)
+        network.scale(schema.UPDATE, network.weight(i), 100 * rate / part)
     return network.loss(_curve(to)).run()
 
 
@@ -280,6 +284,7 @@ RULE = Rule(
         Example("the decay takes what the gradient gives", lambda: _balanced(0.4), ill=True, subject="loss/train"),
         Example("a tenth of a step", lambda: _balanced(0.1), ill=False, outcome="Passed"),
         Example("in balance, far above the untrained level", lambda: _balanced(0.4, 6.0), False, outcome="Passed"),
+        Example("in balance, for a hundredth of its time", lambda: _balanced(0.4, rate=1e-3), False, outcome="Passed"),
         Example("in balance, and learned", lambda: _balanced(0.4, to=0.3), ill=False, outcome="Passed"),
         Example("dropout of 0.95", lambda: _with_dropout(0.95), ill=True, subject="loss/train", first_step=0),
         Example("dropout set to 0.95", lambda: _with_dropout(0.95, drops=0.95, measured=False), ill=True),

@@ -37,6 +37,8 @@ class Decay:
     balance: float
     most: float = math.inf
     """The same of the matrix of which most is left."""
+    pulled: float = 0.0
+    """How often the decay alone would have divided the weights by e by now: learning rate × weight decay × steps."""
     normalized: bool = False
     """Whether a module of the network normalizes: the scale of what lies before it then means nothing."""
 
@@ -69,7 +71,9 @@ def decay_in_force(history: History | None, last_step: int) -> Decay | None:
     part = np.where(np.isfinite(part), part, np.nan)
     part = part[:, ~np.isnan(part).all(axis=0)]
     balance = float(np.median(np.nanmedian(part, axis=0))) if part.size else math.nan
-    return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance)
+    taken = int(weights.steps[-1] - weights.steps[0])
+    pulled = float(np.nan_to_num(weights.lr[:, at]).mean(dtype=np.float64)) * float(decays[at]) * taken
+    return Decay(float(decays[at]), kind, float(left[middle]), weights.names[at], balance, pulled=pulled)
 
 
 def shrunk(history: History | None) -> Decay | None:
@@ -82,16 +86,22 @@ def shrunk(history: History | None) -> Decay | None:
         return None
     middle = int(np.argsort(left)[len(left) // 2])
     normalized = any("Norm" in module.type for module in history.layout.modules)
-    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan, float(left.max()), normalized)
+    most = float(left.max())
+    return Decay(0.0, "", float(left[middle]), weights.names[middle], math.nan, most, normalized=normalized)
 
 
-def decayed(curve: LossCurve, end: Rest, decay: Decay, limit: float) -> Hit:
-    """The finding where ``decay`` left less than ``limit`` of the weights, and the loss rests at ``end``."""
+def decayed(curve: LossCurve, end: Rest, decay: Decay, limit: float, since: int = 0) -> Hit:
+    """The finding where ``decay`` left less than ``limit`` of the weights, and the loss rests at ``end``.
+
+    ``since``: the first step of which it tells; what was ill before is no consequence.
+    """
+    when = lasting(curve.steps, -1)
+    when["first_step"] = min(max(since, when["first_step"]), when["last_step"])
     typical = TYPICAL_DECAY.get(decay.optimizer, 5e-4)
     better = min(typical, decay.value / 10)
     return Hit(
         subject=curve.subject,
-        **lasting(curve.steps, -1),
+        **when,
         severity="warning",
         statistic="weights over their initial scale",
         unit="1",
@@ -129,8 +139,7 @@ def shrinks_from(history: History | None) -> int:
 def held_down(curve: LossCurve, end: Rest, left: Decay, limit: float, since: int) -> Hit:
     """The finding where less than ``limit`` of the weights is left, from ``since`` on, and no weight decay did it."""
     return replace(
-        decayed(curve, end, left, limit),
-        first_step=min(since, int(curve.steps[-1])),
+        decayed(curve, end, left, limit, since),
         message=(
             f"`{left.subject}` and half of the other weight matrices have shrunk to {short(left.left)} of their "
             f"initial scale or less, and `{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of the "
