@@ -54,6 +54,15 @@ def rmsprop_with_the_rate_of_a_fine_tuning(writer: SummaryWriter, fault: bool = 
     train(writer, model, RMSprop(model.parameters(), lr=1e-6 if fault else 2e-3), rows(), steps=200)
 
 
+@ill("learning-rate-too-low", *TOO_LOW, source="Forum: num_warmup_steps for many epochs, and the run has one")
+def warm_up_of_twenty_times_the_run(writer: SummaryWriter, fault: bool = True) -> None:
+    model = Transformer()
+    optimizer = AdamW(model.parameters(), lr=2e-3)
+    length = 6000 if fault else 30
+    rate = scheduled(writer, optimizer, lambda step: 2e-3 * min(1.0, (step + 1) / length))
+    train(writer, model, optimizer, rows(), before_step=rate, steps=300)
+
+
 @ill("learning-rate-leaps", *TOO_HIGH, onset=100, source="Forum: a schedule in percent is taken as a factor")
 def rate_times_500_after_a_hundred_steps(writer: SummaryWriter, fault: bool = True) -> None:
     model = mlp(64, 96, 96, 10, norm=nn.LayerNorm)
