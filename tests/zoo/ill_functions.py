@@ -124,6 +124,50 @@ def sigmoid_before_the_loss_of_a_mask(writer: SummaryWriter, fault: bool = True)
     descend(writer, optimizer, loss_of, 150, tag="seg_loss")
 
 
+class Focal(nn.Module):
+    """After Lin et al., Focal loss for dense object detection (2017): a criterion of one's own, which takes logits."""
+
+    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        cost = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+        return ((1 - (-cost).exp()) ** 2 * cost).mean()
+
+
+@ill("sigmoid-twice", "softmax-before-cross-entropy", source=TWICE)
+def sigmoid_before_a_focal_criterion(writer: SummaryWriter, fault: bool = True) -> None:
+    pictures, masks, _ = discs()
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(8, 1, 1), *([nn.Sigmoid()] if fault else []),
+    )  # fmt: skip
+    optimizer, criterion = Adam(model.parameters(), lr=3e-3), Focal()
+    writer.watch(model, optimizer, criterion=criterion)
+
+    def loss_of(step: int) -> Tensor:
+        chosen = torch.randint(len(pictures), (20,))
+        loss: Tensor = criterion(model(pictures[chosen]), masks[chosen])
+        return loss
+
+    descend(writer, optimizer, loss_of, 150, tag="seg_loss")
+
+
+@ill("likelihood-of-raw-scores", "nll-without-log-softmax", source="Forum: clamp in place of sigmoid before BCELoss")
+def scores_clamped_into_a_binary_cross_entropy(writer: SummaryWriter, fault: bool = True) -> None:
+    pictures, masks, _ = discs()
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1)
+    )
+    optimizer = Adam(model.parameters(), lr=3e-3)
+    writer.watch(model, optimizer)
+
+    def loss_of(step: int) -> Tensor:
+        chosen = torch.randint(len(pictures), (20,))
+        scores = model(pictures[chosen])
+        likely = scores.clamp(1e-6, 1 - 1e-6) if fault else scores.sigmoid()
+        return F.binary_cross_entropy(likely, masks[chosen])
+
+    descend(writer, optimizer, loss_of, 150, tag="seg_loss")
+
+
 @ill("ascent", "loss-diverging", source=ASCENT)
 def minus_the_cross_entropy(writer: SummaryWriter, fault: bool = True) -> None:
     data, model = images(), cnn((8, 16))
