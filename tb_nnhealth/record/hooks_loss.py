@@ -41,6 +41,8 @@ class LossInputs:
         self._criterion: Any = lambda: None
         self._search: CriterionSearch | None = CriterionSearch()
         self._read_back, self._operands, self._products = ReadBack(), OperandReader(), ProductReader()
+        self._heard = False
+        """Whether the criterion was called in training: one that is named may serve the evaluation alone."""
         self._handles: list[Any] = []
         self._read_in = 0
         """The window in which the graph of the criterion was last read."""
@@ -78,7 +80,7 @@ class LossInputs:
         """Takes in what the model returned in training, before a loss is made of it."""
         if self._search is not None:
             self._search.model_returned(output)
-        if self._criterion() is None and (self._read_back.wanted or self._operands.wanted):
+        if not self._heard and (self._read_back.wanted or self._operands.wanted):
             logits = readable(output) if self._read_back.wanted else None
             end = logits if logits is not None else differentiable(output)
             if end is not None:
@@ -90,7 +92,7 @@ class LossInputs:
 
         ``logits`` is None where the gradient of the output cannot tell.
         """
-        if self._criterion() is not None:  # a module that was found after the model's output had been seen
+        if self._heard:  # a module that was called, or found, after the model's output had been seen
             return
         start = perf_counter()
         told = None if logits is None else self._read_back.read(logits, gradient, number)
@@ -118,7 +120,7 @@ class LossInputs:
         found = self._criterion()
         if found is not None:
             self._batch.forget_criterion()
-            self._criterion = lambda: None
+            self._criterion, self._heard = (lambda: None), False
             if all(part is not found for part in module.modules()):
                 self._search = None
                 return
@@ -132,7 +134,7 @@ class LossInputs:
     def called(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
         """What the hook on the criterion does."""
         if self.is_criterion(module) and torch.is_grad_enabled() and not in_backward():
-            start = perf_counter()
+            start, self._heard = perf_counter(), True
             self._returned(output)
             self._batch.criterion_called(args, kwargs, output, training=self._training())
             self._read_graph(module, args[0] if args else kwargs.get("input"), output)
@@ -180,7 +182,7 @@ class CriterionHook:
 
 
 class ReadBackHook:
-    """Lies on the model's output, where no criterion is known. Deaf once its step is over."""
+    """Lies on the model's output, where no criterion was called yet. Deaf once its step is over."""
 
     __torch_unserializable__ = True
 

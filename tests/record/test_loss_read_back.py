@@ -242,6 +242,41 @@ def test_function_is_recorded_like_its_module() -> None:
     assert not function.errors
 
 
+@pytest.mark.parametrize("evaluates", [True, False])
+def test_function_is_recorded_where_the_criterion_named_serves_the_evaluation_alone(evaluates: bool) -> None:
+    criterion = nn.CrossEntropyLoss()
+
+    def loss(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if evaluates:
+            with torch.no_grad():
+                criterion(z, y)
+        return functional.cross_entropy(z, y)
+
+    function, module = trained(loss, criterion=criterion), trained(criterion, criterion=criterion)
+    assert function.layouts[-1].criterion == module.layouts[-1].criterion
+    for kind, statistic in ((schema.LOSS, schema.MEAN), (schema.TARGET, schema.MEAN)):
+        told = [stream.value(kind, "", statistic) for stream in (function, module)]
+        assert told[0] == pytest.approx(told[1], rel=1e-5), kind
+
+
+def test_another_loss_is_not_told_as_the_criterion_named() -> None:
+    stream = trained(functional.cross_entropy, criterion=nn.MSELoss())
+    assert stream.layouts[-1].criterion.type == "MSELoss"
+    assert not stream.has(schema.LOSS, "")
+
+
+def test_output_bears_no_hook_once_the_criterion_named_was_called() -> None:
+    criterion, seen = nn.CrossEntropyLoss(), []
+
+    def loss(z: torch.Tensor, y: torch.Tensor) -> Any:
+        seen.append(len(z._backward_hooks or ()))
+        return criterion(z, y)
+
+    trained(loss, criterion=criterion)
+    assert seen[0] == seen[-1] + 1
+    assert len(set(seen[1:])) == 1
+
+
 def test_gives_up_on_another_loss() -> None:
     seen: list[int] = []
     stream = trained(lambda z, y: seen.append(len(z._backward_hooks or ())) or z.square().mean(), steps=8)
