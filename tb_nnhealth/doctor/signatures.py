@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tb_nnhealth.doctor.spans import Span
 from tb_nnhealth.doctor.window import Window
+from tb_nnhealth.events.framing import FOOTER_BYTES, HEADER_BYTES
 
 LOOKED_AT = 64
 _KNOWN = (
@@ -28,7 +29,8 @@ def known(window: Window) -> tuple[str, str] | None:
     for signature, what, advice in _KNOWN:
         if begin.lower().startswith(signature.lower()):
             return what, advice
-    if begin[:4] == bytes(4) and begin[4:8] != bytes(4) and len(begin) > 12:
+    first = int.from_bytes(begin[:8], "big")
+    if 0 < first < 2**32 and HEADER_BYTES + first + FOOTER_BYTES <= window.size:
         return _BIG_ENDIAN, _LITTLE_ENDIAN
     if len(begin) > 8 and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in begin):
         return "text", "Move it out of the log directory, or give it a name without tfevents."
