@@ -15,6 +15,7 @@ from tb_nnhealth.doctor.retention import Retention
 from tb_nnhealth.doctor.steps import Steps
 from tb_nnhealth.doctor.trouble import Examined, Trouble, worst_first
 from tb_nnhealth.doctor.writers import Written
+from tb_nnhealth.events.copies import copies
 from tb_nnhealth.events.tensor import FormatError, tensor_data
 from tb_nnhealth.events.walk import Found, RunDirectory
 from tb_nnhealth.messages import Capture
@@ -50,11 +51,25 @@ def examine_run(run: RunDirectory) -> tuple[list[FileSeen], list[Trouble]]:
         retention.see(event)
         captured.see(event)
 
-    files = [examine_file(path, run.storage, see) for path in sorted(run.files)]
+    copied = copies(run.files, run.storage)
+    files = [
+        _copied(path, copied[path], run) if path in copied else examine_file(path, run.storage, see)
+        for path in sorted(run.files)
+    ]
     troubles = [trouble for file in files for trouble in file.troubles]
     newest = max((file.last for file in files if file.last is not None), default=0.0)
     troubles += [*steps.troubles(), *writers.troubles(_written(files), run.path), *captured.troubles(run.path, newest)]
     return files, troubles + retention.troubles(run.path)
+
+
+def _copied(path: str, original: str, run: RunDirectory) -> FileSeen:
+    told = (
+        f"It holds the beginning of {original.rpartition('/')[2]} and nothing else: a copy of it. TensorBoard reads "
+        "both, and drops what the copy lacks where that is read last."
+    )
+    advice = "Move it out of the log directory, or give it a name without tfevents."
+    size = run.storage.stamp(path).size
+    return FileSeen(path, size, troubles=[Trouble("copied-file", "warning", path, told, advice)])
 
 
 def _written(files: Iterable[FileSeen]) -> list[Written]:

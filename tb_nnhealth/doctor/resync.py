@@ -27,8 +27,10 @@ def next_header(window: Window, begin: int) -> int | None:
 def _headers(data: NDArray[np.uint8]) -> NDArray[np.intp]:
     """The places in ``data`` at which headers stand whole."""
     count = len(data) - HEADER_BYTES + 1
-    plausible = np.ones(count, np.bool_)  # a length of less than 4 GiB: bytes 4 to 7 are zero
-    for byte in range(4, 8):
+    plausible = np.zeros(count, np.bool_)  # a checksum is not zero, as all is where a file was never written
+    for byte in range(8, 12):
+        plausible |= data[byte : byte + count] != 0
+    for byte in range(4, 8):  # a length of less than 4 GiB: bytes 4 to 7 are zero
         plausible &= data[byte : byte + count] == 0
     places = np.flatnonzero(plausible)
     crc = np.full(len(places), 0xFFFFFFFF, np.uint32)

@@ -10,9 +10,9 @@ from tb_nnhealth.findings import SEVERITIES, Severity
 
 IDS = (
     "corrupt-record", "no-event-file", "unreadable", "torn-record", "oversized-record", "undecodable-record",
-    "two-writers", "files-out-of-order", "steps-go-back", "repeated-step", "format-too-new", "unknown-file-version",
-    "dropped-records", "resumed-at-earlier-step", "sampled", "clock-goes-back", "clock-in-the-future", "no-wall-time",
-    "empty-file", "not-closed", "not-searched",
+    "copied-file", "two-writers", "files-out-of-order", "steps-go-back", "repeated-step", "format-too-new",
+    "unknown-file-version", "dropped-records", "resumed-at-earlier-step", "sampled", "clock-goes-back",
+    "clock-in-the-future", "no-wall-time", "empty-file", "not-closed", "not-searched",
 )  # fmt: skip
 """Every kind of trouble; docs/doctor.md says what each is."""
 

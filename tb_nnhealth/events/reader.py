@@ -15,7 +15,7 @@ from tensorboard.compat.proto import event_pb2
 
 from tb_nnhealth.events.framing import FOOTER_BYTES, HEADER_BYTES
 from tb_nnhealth.events.scan import Chunk, Outcome, Scanned, scan
-from tb_nnhealth.events.storage import LOCAL, Storage
+from tb_nnhealth.events.storage import LOCAL, Stamp, Storage
 from tb_nnhealth.history import Problem
 
 CHUNK_BYTES = 8 << 20
@@ -37,7 +37,7 @@ class EventFile:
     """One event file. Each ``read()`` goes on where the last one stopped.
 
     ``offset`` is the byte behind the last record dealt with. What stopped the last ``read()`` is tried again
-    when the file has grown, and is gone from ``problems`` where that has cured it.
+    when the file has changed, and is gone from ``problems`` where that has cured it.
     """
 
     def __init__(self, path: str, storage: Storage = LOCAL) -> None:
@@ -45,7 +45,7 @@ class EventFile:
         self.offset = 0
         self._storage = storage
         self._size = -1
-        self._done_with = -1
+        self._done_with: Stamp | None = None
         self._stopped = ""
         self._passed_over: dict[str, tuple[int, int]] = {}
 
@@ -64,16 +64,16 @@ class EventFile:
     def pieces(self, columns: Any = None) -> Iterator[Read]:
         """``read()``, but for the plain events, which go into the native ``columns``."""
         try:
-            size = self._storage.size(self.path)
-            if size == self._done_with:
+            stamp = self._storage.stamp(self.path)  # the size alone does not tell of what is filled in later
+            if stamp == self._done_with:
                 return
-            self._size, self._stopped = size, ""
-            if size < self.offset:
-                self._stopped = f"has shrunk to {size} bytes after {self.offset} were read; not read again"
+            self._size, self._stopped = stamp.size, ""
+            if self._size < self.offset:
+                self._stopped = f"has shrunk to {self._size} bytes after {self.offset} were read; not read again"
             yield from self._chunks(columns)
-            self._done_with = size
+            self._done_with = stamp
         except OSError as error:
-            self._done_with = -1
+            self._done_with = None
             self._stopped = f"cannot be read: {error.strerror or error}"
 
     def _chunks(self, columns: Any) -> Iterator[Read]:

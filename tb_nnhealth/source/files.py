@@ -27,14 +27,15 @@ class FileSource:
 
     def __init__(
         self,
-        paths: Sequence[str | os.PathLike[str]],
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         outside: bool = False,
         runs_kept: int = 64,
         storage: Storage | None = None,
     ) -> None:
         """``storage``: where all of ``paths`` lie; None to tell it from each of them."""
-        self._paths = list(dict.fromkeys(os.fspath(path) for path in paths))
+        several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        self._paths = list(dict.fromkeys(os.fspath(path) for path in several))
         self._outside, self._runs_kept = outside, runs_kept
         self._places = {} if storage is None else {path: (storage, path) for path in self._paths}
         self._found: dict[str, RunDirectory] = {}

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol
 
 from tb_nnhealth import schema
@@ -158,6 +159,10 @@ class ProviderRun:
         tags = sorted(tag for tag in listed if tag in grown)
         for i in range(0, len(tags), TAGS_AT_ONCE):
             for tag, data in self._read(self._scalars, tags[i : i + TAGS_AT_ONCE]).items():
+                if not all(isinstance(x.value, Real) for x in data):  # TensorBoard hands on texts and complex numbers
+                    self._problems[tag] = f"expected numbers, found {_types(x.value for x in data)}"
+                    kept.pop(tag, None)
+                    continue
                 kept[tag] = Series([(x.step, x.wall_time, x.value) for x in data])
                 if self._samples and len(data) >= self._samples:
                     whole = run.scalars.get(tag) if (run := local()) else None
@@ -218,6 +223,10 @@ def increasing(data: Iterable[Any]) -> list[Any]:
             kept.pop()
         kept.append(datum)
     return kept
+
+
+def _types(values: Iterable[Any]) -> str:
+    return ", ".join(sorted({type(value).__name__ for value in values if not isinstance(value, Real)}))
 
 
 def describe(error: Exception) -> str:

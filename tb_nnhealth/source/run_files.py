@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tb_nnhealth.events.copies import copies
 from tb_nnhealth.events.decode import SessionStart
 from tb_nnhealth.events.reader import EventFile
 from tb_nnhealth.events.run_values import RunValues
@@ -24,11 +25,15 @@ class RunFiles:
 
     def __init__(self, name: str, storage: Storage = LOCAL) -> None:
         self._storage = storage
+        self._others: dict[str, RunFiles] = {}
+        self._begin(name)
+
+    def _begin(self, name: str) -> None:
+        """With nothing read."""
         self._builder = RunBuilder(name)
         self._values = RunValues()
         self._files: dict[str, EventFile] = {}
         self._started = False
-        self._others: dict[str, RunFiles] = {}
 
     @property
     def run(self) -> Run:
@@ -56,14 +61,22 @@ class RunFiles:
         ]
 
     def refresh(self, paths: Iterable[str]) -> Run:
-        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays."""
+        """Reads what is new in the files at ``paths``; of files that are gone, what was read stays.
+
+        Where all are gone and others are there, another training has taken the run's place, and is read alone.
+        """
         paths = sorted(paths)
+        if paths and self._files and self._files.keys().isdisjoint(paths):
+            self._begin(self.run.name)
+        copied = copies(paths, self._storage)
+        paths = [path for path in paths if path not in copied]
         for path in paths:
             if path not in self._files:
                 self._files[path] = EventFile(path, self._storage)
             self._read(self._files[path])
         run = self._builder.finish()
-        run.problems = [problem for path in paths for problem in self._files[path].problems]
+        run.problems = [Problem(path, f"left out: it holds the beginning of {other}") for path, other in copied.items()]
+        run.problems += [problem for path in paths for problem in self._files[path].problems]
         run.problems += self._values.problems
         run.problems += [Problem(f"run '{run.name}'", message) for message in self._builder.problems]
         return run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,16 @@ def test_a_hole_of_zeros_is_passed_over(tmp_path: Path) -> None:
     found = taken_apart(tmp_path / "file", frame(b"a") + bytes(70_000) + frame(b"b"))
     assert kinds(found) == ["record", "corrupt", "record"]
     assert found[1].length == 70_000
+
+
+def test_a_file_that_was_never_written_costs_little(tmp_path: Path) -> None:
+    """A sparse file: checked byte by byte as if a record might begin at each, a gigabyte would take minutes."""
+    path = tmp_path / "file"
+    path.write_bytes(frame(b"a"))
+    os.truncate(path, 256 << 20)
+    begun = time.process_time()
+    assert kinds(list(spans(Window(LOCAL, str(path), 256 << 20)))) == ["record", "corrupt"]
+    assert time.process_time() - begun < 10
 
 
 def test_a_record_of_any_length_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

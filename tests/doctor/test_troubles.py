@@ -164,6 +164,15 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     assert "two-writers" in found(tmp_path)
 
 
+@pytest.mark.parametrize("name", [f"{FILE}.bak", f".{FILE}.a1B2c3", f"{FILE} (1)"])
+def test_an_older_copy_beside_its_file(tmp_path: Path, name: str) -> None:
+    log = curve(tmp_path, range(100))
+    (tmp_path / name).write_bytes(log.path.read_bytes()[:-500])
+    trouble = only(tmp_path)
+    assert (trouble.id, trouble.path) == ("copied-file", str(tmp_path / name))
+    assert FILE in trouble.message
+
+
 def test_a_training_that_was_resumed_is_one_writer_after_another(tmp_path: Path) -> None:
     curve(tmp_path, range(100), "events.out.tfevents.1.a.1.0")
     curve(tmp_path, range(80, 150), "events.out.tfevents.2.a.2.0", THEN + 500)

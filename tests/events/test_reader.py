@@ -242,6 +242,21 @@ def test_damage_that_is_mended_is_read_on(log: Log) -> None:
     assert file.problems == []
 
 
+def test_what_was_zero_and_is_filled_in_is_read(log: Log) -> None:
+    """The size stands before the data: on network file systems, and where space is taken in advance."""
+    whole = log.path.read_bytes()
+    start = sum(map(len, log.frames[:3]))
+    log.path.write_bytes(whole[:start] + bytes(len(whole) - start))
+    file = EventFile(str(log.path))
+    read = payloads(file)
+    assert "checksum" in messages(file)
+    log.path.write_bytes(whole)
+    os.utime(log.path, ns=(0, log.path.stat().st_mtime_ns + 1))  # the clock of the file system may be coarse
+    read += payloads(file)
+    assert [frame(data) for data in read] == log.frames
+    assert file.problems == []
+
+
 def test_an_abandoned_read_goes_on_where_it_stopped(log: Log) -> None:
     file = EventFile(str(log.path))
     first = next(file.read())

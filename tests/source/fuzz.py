@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tb_nnhealth.events import reader
 from tb_nnhealth.events.framing import frame_in_python
-from tb_nnhealth.events.storage import LocalStorage
+from tb_nnhealth.events.storage import LocalStorage, Stamp
 from tb_nnhealth.source.run_files import RunFiles
 from tests.events.any_events import logs
 from tests.events.logs import FILE
@@ -31,8 +31,8 @@ class Memory(LocalStorage):
     def __init__(self, whole: bytes) -> None:
         self._whole = whole
 
-    def size(self, path: str) -> int:
-        return len(self._whole)
+    def stamp(self, path: str) -> Stamp:
+        return Stamp(len(self._whole), "", 0.0)
 
     def read_into(self, memory: memoryview, path: str, offset: int) -> int:
         found = self._whole[offset : offset + len(memory)]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from events.logs import Log, small_log
+from events.logs import FILE, Log, scalar_event, small_log
 
 from tb_nnhealth import schema
+from tb_nnhealth.events.framing import frame
 from tb_nnhealth.history import Run
 from tb_nnhealth.messages import Layout, Row
 from tb_nnhealth.rules.synthetic import Network
@@ -49,6 +50,14 @@ def record(*means: float) -> np.ndarray:
 def test_both_sources_keep_the_protocol() -> None:
     sources: list[Source] = [FileSource([]), ProviderSource(None)]
     assert all(source.runs() == [] for source in sources)
+
+
+@pytest.mark.parametrize("of", [str, Path])
+def test_one_path_is_a_log_directory(of: type, tmp_path: Path) -> None:
+    small_log(tmp_path / "run")
+    source = FileSource(of(tmp_path))
+    source.refresh()
+    assert source.runs() == ["run"]
 
 
 def test_all_that_a_watch_wrote_is_read(tmp_path: Path) -> None:
@@ -300,6 +309,45 @@ def test_runs_and_log_directories_may_go(tmp_path: Path) -> None:
     source.refresh()
     assert source.runs() == []
     assert [problem.path for problem in source.problems] == [str(tmp_path / "logs")]
+
+
+def test_a_run_whose_files_all_make_way_for_others_is_another_one(tmp_path: Path) -> None:
+    """A directory is cleared and trained into again between two looks."""
+    old = Log(tmp_path / "a", "events.out.tfevents.1.host")
+    old.scalar("old", 0, 1.0)
+    source = opened(tmp_path)
+    source.run("a")
+    old.path.unlink()
+    Log(tmp_path / "a", "events.out.tfevents.2.host").scalar("new", 0, 1.0)
+    source.refresh()
+    run = source.run("a")
+    assert list(run.scalars) == ["new"]
+    assert run.problems == []
+
+
+@pytest.mark.parametrize("name", [f"{FILE}.bak", f"{FILE}~", f".{FILE}.a1B2c3"])
+def test_an_older_copy_beside_its_file_takes_nothing_back(tmp_path: Path, name: str) -> None:
+    log = Log(tmp_path)
+    for step in range(100):
+        log.scalar("loss", step, 1.0)
+    whole = log.path.read_bytes()
+    copy = tmp_path / name
+    copy.write_bytes(whole[:-700])
+    source = opened(tmp_path)
+    run = source.run(".")
+    assert len(run.scalars["loss"]) == 100
+    (problem,) = run.problems
+    assert (problem.path, problem.message) == (str(copy), f"left out: it holds the beginning of {log.path}")
+
+
+def test_a_file_that_goes_its_own_way_is_no_copy(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    for step in range(100):
+        log.scalar("loss", step, 1.0)
+    (tmp_path / f"{FILE}.1").write_bytes(b"".join([*log.frames[:51], frame(scalar_event("loss", 50, 2.0))]))
+    run = opened(tmp_path).run(".")
+    assert run.problems == []
+    assert len(run.scalars["loss"]) == 51
 
 
 def test_one_bad_file_leaves_the_others(tmp_path: Path) -> None:

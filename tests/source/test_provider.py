@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from events.logs import Log
-from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
 
 from tb_nnhealth import schema
 from tb_nnhealth.history import Run
@@ -460,3 +460,26 @@ def test_plugin_data_is_not_trusted(tmp_path: Path) -> None:
         run = through(backend, ".")
         assert run.watches == {}
         assert len(run.problems) == 2
+
+
+def test_a_scalar_that_is_no_number_leaves_the_others(tmp_path: Path) -> None:
+    """TensorBoard hands on what a writer called a scalar: texts and complex numbers too."""
+    log = Log(tmp_path / "a")
+    for tag, tensor in {
+        "complex": tensor_pb2.TensorProto(dtype=types_pb2.DT_COMPLEX64, tensor_content=np.complex64(1j).tobytes()),
+        "text": tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[b"0.5"]),
+    }.items():
+        tensor.tensor_shape.SetInParent()
+        value = summary_pb2.Summary.Value(tag=tag, tensor=tensor)
+        value.metadata.plugin_data.plugin_name = "scalars"
+        value.metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+        log.event(event_pb2.Event(step=0, summary=summary_pb2.Summary(value=[value])).SerializeToString())
+    log.scalar(DONE, 0, 1)
+    backend = PythonBackend(str(tmp_path), KEEP_ALL)
+    backend.load(["a"])
+    run = through(backend, "a")
+    assert list(run.scalars) == [DONE]
+    assert [problem.message for problem in run.problems] == [
+        "tag 'complex': expected numbers, found complex",
+        "tag 'text': expected numbers, found bytes",
+    ]
