@@ -21,6 +21,7 @@ from tb_nnhealth.record.loss_operands import OperandReader, Operands, ProductRea
 from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import in_backward
+from tb_nnhealth.record.reduce_native import is_functorch_wrapped
 from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_readable import plain
 
@@ -193,6 +194,8 @@ class ReadBackHook:
     def __call__(self, gradient: Any) -> None:
         if gradient is None or torch.compiler.is_compiling() or self._loss.window != self._window:
             return
+        if is_functorch_wrapped(gradient):
+            return  # a batch of gradients (vmap, ``is_grads_batched``) is that of no single loss
         try:
             with quiet(), torch.no_grad():
                 self._loss.differentiated(self._logits, gradient, self._number)

@@ -84,13 +84,19 @@ class ReadBack:
 
 
 def readable(output: Any) -> torch.Tensor | None:
-    """The one tensor of a model's outputs that a loss may be taken of."""
+    """The one tensor of a model's outputs that a loss may be taken of; beside a loss of the model's own its ``logits``,
+    as transformers return them.
+    """
     found = [
         tensor
         for tensor in _parts(output)
         if isinstance(tensor, torch.Tensor) and tensor.requires_grad and tensor.dim() and tensor.numel() >= FEWEST
     ]
-    if len(found) != 1 or found[0].device.type != "cpu" or found[0].layout is not torch.strided:
+    if len(found) > 1 and isinstance(output, Mapping) and "loss" in output:
+        found = [tensor for tensor in found if tensor is output.get("logits")]
+    if len(found) != 1 or plain(found[0]) is None:
+        return None  # among others, what functorch wraps: nothing may be asked of it
+    if found[0].device.type != "cpu" or found[0].layout is not torch.strided:
         return None  # on a device the answer would be waited for
     return found[0]
 
@@ -99,7 +105,7 @@ def differentiable(output: Any) -> torch.Tensor | None:
     """The first tensor on the host of a model's outputs through which a gradient may come."""
     for tensor in _parts(output):
         if not isinstance(tensor, torch.Tensor) or not tensor.requires_grad or plain(tensor) is None:
-            continue  # among others, what functorch wraps: nothing may be asked of it
+            continue
         if tensor.device.type == "cpu":
             return tensor
     return None

@@ -23,9 +23,15 @@ _BATCH_CODES = {
 MISSING = "The native core is not in use, so PyTorch's own operations measure, at some times the cost."
 
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
-is_functorch_wrapped = getattr(
-    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
+_WRAPPED, _BATCHED = (
+    getattr(getattr(torch._C, "_functorch", None), name, lambda tensor: False)
+    for name in ("is_functorch_wrapped_tensor", "is_legacy_batchedtensor")
 )
+
+
+def is_functorch_wrapped(tensor: torch.Tensor) -> bool:
+    """Whether ``tensor`` stands for many: within ``torch.func``, or in autograd's ``is_grads_batched``."""
+    return _WRAPPED(tensor) or _BATCHED(tensor)
 
 
 def is_ordinary(tensor: Any) -> bool:

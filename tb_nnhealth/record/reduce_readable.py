@@ -8,14 +8,11 @@ import torch
 
 from tb_nnhealth import native
 from tb_nnhealth.record import device_reduce
-from tb_nnhealth.record.reduce_native import CODES, is_ordinary
+from tb_nnhealth.record.reduce_native import CODES, is_functorch_wrapped, is_ordinary
 
 _WIDE = (torch.float32, torch.float64)
 _SPARSE_COMPRESSED = tuple(
     getattr(torch, name) for name in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc") if hasattr(torch, name)
-)
-is_functorch_wrapped = getattr(
-    getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda tensor: False
 )
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
 SHARD, SUMMAND = "shard", "summand"

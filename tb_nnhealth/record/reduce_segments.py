@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from tb_nnhealth.record.reduce import FIELDS
-from tb_nnhealth.record.reduce_readable import is_functorch_wrapped
+from tb_nnhealth.record.reduce_native import is_functorch_wrapped
 
 LARGEST = 4096
 """Elements up to which copying a tensor costs less than reducing it by calls of its own."""

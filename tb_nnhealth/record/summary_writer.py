@@ -225,12 +225,22 @@ class SummaryWriter(TorchSummaryWriter):  # type: ignore[misc]
         names = chain([schema.DEFAULT_WATCH], (f"{schema.DEFAULT_WATCH}-{number}" for number in count(2)))
         return next(n for n in names if n not in self._watches or not self._watches[n].holds_name_from(model))
 
-    def unwatch(self, name: str | None = None) -> None:
-        """Takes away the hooks of the watch ``name``, or of all. Raises ValueError where there is no such watch."""
-        if name is not None and name not in self._watches:
+    def unwatch(self, name: str | torch.nn.Module | None = None) -> None:
+        """Takes away the hooks of the watch ``name``, of all watches of a model, or of all there are.
+
+        Raises ValueError where there is no such watch.
+        """
+        if name is None:
+            ended = list(self._watches)
+        elif isinstance(name, str):
+            ended = [name] if name in self._watches else []
+        else:
+            ended = [each for each, watch in self._watches.items() if watch.is_of(name)]
+        if not ended and name is not None:
+            meant = f"named {name!r}" if isinstance(name, str) else f"of this {type(name).__name__}"
             there = ", ".join(map(repr, self._watches)) or "none"
-            raise ValueError(f"unwatch: there is no watch named {name!r} in {self.log_dir}; there is {there}")
-        for each in [name] if name is not None else list(self._watches):
+            raise ValueError(f"unwatch: there is no watch {meant} in {self.log_dir}; there is {there}")
+        for each in ended:
             self._watches.pop(each).remove()
 
     def observe(

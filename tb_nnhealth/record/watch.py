@@ -195,7 +195,11 @@ class Watch:
 
     def holds_name_from(self, model: torch.nn.Module) -> bool:
         """Whether this watch still goes by its name and is of another model than ``model``."""
-        return not self._removed and self._model() is not model
+        return not self._removed and not self.is_of(model)
+
+    def is_of(self, model: torch.nn.Module) -> bool:
+        """Whether ``model`` is the one that is watched."""
+        return self._model() is model
 
     def remove(self) -> None:
         """Takes every hook away, for good."""

@@ -23,7 +23,8 @@ from tb_nnhealth import SummaryWriter
 from tb_nnhealth.record import rank_exchange, shard_reduce
 
 STEPS = 20
-rank_exchange.PATIENCE, rank_exchange.FIRST_PATIENCE = 1.0, 3.0
+GONE, THERE = (1.0, 3.0), (60.0, 60.0)
+"""Seconds of patience, at last and at first, with a rank that will not come, and with one that is only delayed."""
 shard_reduce.MEETING_SECONDS = shard_reduce.COLLECTIVE_SECONDS = 3.0
 
 
@@ -50,6 +51,8 @@ def arguments(rank: int, case: str) -> dict[str, Any]:
 
 
 def train(rank: int, directory: Path, case: str) -> None:
+    patient = case in {"destroyed", "watched-before-sharding"}
+    rank_exchange.PATIENCE, rank_exchange.FIRST_PATIENCE = THERE if patient else GONE
     net = network()
     if "watched-again" in case and not rank:
         with SummaryWriter(directory / case / "before") as writer:
@@ -87,8 +90,8 @@ def fit(net: nn.Module, optimizer: torch.optim.Optimizer, rank: int, case: str, 
             if rank and "by-load" in case:
                 time.sleep(0.002)
             step(net, optimizer, torch.randn(16, 6, generator=generator))
-            if "removed" in case:
-                writer.flush()  # the next record knows what became of this one
+            if "removed" in case or ("destroyed" in case and i < STEPS // 2):
+                writer.flush()  # what was told of this step has come, or will not
 
 
 if __name__ == "__main__":

@@ -242,6 +242,37 @@ def test_function_is_recorded_like_its_module() -> None:
     assert not function.errors
 
 
+class LossOfItsOwn(nn.Module):
+    """Returns what transformers' encoder and decoder do: a loss, what it is taken of, and something on the side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        encoded = self.encoder(x).relu()
+        logits = self.head(encoded)
+        return {"loss": functional.cross_entropy(logits, labels), "logits": logits, "encoded": encoded}
+
+
+def test_logits_are_read_beside_a_loss_of_the_models_own() -> None:
+    torch.manual_seed(0)
+    model, recorder = LossOfItsOwn(), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Watch(recorder, model, optimizer, every=1)
+    for _ in range(3):
+        x, y = torch.randn(16, 4), torch.randint(0, 3, (16,))
+        optimizer.zero_grad()
+        told = model(x, y)
+        told["loss"].backward()
+        optimizer.step()
+    stream = recorder.stream
+    assert (stream.layouts[-1].criterion.type, stream.layouts[-1].criterion.classes) == ("CrossEntropyLoss", 3)
+    assert stream.value(schema.TARGET, "", schema.MEAN) == pytest.approx(float(y.float().mean()))
+    assert stream.value(schema.LOSS, "", schema.MEAN) == pytest.approx(float(told["loss"]), rel=1e-5)
+    assert not stream.errors
+
+
 @pytest.mark.parametrize("evaluates", [True, False])
 def test_function_is_recorded_where_the_criterion_named_serves_the_evaluation_alone(evaluates: bool) -> None:
     criterion = nn.CrossEntropyLoss()
@@ -376,3 +407,41 @@ def test_absolute_errors_of_softplus_are_no_binary_cross_entropy(above: int) -> 
     outputs.register_hook(lambda gradient: found.append(ReadBack().read(outputs.detach(), gradient, -1)))
     functional.l1_loss(functional.softplus(outputs), targets).backward()
     assert found == [None]
+
+
+def each_task_by_itself(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Meta-learning: the model is called within ``vmap(grad)``, and the loss of its adapted parameters is trained."""
+    own = dict(model.named_parameters())
+
+    def loss_of(parameters: dict[str, torch.Tensor], sample: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(model, parameters, (sample,)).square().mean()
+
+    def adapted(sample: torch.Tensor) -> torch.Tensor:
+        slopes = torch.func.grad(loss_of)(own, sample)
+        return loss_of({name: value - 0.1 * slopes[name] for name, value in own.items()}, sample)
+
+    return torch.func.vmap(adapted)(x).mean()
+
+
+def every_row_of_the_jacobian(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A penalty on the Jacobian: the gradients that come back through the output are a batch of gradients."""
+    x = x.flatten(0, 1).requires_grad_()
+    y = model(x)
+    rows = torch.eye(y.numel()).reshape(-1, *y.shape)
+    slopes, *_ = torch.autograd.grad(y, x, rows, create_graph=True, is_grads_batched=True)
+    return y.square().mean() + slopes.square().mean()
+
+
+@pytest.mark.parametrize("loss_of", [each_task_by_itself, every_row_of_the_jacobian])
+def test_a_batch_of_gradients_is_that_of_no_single_loss(
+    loss_of: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+) -> None:
+    torch.manual_seed(0)
+    model, recorder = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Watch(recorder, model, optimizer, every=1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss_of(model, torch.randn(5, 6, 3)).backward()
+        optimizer.step()
+    assert not recorder.stream.errors

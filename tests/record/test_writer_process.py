@@ -384,6 +384,19 @@ def test_watch_unwatch_observe(tmp_path: Path) -> None:
     assert event_logs.record_steps(tmp_path) == [0]
 
 
+def test_unwatch_takes_a_model(tmp_path: Path) -> None:
+    with SummaryWriter(tmp_path) as writer:
+        actor, critic, stranger = (torch.nn.Linear(2, 1) for _ in range(3))
+        of_actor, of_critic = (torch.optim.SGD(model.parameters(), lr=0.1) for model in (actor, critic))
+        writer.watch(actor, of_actor)
+        writer.watch(critic, of_critic)
+        writer.unwatch(actor)
+        assert not of_actor._optimizer_step_post_hooks
+        assert of_critic._optimizer_step_post_hooks
+        with pytest.raises(ValueError, match=r"no watch of this Linear in .*; there is 'model-2'"):
+            writer.unwatch(stranger)
+
+
 def test_bad_arguments_of_watch_leave_nothing_behind(tmp_path: Path) -> None:
     with SummaryWriter(tmp_path) as writer:
         model = torch.nn.Linear(2, 1)
