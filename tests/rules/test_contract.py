@@ -72,6 +72,8 @@ def test_example(rule: Rule, example: Example):
         return
     assert isinstance(outcome, Ill), outcome
     finding = fold(rule, outcome.hits)[0]
+    if "information" in example.title:
+        assert {hit.severity for hit in outcome.hits} == {"info"}
     if example.subject is not None:
         assert finding.subject == example.subject
     if example.first_step is not None:

@@ -5,6 +5,7 @@ import pytest
 from tb_nnhealth.history import Run, Series
 from tb_nnhealth.phases import parts
 from tb_nnhealth.rules.evidence.tags import main_loss, moving_target, role, series_of
+from tb_nnhealth.rules.loss.loss_terms import loss_terms
 from tb_nnhealth.rules.synthetic import Network
 
 
@@ -75,6 +76,16 @@ def test_a_term_of_a_loss_says_which():
     assert role("train/mse").term == "mse"
     assert role("val_cost").metric == "loss"
     assert role("cost_in_dollars").metric is None
+
+
+def test_measures_of_one_error_are_no_terms_of_a_sum() -> None:
+    logged = run(**{"MAE/train": 30, "MSE/train": 30, "RMSE/val": 30, "MSE/val": 30})
+    train, val = main_loss(logged, "train"), main_loss(logged, "val")
+    assert train is not None
+    assert val is not None
+    assert (train[0], val[0]) == ("MSE/train", "MSE/val")
+    assert loss_terms(logged) is None
+    assert main_loss(run(**{"mse": 30, "loss/kl": 30}), "train") is None
 
 
 @pytest.mark.parametrize(

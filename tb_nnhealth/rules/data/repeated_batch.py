@@ -240,10 +240,10 @@ def _ranks(history: History) -> list[Hit]:
         at = np.flatnonzero(np.isfinite(equal.values[:, i]))
         if rank == "0" or len(at) < RANK_RECORDS:
             continue
-        share = float(equal.values[at, i].mean())
+        same = at[equal.values[at, i] == 1]
+        share = len(same) / len(at)
         if share < RANK_SHARE or _parts_of_one_model(unlike.subjects, unlike.values, rank):
             continue
-        same = at[equal.values[at, i] == 1]
         hits.append(
             Hit(
                 subject=f"rank {rank}",

@@ -37,6 +37,8 @@ _LOSS_FUNCTIONS = _words(
     "ce xent crossentropy nll nce infonce bce mse mae rmse msle mape smape huber hinge pinball logits binary "
     "categorical cost criterion"
 )
+ERRORS = ("mse", "msle", "rmse", "mae", "mape", "smape")
+"""Measures of one error that are logged beside each other, and are no terms of a sum; the likeliest loss first."""
 _PLAIN = _words(
     "epoch epochs step steps iter iteration iterations batch batches global avg average mean total overall full sum "
     "running smooth smoothed ema moving raw sparse with negative log likelihood objective metric metrics scalar "
@@ -104,7 +106,7 @@ def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
     """The scalar that is the loss of the whole model in ``phase``, the one with the most points.
 
     A loss that names no phase counts as training's. A term of a loss is taken only where it is
-    the only loss logged, and no regularizer.
+    the only loss logged, and no regularizer; of several measures of one error, the likeliest loss.
     """
     losses = [
         (tag, series, found)
@@ -116,11 +118,17 @@ def main_loss(run: Run, phase: Phase) -> tuple[str, Series] | None:
     ]  # fmt: skip
     whole = [entry for entry in fitting if not entry[2].term]
     alone = len(fitting) == 1 and not set(fitting[0][2].term.split("-")) & REGULARIZERS
-    chosen = whole or (fitting if alone else [])
+    chosen = whole or (fitting if alone else _likeliest_error(fitting))
     if not chosen:
         return None
     tag, series, _ = max(chosen, key=lambda e: (len(e[1]), e[2].phase == phase, "test" not in parts(e[0]), -len(e[0])))
     return tag, series
+
+
+def _likeliest_error(losses: list[tuple[str, Series, Role]]) -> list[tuple[str, Series, Role]]:
+    terms = {found.term for _, _, found in losses}
+    likeliest = next((error for error in ERRORS if error in terms), None) if terms <= set(ERRORS) else None
+    return [entry for entry in losses if entry[2].term == likeliest]
 
 
 def series_of(run: Run, metric: Metric, phase: Phase | None = None) -> Iterator[tuple[str, Series]]:

@@ -22,7 +22,9 @@ points are asked for, or twenty that are means over many steps (ten, where all o
 answer's cost), or of so little noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar
 with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, or 500 samples seen, it
 is for information.
-Points before the learning rate first exceeds 0 are left out.
+Points before the learning rate first exceeds 0 are left out. In scalars alone an accuracy tells what a guess costs:
+at twelve evaluations or more, of little noise and without a rise, a loss that stays at 0.95 to 1.1 of -ln(accuracy) is
+that of a guess among so many classes, wherever it began; information in a run of fewer than 500 steps.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -69,6 +71,7 @@ from tb_nnhealth.rules.base import (
 )
 from tb_nnhealth.rules.evidence import losses, tags
 from tb_nnhealth.rules.hits import lasting
+from tb_nnhealth.rules.loss.at_a_guess import at_a_guess
 from tb_nnhealth.rules.loss.enough_told import (
     FEWEST_POINTS,
     LEARNED,
@@ -102,6 +105,13 @@ RESUMED = 10
 
 
 def check(case: Case) -> Outcome:
+    told = _of_the_loss(case)
+    if isinstance(told, (Passed, TooLittleData)) and (guess := at_a_guess(case.run)) is not None:
+        return Ill([guess])
+    return told
+
+
+def _of_the_loss(case: Case) -> Outcome:
     if why := tags.moving_target(case.run):
         return NotApplicable(why)
     found = losses.training_loss(case.run)
@@ -237,6 +247,14 @@ def _epochs_at_chance() -> Run:
     return run
 
 
+def _beside_accuracy(loss: NDArray[np.floating[Any]], accuracy: NDArray[np.floating[Any]]) -> Run:
+    """Means over epochs, both with the noise of some hundred samples."""
+    run, rng = _plain(loss, 0.01), np.random.default_rng(1)
+    right = accuracy + 0.01 * rng.standard_normal(len(accuracy))
+    run.scalars["val_acc"] = Series([(i, float(i), float(v)) for i, v in enumerate(right)])
+    return run
+
+
 def _sums() -> Run:
     """Forty epochs of a sum over 64 places, beside a criterion that tells their mean: 0.5 at first, 0.3 in the end."""
     network = Network(steps=1000, criterion="BCEWithLogitsLoss", classes=2)
@@ -281,6 +299,24 @@ RULE = Rule(
             first_step=0,
         ),
         Example("twenty means over an epoch each, at a constant answer", _epochs_at_chance, ill=True),
+        Example(
+            "thirty epochs, from 25 to a guess among ten, and one in ten is right",
+            lambda: _beside_accuracy(2.32 + 22 * (np.arange(30) < 1), 0.1 + 0.2 * (np.arange(30) < 1)),
+            ill=True,
+            subject="train_loss",
+        ),
+        Example(
+            "more and more are right",
+            lambda: _beside_accuracy(2.32 + 22 * (np.arange(30) < 1), 0.08 + np.arange(30) / 800),
+            ill=False,
+            outcome="Passed",
+        ),
+        Example(
+            "half are right, at a loss that tells more than a guess between two",
+            lambda: _beside_accuracy(1.6 + 0.7 * (np.arange(30) < 1), 0.5 * _ONES[:30]),
+            ill=False,
+            outcome="Passed",
+        ),
         Example("labels smoothed by nine tenths", lambda: _smoothed(0.9), ill=False, outcome="NotApplicable"),
         Example("labels smoothed by a tenth", lambda: _smoothed(0.1), ill=True, subject="loss/train"),
         Example("epochs' sums over the places of an answer", _sums, ill=False, outcome="Passed"),

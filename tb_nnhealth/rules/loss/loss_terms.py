@@ -66,6 +66,8 @@ def loss_terms(run: Run) -> Terms | None:
     if len(steps) < FEWEST_POINTS:
         return None
     weights = _weights(values, steps, total)
+    if weights is None and all(tags.role(tag, run.name).term in tags.ERRORS for tag in found):
+        return None
     weighted = values if weights is None else values * weights
     return Terms(tuple(found), steps, values, weighted, weights is not None)
 

@@ -17,8 +17,9 @@ The validation loss, where it is logged, is not above the training loss by more 
 noise, nor below 0.7 of it, nor below `poor` itself: training is then made harder than the task. At least `points`
 points. A warning for a cross-entropy over three classes or more; information for two classes, regression and losses
 whose constant answer is not known, where noise in the targets may leave no more to be learned, for more than `classes`
-classes, or an answer for each of the tokens given, as in language models, and where a logged accuracy is more than 0.4
-of the way from a guess to all right: wrong labels may be what is left.
+classes, or an answer for each of the tokens given, as in language models, where the targets were not seen, so that
+there may be such an answer, and where a logged accuracy is more than 0.4 of the way from a guess to all right: wrong
+labels may be what is left.
 
 Where the cost of a constant answer is known, a loss at rest above `resting` is told for information, unless a logged
 accuracy is above 0.9: more steps or more data would not lower it.
@@ -112,7 +113,7 @@ def check(case: Case) -> Outcome:
     # A loss that still falls, however slowly, may be all right in a training that is cut short.
     told = end.known and end.rests and not few  # what comes next in a sequence has an entropy of its own
     classes, right = _classes(case.run), float(np.fmax(training_accuracy, validation_accuracy))
-    known = told and classes in range(3, int(case.options["classes"]) + 1) and not _of_sequences(case.run)
+    known = told and classes in range(3, int(case.options["classes"]) + 1) and _one_answer_each(case.run)
     known = known and not right > 1 / classes + OFTEN_RIGHT * (1 - 1 / classes)
     return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
 
@@ -176,9 +177,10 @@ def _classes(run: Run) -> int:
     return int(criteria[0].classes) if len(criteria) == 1 and criteria[0].type in CROSS_ENTROPIES else 0
 
 
-def _of_sequences(run: Run) -> bool:
-    """Whether a sample has an answer at each of its places, as the tokens of a text."""
-    return any(history.rows(schema.TOKENS) for history in run.watches.values())
+def _one_answer_each(run: Run) -> bool:
+    """Whether the targets were seen, and are not the tokens of a text, with an answer at each of its places."""
+    watches = run.watches.values()
+    return any(h.rows(schema.TARGET) for h in watches) and not any(h.rows(schema.TOKENS) for h in watches)
 
 
 def _hit(
@@ -272,6 +274,12 @@ def _twelve_means() -> Run:
     return network.run()
 
 
+def _targets_unseen() -> Run:
+    network = Network(classes=10).loss(_curve(1.7, math.log(10)))
+    next(row for row in network.layout.rows if row.kind == schema.TARGET).kind = schema.OUTPUT
+    return network.run()
+
+
 def _tokens() -> Run:
     network = Network(classes=60).loss(_curve(1.7) * math.log(60) / math.log(10))
     return network.add_row(schema.TOKENS, "next", mean=1.0).run()
@@ -303,6 +311,7 @@ RULE = Rule(
         Example("two classes: information", lambda: _watched(0.6, classes=2), ill=True),
         Example("scalars alone: information", lambda: _plain(_curve(1.7)), ill=True, subject="loss/train"),
         Example("an answer for each token: information", _tokens, ill=True),
+        Example("targets that were not seen: information", _targets_unseen, ill=True),
         Example("a vocabulary: information", lambda: _watched(6.0, classes=10000), ill=True),
         Example("often right, as wrong labels allow: information", lambda: _watched(1.7, accuracy=0.6), ill=True),
         Example("two numbers for ten classes", lambda: _bottled(2, 0.9), ill=True, subject="loss/train"),

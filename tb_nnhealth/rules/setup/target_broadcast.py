@@ -124,6 +124,8 @@ def _of_a_function(history: History) -> Outcome:
     rows = {history.layout.rows[row].subject: history.layout.rows[row] for row in history.rows(schema.COMPARED)}
     answers, difference, product = schema.COMPARED_SUBJECTS
     multiplied = difference not in rows
+    if not {answers, product if multiplied else difference} <= rows.keys():
+        return CouldNotCheck(TARGETS_LINE)
     output, both = (tuple(rows[subject].shape) for subject in (answers, product if multiplied else difference))
     if len(seen) < RECORDS:
         return TooLittleData(f"{len(seen)} records of output and difference, {RECORDS} are needed")
@@ -271,6 +273,11 @@ def _told_by_the_graph(output: tuple[int, ...], what: str = "difference") -> Run
     return network.run()
 
 
+def _told_in_part() -> Network:
+    """A log that lacks the elements of the output, as one of damaged records may."""
+    return Network().add_row(schema.COMPARED, "difference", (32, 32), mean=1024.0)
+
+
 def _one_number(differs: float) -> Run:
     """Ten answers against one number, which differs from batch to batch by so much."""
     network = _shaped((10, 1), (1, 1))
@@ -330,6 +337,7 @@ RULE = Rule(
         Example("one sample", lambda: _shaped((1, 1), (1,)).run(), ill=False, outcome="Passed"),
         Example("cross-entropy", lambda: Network().run(), ill=False, outcome="NotApplicable"),
         Example("no target seen", _without_target, ill=False, outcome="CouldNotCheck"),
+        Example("a function of which little is told", lambda: _told_in_part().run(), False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
     causes=(
