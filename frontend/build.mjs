@@ -35,64 +35,83 @@ function licences(metafile) {
   });
 }
 
-const settings = {
+const common = {
   absWorkingDir: here,
-  entryPoints: { index: "src/main.ts" },
-  outdir,
   bundle: true,
-  splitting: true,
-  chunkNames: "parts/[name]-[hash]",
   format: "esm",
   target: ["es2022"],
   minify: true,
   jsx: "automatic",
   jsxImportSource: "preact",
-  metafile: true,
   legalComments: "none",
   logLevel: "warning",
 };
+const tab = {
+  ...common,
+  entryPoints: { index: "src/main.ts" },
+  outdir,
+  splitting: true,
+  chunkNames: "parts/[name]-[hash]",
+  metafile: true,
+};
 
-/** Outputs that the first page needs: the entry, the tab that it fetches, and all that this imports other than when a view is opened. */
-function firstLoad(metafile) {
-  const found = new Set();
-  const add = (path) => {
-    if (found.has(path)) return;
-    found.add(path);
-    for (const { path: next, kind } of metafile.outputs[path].imports) if (kind === "import-statement") add(next);
-  };
-  const outputs = Object.entries(metafile.outputs);
-  const [entry, { cssBundle }] = outputs.find(([path]) => basename(path) === "index.js");
-  const [tab] = outputs.find(([, output]) => output.entryPoint === "src/app.tsx");
-  add(entry);
-  add(tab);
-  return [...found, cssBundle];
+/** What asks for the first page's data is left out, to come before everything else. */
+const BEGIN = {
+  name: "begin",
+  setup: (one) => one.onResolve({ filter: /^\.\/begin$/ }, () => ({ path: "begin", external: true })),
+};
+/** What is fetched when a view is opened stays a file of its own. */
+const LATER = {
+  name: "later",
+  setup: (one) =>
+    one.onResolve({ filter: /./ }, ({ kind, path }) =>
+      kind === "dynamic-import" ? { path: `./parts/${basename(path)}`, external: true } : undefined,
+    ),
+};
+
+/**
+ * Makes one module of the first page: the entry takes the chunk that it shares with the views opened later, and they
+ * import from the entry. A chunk of its own would cost the first page a round trip.
+ */
+async function joinFirstPage(metafile) {
+  const chunks = Object.keys(metafile.outputs)
+    .map((path) => basename(path))
+    .filter((name) => name.startsWith("chunk-"));
+  if (chunks.length !== 1) throw new Error(`expected one chunk that is shared, found ${chunks.length}`);
+  const [chunk] = chunks;
+  const contents = `import "begin"; export { render } from "./index.js"; export * from "./parts/${chunk}";`;
+  await build({
+    ...common,
+    stdin: { contents, resolveDir: outdir },
+    outfile: join(outdir, "index.js"),
+    allowOverwrite: true,
+    alias: { begin: join(here, "src/begin.ts") },
+    plugins: [LATER],
+    footer: { js: `//! Licences of what is bundled: ${LICENCES}` },
+  });
+  rmSync(join(outdir, "parts", chunk));
+  const later = readdirSync(join(outdir, "parts")).map((name) => join(outdir, "parts", name));
+  for (const path of later) {
+    writeFileSync(path, readFileSync(path, "utf8").replaceAll(`"./${chunk}"`, '"../index.js"'));
+  }
+  return later;
 }
 
-/** The entry with the names of the modules that it has the browser fetch at once. */
-function withParts(text, parts) {
-  const named = text.replace('"__PARTS__"', JSON.stringify(parts.join(" ")));
-  if (named === text) throw new Error("expected the placeholder of the parts in index.js, found none");
-  return named;
-}
-
-const zipped = (paths) => paths.reduce((sum, path) => sum + gzipSync(readFileSync(resolve(here, path))).length, 0);
+/** Bytes of the files as the plugin sends them. */
+const zipped = (paths) =>
+  paths.reduce((sum, path) => sum + gzipSync(readFileSync(resolve(here, path)), { level: 9 }).length, 0);
 const kilobytes = (bytes) => (bytes / 1000).toFixed(1);
 
 rmSync(join(outdir, "parts"), { recursive: true, force: true });
 if (options.watch) {
-  await (await context({ ...settings, sourcemap: "inline", minify: false })).watch();
+  await (await context({ ...tab, sourcemap: "inline", minify: false })).watch();
 } else {
-  const { metafile } = await build(settings);
+  const { metafile } = await build({ ...tab, plugins: [BEGIN] });
+  const later = await joinFirstPage(metafile);
   // A saved report is one file: its script is one too, and no module.
-  await build({ ...settings, entryPoints: { report: "src/report.tsx" }, splitting: false, format: "iife" });
-  const script = join(outdir, "index.js");
+  await build({ ...common, entryPoints: { report: "src/report.tsx" }, outdir, format: "iife" });
   writeFileSync(join(outdir, LICENCES), licences(metafile).join("\n\n"));
-  const first = firstLoad(metafile);
-  const parts = first.filter((path) => dirname(path).endsWith("parts")).map((path) => `./parts/${basename(path)}`);
-  const entry = withParts(readFileSync(script, "utf8").trim(), parts);
-  writeFileSync(script, `${entry}\n//! Licences of what is bundled: ${LICENCES}\n`);
-  const later = Object.keys(metafile.outputs).filter((path) => !first.includes(path));
-  const size = zipped(first);
+  const size = zipped(["index.js", "index.css"].map((name) => join(outdir, name)));
   console.log(
     `the first page: ${kilobytes(size)} kB gzipped, of ${BUDGET / 1000}; later, in parts: ${kilobytes(zipped(later))}`,
   );

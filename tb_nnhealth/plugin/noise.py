@@ -23,7 +23,7 @@ def smoothed(values: Doubles, column: NDArray[np.intp], count: int) -> tuple[Dou
     ``values`` (n,) are the series in full, NaN where not finite; ``column`` (n,) is each value's point,
     ascending. The average is centred and weights every value alike. The noise is taken from the
     differences between neighbouring values (their median, over √2), so that neither a trend nor a single
-    spike widens it. NaN where the window holds no value; a noise of 0 where it holds no two.
+    spike widens it. NaN at points that hold no finite value; a noise of 0 where the window holds no two.
     """
     finite = np.isfinite(values)
     value, at = values[finite], column[finite]
@@ -32,7 +32,7 @@ def smoothed(values: Doubles, column: NDArray[np.intp], count: int) -> tuple[Dou
     scale = float(np.max(np.abs(value), initial=0.0)) or 1.0
     total = np.bincount(at, weights=value / scale, minlength=count)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = scale * (_sums(total, width) / _sums(number, width))
+        mean = np.where(number > 0, scale * (_sums(total, width) / _sums(number, width)), np.nan)
     jumps = _medians(np.abs(np.diff(value)), at[1:], count)
     sigma = _NORMAL_MAD / np.sqrt(2) * _nanmedian(_windows(jumps, width))
     return mean, np.where(np.isnan(mean), np.nan, np.nan_to_num(sigma))

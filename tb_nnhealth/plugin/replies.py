@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tensorboard.backend import json_util
 
 from tb_nnhealth.derive import BY_ID
 from tb_nnhealth.history import Problem, Run
@@ -124,13 +126,15 @@ def pack(content: Any) -> str:
 
 
 def _rounded(value: Any, name: str = "") -> Any:
-    """``value`` with its arrays of numbers rounded to what a picture shows."""
+    """``value`` with its arrays of numbers rounded to what a picture shows; a text for what is not finite."""
     if isinstance(value, Mapping):
         return {key: _rounded(item, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
     if isinstance(value, str) and name.endswith("_f32"):
         return arrays.f32(rounded(arrays.decode(value)))
+    if isinstance(value, float) and not math.isfinite(value):  # damaged records may hold any number anywhere
+        return json_util.Cleanse(value)
     return value
 
 

@@ -90,8 +90,7 @@ def route(answer: Answer, coarse: Iterable[str] = ()) -> Any:
             kept.put((*asked, request.environ[_STATE]), reply)
             return _response(request, reply)
         except UnchangedError:
-            headers = [*_tag(request), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache")]
-            return wrappers.Response(status=304, headers=headers, content_type="application/json")
+            return _unchanged(request.environ[_STATE], "application/json")
         except KeptError as known:
             return _response(request, known.reply)
         except errors.PublicError:
@@ -127,12 +126,18 @@ def _json(content: Any) -> bytes:
 
 
 def _response(request: Any, reply: Reply) -> Any:
-    return http_util.Respond(request, reply.data, reply.mime, content_encoding=reply.encoding, headers=_tag(request))
-
-
-def _tag(request: Any) -> list[tuple[str, str]]:
     state = request.environ.get(_STATE)
-    return [] if state is None else [("ETag", f'"{state}"')]
+    headers = [] if state is None else [_tag(state)]
+    return http_util.Respond(request, reply.data, reply.mime, content_encoding=reply.encoding, headers=headers)
+
+
+def _unchanged(state: str, mime: str) -> Any:
+    headers = [_tag(state), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache")]
+    return wrappers.Response(status=304, headers=headers, content_type=mime)
+
+
+def _tag(state: str) -> tuple[str, str]:
+    return "ETag", f'"{state}"'
 
 
 def part_route() -> Any:
@@ -153,7 +158,7 @@ def part_route() -> Any:
 
 
 def static_route(name: str, mime: str) -> Any:
-    """A WSGI application for one file of the built frontend."""
+    """A WSGI application for one file of the built frontend, sent once to a browser that keeps it."""
 
     @wrappers.Request.application
     def application(request: Any) -> Any:
@@ -164,7 +169,10 @@ def static_route(name: str, mime: str) -> Any:
                 f"{name} of NN Health is not built; run `npm ci && npm run build` in the folder frontend, "
                 "or install a released package"
             ) from None
-        return http_util.Respond(request, content, mime, content_encoding="gzip")
+        state = f"{zlib.crc32(content):08x}"
+        if request.if_none_match.contains(state):
+            return _unchanged(state, mime)
+        return http_util.Respond(request, content, mime, content_encoding="gzip", headers=[_tag(state)])
 
     return application
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, FrameLocator, Locator, Page, Request
+from playwright.sync_api import ConsoleMessage, FrameLocator, Locator, Page, Request, Route
 
 AXE = Path(__file__).parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 Serve = Callable[..., str]
@@ -16,10 +17,18 @@ Serve = Callable[..., str]
 TENSORBOARDS_FONTS = re.compile(r"/font-roboto/\S+\.woff2$")
 """TensorBoard's own page asks for them at the server's root, so they are not found under a path prefix."""
 
+_LOCAL_FONT = re.compile(r"local\([^)]*\),\s*")
+
 
 def tab(page: Page) -> FrameLocator:
     """The frame of the NN Health tab."""
     return page.frame_locator("iframe[src*='plugin_entry.html?name=nnhealth']")
+
+
+def without_local_fonts(route: Route) -> None:
+    """TensorBoard's page with the fonts that it brings along, also where the machine has others of their names."""
+    reply = route.fetch()
+    route.fulfill(response=reply, body=_LOCAL_FONT.sub("", reply.text()))
 
 
 class Watched:
@@ -33,9 +42,9 @@ class Watched:
         page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))
         page.on("request", self._request)
 
-    def open(self, address: str) -> Page:
+    def open(self, address: str, until: Literal["load", "commit"] = "load") -> Page:
         self._host = urlsplit(address).netloc
-        self.page.goto(address)
+        self.page.goto(address, wait_until=until)
         return self.page
 
     def _console(self, message: ConsoleMessage) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import FrameLocator, Locator, Page, expect
-from tabs import Serve, Watched, barriers, tab
+from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
+from tabs import Serve, Watched, barriers, tab, without_local_fonts
 from two_trainings import ILL_SUBJECT, STEPS, train
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -133,6 +134,30 @@ def test_names_of_strangers_stay_text(
     expect(verdict).to_contain_text(f"{REVERSED}.2")
     picture(page, "hostile-run")
     assert view.locator("img").count() == 0
+    assert watched.faults == []
+
+
+def test_charts_are_written_in_the_fonts_that_came_after_them(watched: Watched, serve: Serve, logdir: Path) -> None:
+    page, held = watched.page, list[Route]()
+    page.route(lambda address: urlsplit(address).path == "/", without_local_fonts)
+    page.route("**/*.woff2", lambda route: held.append(route))
+    place = f"#nnhealth&p.nnhealth.run=ill&p.nnhealth.layer={ILL_SUBJECT}"
+    watched.open(f"{serve(logdir, '--load_fast=true')}{place}", until="commit")  # a page is loaded with its fonts
+    canvas = tab(page).locator(".layer-panel canvas").first
+    expect(canvas).to_be_visible()
+    pixels = partial(canvas.evaluate, "canvas => canvas.toDataURL()")
+    blank = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.every(v => v === 0)"
+    while canvas.evaluate(blank):
+        page.wait_for_timeout(100)
+    page.wait_for_timeout(500)
+    stand_in = pixels()
+    assert held
+    page.unroute("**/*.woff2")
+    for font in held:
+        font.continue_()
+    tab(page).locator("body").evaluate("() => document.fonts.ready.then(() => null)")
+    page.wait_for_timeout(500)
+    assert pixels() != stand_in
     assert watched.faults == []
 
 

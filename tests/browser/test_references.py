@@ -16,16 +16,15 @@ pytest.importorskip("PIL", reason="pictures are compared with Pillow")
 
 from PIL import Image
 from pixels import compare, reduced
-from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
+from playwright.sync_api import Browser, FrameLocator, Page, expect
 from references import CHROMIUM, NOW, PICTURES, RENEW, STATES, THEMES, WIDTHS, State, write
-from tabs import Serve, barriers, tab
+from tabs import Serve, barriers, tab, without_local_fonts
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 PATIENCE = 30_000
 """Milliseconds; a machine that runs other tests beside this one may be slow."""
-LOCAL_FONT = re.compile(r"local\([^)]*\),\s*")
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +44,6 @@ def page(browser: Browser) -> Iterator[Page]:
     page.route(lambda address: urlsplit(address).path == "/", without_local_fonts)
     yield page
     context.close()
-
-
-def without_local_fonts(route: Route) -> None:
-    """TensorBoard's page with the fonts that it brings along, also where the machine has others of their names."""
-    reply = route.fetch()
-    route.fulfill(response=reply, body=LOCAL_FONT.sub("", reply.text()))
 
 
 def opened(page: Page, address: str, state: State, theme: str, width: int) -> FrameLocator:

@@ -266,7 +266,11 @@ def test_the_frontend_is_served_with_its_own_types(
     (tmp_path / "index.js").write_text("export function render() {}")
     (tmp_path / "index.css").write_text("body {}")
     (tmp_path / "secret.txt").write_text("secret")
-    assert client.get(ROOT + "index.js").content_type.startswith("application/javascript")
+    sent = client.get(ROOT + "index.js")
+    assert sent.content_type.startswith("application/javascript")
+    assert client.get(ROOT + "index.js", headers={"If-None-Match": sent.headers["ETag"]}).status_code == 304
+    (tmp_path / "index.js").write_text("export function render() { built(again) }")
+    assert client.get(ROOT + "index.js", headers={"If-None-Match": sent.headers["ETag"]}).status_code == 200
     assert client.get(ROOT + "index.css").content_type.startswith("text/css")
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "Layer-AB12CD34.js").write_text("export {}")

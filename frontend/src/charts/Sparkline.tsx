@@ -1,7 +1,7 @@
 /** A small line without axes; steps whose value is not finite are hatched. */
 
 import { finiteRuns } from "./paint";
-import { robustRange } from "./range";
+import { climb, robustRange } from "./range";
 
 interface Props {
   steps: readonly number[];
@@ -13,7 +13,7 @@ interface Props {
 const PAD = 2;
 
 export function Sparkline({ steps, values, width, height }: Props) {
-  const range = robustRange("linear", values);
+  const range = robustRange("linear", values.slice(0, climb(values)));
   const first = steps[0] ?? 0;
   const span = (steps[steps.length - 1] ?? first) - first || 1;
   const x = (step: number): number => PAD + ((step - first) / span) * (width - 2 * PAD);

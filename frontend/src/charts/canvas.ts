@@ -3,7 +3,7 @@
 import { effect } from "@preact/signals";
 import type { RefObject } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { theme, visible } from "../state/store";
+import { fontsArrived, theme, visible } from "../state/store";
 
 /** Paints in CSS pixels; `ratio` is how many device pixels one has. */
 export type Painter = (context: CanvasRenderingContext2D, width: number, height: number, ratio: number) => void;
@@ -53,7 +53,8 @@ export function useCanvas(paint: Painter): RefObject<HTMLCanvasElement> {
 }
 
 function paintOnto(canvas: HTMLCanvasElement, paint: Painter): void {
-  theme.value; // every painter depends on it, even one that paints nothing yet
+  theme.value; // every painter depends on these, even one that paints nothing yet
+  fontsArrived.value;
   const { clientWidth: width, clientHeight: height } = canvas;
   if (!visible.value || window.innerHeight === 0 || width === 0 || height === 0) return;
   const context = canvas.getContext("2d");

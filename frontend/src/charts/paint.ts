@@ -185,14 +185,23 @@ export const openHatch = (colours: Palette): HatchStyle => ({
   width: 0.6,
 });
 
-/** Diagonal lines, continuous across every rectangle filled with them. */
+const hatches = new Map<string, CanvasPattern>();
+
+/** Diagonal lines, continuous across every rectangle filled with them; made once for each style. */
 export function hatch(context: Context, style: HatchStyle, ratio: number): CanvasPattern | string {
+  const key = JSON.stringify([style, ratio]);
+  const known = hatches.get(key) ?? makeHatch(context, style, ratio);
+  if (known) hatches.set(key, known);
+  return known ?? style.line;
+}
+
+function makeHatch(context: Context, style: HatchStyle, ratio: number): CanvasPattern | null {
   // A tile of whole device pixels, so that it repeats without seams.
   const size = Math.max(3, Math.round(style.pitch * Math.SQRT2 * ratio));
   const tile = document.createElement("canvas");
   tile.width = tile.height = size;
   const brush = tile.getContext("2d");
-  if (!brush) return style.line;
+  if (!brush) return null;
   if (style.ground) {
     brush.fillStyle = style.ground;
     brush.fillRect(0, 0, size, size);
@@ -207,7 +216,7 @@ export function hatch(context: Context, style: HatchStyle, ratio: number): Canva
   brush.stroke();
   const pattern = context.createPattern(tile, "repeat");
   pattern?.setTransform(new DOMMatrix().scale(1 / ratio));
-  return pattern ?? style.line;
+  return pattern;
 }
 
 /** Spans of steps, clipped to the box, as hatched rectangles. */

@@ -14,6 +14,9 @@ const TAIL = 0.02;
 /** What reaches no farther beyond the percentiles than this part of their span is shown in full. */
 const TOLERANCE = 1.5;
 
+/** Values among which some can be called typical. */
+const FEWEST = 20;
+
 export interface RangeOptions {
   /** Values the range must hold: limits, the ends of a band. */
   include?: readonly number[];
@@ -38,7 +41,7 @@ export function robustRange(
   let [low, high] = [quantile(ends, TAIL), quantile(ends, 1 - TAIL)];
   const slack = (high - low) * TOLERANCE;
   // A signed logarithm already tames spikes, and so few values leave nothing to call typical.
-  const clips = kind !== "symlog" && sorted.length >= 20 && high > low;
+  const clips = kind !== "symlog" && sorted.length >= FEWEST && high > low;
   const clippedLow = clips && least < low - slack;
   const clippedHigh = clips && most > high + slack;
   if (!clippedLow) low = least;
@@ -51,6 +54,26 @@ export function robustRange(
     clippedLow: clippedLow && from(least) < domain[0],
     clippedHigh: clippedHigh && from(most) > domain[1],
   };
+}
+
+/**
+ * Index from which a curve stays above all it was before and ends far above it, as a loss that diverges; the curve's
+ * length where it does not, or rises so for more than its last quarter: then that is the curve, and no end of one.
+ */
+export function climb(values: ArrayLike<number>): number {
+  const finite = Array.from(values, (_, i) => i).filter((i) => Number.isFinite(values[i]));
+  if (finite.length < FEWEST) return values.length;
+  const curve = finite.map((i) => values[i] as number);
+  const [half, most] = [curve.slice(0, curve.length / 2), curve.slice(0, curve.length * 0.75)];
+  const ceiling = Math.max(...most);
+  const first = curve.findLastIndex((value) => value <= ceiling) + 1;
+  const leaves = farAbove(Math.max(...curve.slice(first)), most) && !farAbove(ceiling, half);
+  return leaves ? (finite[first] as number) : values.length;
+}
+
+function farAbove(value: number, curve: readonly number[]): boolean {
+  const [low, high] = [Math.min(...curve), Math.max(...curve)];
+  return high > low && value > high + (high - low) * TOLERANCE;
 }
 
 /** The `q`-quantile of sorted values, interpolated. */

@@ -3,6 +3,7 @@
 import { computed, type ReadonlySignal, signal } from "@preact/signals";
 import type { HeatmapResponse, RunSummary, ScalarChart, ScalarsResponse } from "../api/types";
 import { fetchAhead, fetched, type Resource } from "../state/resources";
+import { steady } from "../state/steady";
 import {
   chosenStatistic,
   cursor,
@@ -55,20 +56,24 @@ const ownHeatmap: ReadonlySignal<Resource<HeatmapResponse>> = held(() => {
   return fetched("heatmap", { run: run.value, ...heatmapParameters() }, { lane: "heatmap" }).value;
 });
 
-const otherHeatmap = computed<Resource<HeatmapResponse>>(() =>
-  !ratioShown.value || otherRun.value === null || !ownHeatmap.value.data
-    ? IDLE
-    : fetched("heatmap", { run: otherRun.value, ...heatmapParameters() }, { lane: "other heatmap" }).value,
+const ownCells = computed(() => ownHeatmap.value.data);
+
+const otherCells = computed<HeatmapResponse | null>(() =>
+  !ratioShown.value || otherRun.value === null || !ownCells.value
+    ? null
+    : fetched("heatmap", { run: otherRun.value, ...heatmapParameters() }, { lane: "other heatmap" }).value.data,
 );
 
-/** Of the run in focus, or where two are compared relative to the other. */
-export const heatmap: ReadonlySignal<Resource<HeatmapResponse>> = computed(() => {
-  const [own, other] = [ownHeatmap.value, otherHeatmap.value];
-  const name = otherRun.value;
-  if (!own.data || !other.data || name === null || own.data.statistic !== other.data.statistic) return own;
-  const scale = model.value.data?.statistics.find(({ id }) => id === own.data?.statistic)?.scale ?? "log";
-  return { ...own, data: relative(own.data, other.data, name, scale) };
+/** The cells of the run in focus, or where two are compared relative to the other: the last ones while others are fetched. */
+export const heatmap: ReadonlySignal<HeatmapResponse | null> = computed(() => {
+  const [own, other, name] = [ownCells.value, otherCells.value, otherRun.value];
+  if (!own || !other || name === null || own.statistic !== other.statistic) return own;
+  const scale = model.value.data?.statistics.find(({ id }) => id === own.statistic)?.scale ?? "log";
+  return relative(own, other, name, scale);
 });
+/** How the fetching of the heatmap of the run in focus stands. */
+export const heatmapStatus = computed(() => ownHeatmap.value.status);
+export const heatmapError = computed(() => ownHeatmap.value.error);
 
 const SCALAR_POINTS = 500;
 const scalarParameters = (picked: readonly string[]) => {
@@ -118,12 +123,10 @@ export function fetchTogether(row: RunSummary): Promise<void>[] {
 }
 
 const NO_COLUMNS = makeColumns([]);
-export const columns = computed<Columns>(() =>
-  heatmap.value.data ? makeColumns(heatmap.value.data.steps) : NO_COLUMNS,
-);
+export const columns = computed<Columns>(() => (heatmap.value ? makeColumns(heatmap.value.steps) : NO_COLUMNS));
 
 /** All steps of the run in focus, as far as is known; null before anything is. */
-const extent = computed<StepRange | null>(() => {
+const extent = steady<StepRange | null>(() => {
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   const include = (first: number | undefined, last: number | undefined) => {
     low = Math.min(low, first ?? low);

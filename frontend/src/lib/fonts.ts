@@ -1,5 +1,7 @@
 /** A frame does not inherit its parent's fonts: TensorBoard's own faces are declared again from its style sheets. */
 
+import { fontsArrived } from "../state/store";
+
 export function borrowFonts(): void {
   const rules: string[] = [];
   try {
@@ -11,6 +13,7 @@ export function borrowFonts(): void {
   const sheet = new CSSStyleSheet(); // a style element would be refused by a content policy without 'unsafe-inline'
   sheet.replaceSync(rules.join("\n"));
   document.adoptedStyleSheets.push(sheet);
+  document.fonts.addEventListener("loadingdone", () => fontsArrived.value++);
 }
 
 function faces(sheet: CSSStyleSheet): string[] {

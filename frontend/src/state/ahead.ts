@@ -1,7 +1,7 @@
 /** Asks for the pictures that are likely to be wanted next, while the page stands still. */
 
 import { effect } from "@preact/signals";
-import { heatmap, heatmapParameters, standardScalars } from "../charts/stepRange";
+import { heatmapParameters, heatmapStatus, standardScalars } from "../charts/stepRange";
 import { fetchAhead } from "./resources";
 import { model, run, saved, statistic, visible } from "./store";
 
@@ -12,7 +12,7 @@ const REST_MS = 250;
 export function lookAhead(): () => void {
   return effect(() => {
     const [name, known, shown] = [run.value, model.value.data, statistic.value];
-    const settled = heatmap.value.status === "ready" && standardScalars.value.status === "ready";
+    const settled = heatmapStatus.value === "ready" && standardScalars.value.status === "ready";
     if (saved.value || !visible.value || name === null || !known || !settled) return undefined;
     const parameters = { run: name, ...heatmapParameters() };
     let over = false;

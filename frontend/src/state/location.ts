@@ -3,7 +3,7 @@
  * so the parent's hash is read and written directly, where the parent can be reached.
  */
 
-import { batch, effect } from "@preact/signals";
+import { batch, effect, type Signal } from "@preact/signals";
 import { RUN_SORTS, type RunSort } from "../lib/runs";
 import { formatHash, isOurs, type Place, parseHash } from "../lib/url";
 import {
@@ -49,18 +49,24 @@ export function here(): Place {
   };
 }
 
+/** Leaves a signal alone that holds an equal value already: whoever reads it would be at work for nothing. */
+function put<T>(target: Signal<T>, value: T, content: (value: T) => unknown = (all) => all): void {
+  const [now, next] = [target.peek(), value].map((held) => JSON.stringify(content(held)));
+  if (now !== next) target.value = value;
+}
+
 export function go(place: Place): void {
   batch(() => {
     run.value = place.run;
     findingKey.value = place.finding;
     chosenStatistic.value = place.statistic;
-    range.value = place.range;
+    put(range, place.range);
     layer.value = place.run === null ? null : place.layer;
-    ticked.value = new Set(place.ticked);
-    tags.value = place.tags;
-    trial.value = place.trial;
+    put(ticked, new Set(place.ticked), (names) => [...names]);
+    put(tags, place.tags);
+    put(trial, place.trial);
     ratioShown.value = place.ratio;
-    folds.value = new Map(place.folds);
+    put(folds, new Map(place.folds), (groups) => [...groups]);
     filter.value = place.filter;
     sort.value = RUN_SORTS.find((item) => item === place.sort) ?? ("severity" satisfies RunSort);
   });

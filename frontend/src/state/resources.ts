@@ -107,15 +107,22 @@ async function load(key: string, entry: Entry): Promise<void> {
   evict();
 }
 
-/** What came with the list of runs need not be asked for. */
+/** What came with the list of runs need not be asked for; nor awaited, where it was. */
 function keepFirst({ first }: RunsResponse): void {
   if (!first) return;
   const parameters = { run: first.run };
   for (const [route, data] of [["report", first.report] as const, ["model", first.model] as const]) {
     const key = address(route, parameters);
-    if (!data || entries.has(key)) continue;
-    const state = signal<Resource<unknown>>({ status: "ready", data, error: null });
-    entries.set(key, { state, route, parameters, asked: reloads.peek(), abort: null, lane: null });
+    if (!data) continue;
+    const ready: Resource<unknown> = { status: "ready", data, error: null };
+    const asked = entries.get(key);
+    if (!asked) {
+      entries.set(key, { state: signal(ready), route, parameters, asked: reloads.peek(), abort: null, lane: null });
+    } else if (asked.state.peek().data === null && asked.state.peek().error === null) {
+      asked.abort?.abort();
+      asked.abort = null;
+      asked.state.value = ready;
+    }
   }
 }
 

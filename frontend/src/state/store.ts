@@ -55,6 +55,8 @@ export const saved = signal(false);
 export const theme = signal<Theme>("light");
 /** False while TensorBoard hides the tab: nothing should be drawn then. */
 export const visible = signal(true);
+/** How often fonts have arrived; a canvas keeps the letters of what stood in for one. */
+export const fontsArrived = signal(0);
 
 export const keyOf = (finding: { rule: string; subject: string }): string => `${finding.rule}@${finding.subject}`;
 

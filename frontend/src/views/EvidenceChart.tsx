@@ -25,6 +25,11 @@ const LOW = 132;
 const LEFT = 46;
 const MARGIN = 8;
 const AXIS = 26;
+/** Widths of the words about the onset, of the badge beside them, and of the limit's label; height of a line. */
+const WORDS = 210;
+const BADGE = 14;
+const LABEL = 76;
+const LINE = 16;
 
 /** `finding` is its index in the report of `run`. */
 export function EvidenceChart({ run, finding }: { run: string; finding: number }) {
@@ -116,12 +121,15 @@ function Onset({
   if (at < left - 1 || at > right + 1) return null;
   const { y } = axes;
   const limitAt = data.limit === null ? null : y.at(data.limit);
-  const toLeft = at - left > 210 || at - left > right - at;
-  const busy = crowded(x, y, data, toLeft ? at - 210 : at, toLeft ? at : at + 210);
+  const toLeft = at - left > WORDS || at - left > right - at;
+  const room = (toLeft ? at - left : right - at) - BADGE;
+  const needs = room < WORDS - BADGE ? 4 * LINE : 2 * LINE;
+  const onLabel = toLeft && room < WORDS - BADGE + LABEL && limitAt !== null && limitAt - LINE < MARGIN + needs;
+  const busy = onLabel || crowded(x, y, data, toLeft ? [at - WORDS, at] : [at, at + WORDS], MARGIN + needs);
   const top = busy ? MARGIN + height - 42 : MARGIN;
   const side = toLeft
-    ? { right: `calc(100% - ${at - 14}px)`, maxWidth: at - left - 14, textAlign: "right" }
-    : { left: at + 14, maxWidth: right - at - 14 };
+    ? { right: `calc(100% - ${at - BADGE}px)`, maxWidth: room, textAlign: "right" }
+    : { left: at + BADGE, maxWidth: room };
   return (
     <div class="evidence-onset">
       <i class={finding.severity} style={{ left: at, top: MARGIN, height }} />
@@ -139,11 +147,11 @@ function Onset({
   );
 }
 
-/** Whether curves run through the top of the plot between two positions, where the words would stand. */
-function crowded(x: Scale, y: Scale, data: EvidenceResponse, from: number, to: number): boolean {
+/** Whether curves run through the plot above `bottom` between two positions, where the words would stand. */
+function crowded(x: Scale, y: Scale, data: EvidenceResponse, [from, to]: [number, number], bottom: number): boolean {
   return data.steps.some((step, i) => {
     const at = x.at(step);
-    return at >= from && at <= to && y.at(data.values[i] as number) < MARGIN + 40;
+    return at >= from && at <= to && y.at(data.values[i] as number) < bottom + 8;
   });
 }
 

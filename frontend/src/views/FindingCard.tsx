@@ -54,7 +54,7 @@ export function FindingCard({ report, finding, index }: { report: RunReport; fin
             {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls where the window is low */}
             <section class="advice" aria-label="What to try" tabIndex={0}>
               {finding.advice.length > 0 && (
-                <>
+                <div>
                   <h3 class="small">What to try</h3>
                   <ol>
                     {finding.advice.map((item) => (
@@ -63,22 +63,24 @@ export function FindingCard({ report, finding, index }: { report: RunReport; fin
                       </li>
                     ))}
                   </ol>
-                </>
+                </div>
               )}
-              {finding.why && (
-                <>
-                  <h3 class="small">Why it matters</h3>
-                  <p class="why">
-                    <Prose text={finding.why} names={names} />
-                  </p>
-                </>
-              )}
-              <References finding={finding} />
-              {target && (
-                <button type="button" class="link" onClick={() => (layer.value = target)}>
-                  Open layer <code>{target}</code>
-                </button>
-              )}
+              <div class="background">
+                {finding.why && (
+                  <>
+                    <h3 class="small">Why it matters</h3>
+                    <p class="why">
+                      <Prose text={finding.why} names={names} />
+                    </p>
+                  </>
+                )}
+                <References finding={finding} />
+                {target && (
+                  <button type="button" class="link" onClick={() => (layer.value = target)}>
+                    Open layer <code>{target}</code>
+                  </button>
+                )}
+              </div>
             </section>
           </div>
           <Tune key={finding.rule} finding={finding} />

@@ -1,7 +1,7 @@
 /** The layers × steps card: the statistic of every layer over the run, coloured by distance from its healthy band. */
 
 import { formatStep } from "../charts/paint";
-import { columns, heatmap, shown } from "../charts/stepRange";
+import { columns, heatmap, heatmapError, heatmapStatus, shown } from "../charts/stepRange";
 import { chosenStatistic, model, otherRun, range, ratioShown, statistic } from "../state/store";
 import { LayersHeatmap } from "./LayersHeatmap";
 import { LayersLegend } from "./LayersLegend";
@@ -68,7 +68,7 @@ function Subtitle() {
   const steps = shown.value;
   if (!count || !steps) return <p class="layers-subtitle" />;
   const text = [
-    layersWords(count, heatmap.value.data?.layers_left_out ?? 0),
+    layersWords(count, heatmap.value?.layers_left_out ?? 0),
     `steps ${formatStep(steps[0])}–${formatStep(lastStep())}, ${perColumn()}`,
     range.value ? "double-click shows all" : "drag to zoom",
   ];
@@ -83,25 +83,25 @@ function layersWords(count: number, leftOut: number): string {
 }
 
 function lastStep(): number {
-  const steps = heatmap.value.data?.steps;
+  const steps = heatmap.value?.steps;
   return range.value?.[1] ?? steps?.[steps.length - 1]?.[1] ?? 0;
 }
 
 function perColumn(): string {
   const { from } = columns.value;
-  const records = heatmap.value.data?.records ?? 0;
+  const records = heatmap.value?.records ?? 0;
   const each = Math.round(records / Math.max(1, from.length));
   return each <= 1 ? "one record a column" : `${each.toLocaleString("en-US")} records a column, worst shown`;
 }
 
 function Body() {
-  const { data, status, error } = heatmap.value;
+  const [data, error] = [heatmap.value, heatmapError.value];
   if (model.value.error && !model.value.data) return <p class="chart-note">{model.value.error}</p>;
   if (!data && error) return <p class="chart-note">{error}</p>;
   if (data && data.layers.length === 0) return <p class="chart-note">No layer has this statistic in this run.</p>;
   return (
     <>
-      <LayersHeatmap busy={status === "loading"} />
+      <LayersHeatmap busy={heatmapStatus.value === "loading"} />
       <LayersTable />
     </>
   );

@@ -103,7 +103,7 @@ export function LayersWorst() {
 
 function Worst({ row, y }: { row: Row; y: number }) {
   const index = worstLayer(row);
-  const worst = heatmap.value.data?.worst[index];
+  const worst = heatmap.value?.worst[index];
   if (!worst || !judge.value) return null;
   const colour = cssColour(colourOf(rampsOf(theme.value), judge.value.distance(worst.value)));
   return (

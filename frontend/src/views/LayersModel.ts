@@ -10,34 +10,31 @@ import { type Judge, makeJudge } from "../charts/ramp";
 import { ratioJudge } from "../charts/ratio";
 import { meets, sight } from "../charts/sight";
 import { columns, heatmap } from "../charts/stepRange";
+import { steady } from "../state/steady";
 import { currentFinding, findings, folds, model } from "../state/store";
 
 /** Of a finding about layers in more groups than this, only the group that it names first is opened. */
 const PLACES = 3;
 
-/** Names of the layers; the same array as long as they are the same, so that rows and gutters stay while cells change. */
-export const names: ReadonlySignal<readonly string[]> = (() => {
-  let last: readonly string[] = [];
-  return computed(() => {
-    const next = heatmap.value.data?.layers ?? [];
-    if (next.length !== last.length || next.some((name, i) => name !== last[i])) last = next;
-    return last;
-  });
-})();
+/** Names of the layers. */
+export const names: ReadonlySignal<readonly string[]> = steady(() => heatmap.value?.layers ?? []);
 const tree = computed(() => makeTree(names.value));
 
 /** The statistic of the cells on show, which while another is fetched is still the last one. */
 export const shownStatistic = computed<StatisticInfo | null>(() => {
-  const id = heatmap.value.data?.statistic;
+  const id = heatmap.value?.statistic;
   return model.value.data?.statistics.find((item) => item.id === id) ?? null;
 });
+
+const isRelative = computed(() => heatmap.value?.relativeTo !== undefined);
+const band = steady(() => heatmap.value?.healthy ?? shownStatistic.value?.healthy ?? ([0, 0] as const));
 
 export const judge = computed<Judge | null>(() => {
   const statistic = shownStatistic.value;
   if (!statistic) return null;
-  if (heatmap.value.data?.relativeTo !== undefined) return ratioJudge;
+  if (isRelative.value) return ratioJudge;
   const scale = statistic.scale === "linear" ? "symlog" : statistic.scale;
-  return makeJudge(scale, heatmap.value.data?.healthy ?? statistic.healthy ?? [0, 0]);
+  return makeJudge(scale, band.value);
 });
 
 const subjectsOf = (finding: Finding): string[] =>
@@ -69,7 +66,7 @@ export const rows: ReadonlySignal<Row[]> = computed(() => blocks.value.flatMap((
  * layers are not there until they are asked for: of thousands few are in sight.
  */
 const layerDistances = computed(() => {
-  const [judging, data] = [judge.value, heatmap.value.data];
+  const [judging, data] = [judge.value, heatmap.value];
   if (!judging || !data) return null;
   const count = data.steps.length;
   const distances = new Float32Array(data.values.length);
@@ -92,10 +89,10 @@ const layerDistances = computed(() => {
 
 /** Whether the band does not apply to a layer at some step of a column. */
 export function isNeutral(layer: number, first: number, last: number): boolean {
-  return heatmap.value.data?.neutral?.some(([at, from, to]) => at === layer && from <= last && to >= first) ?? false;
+  return heatmap.value?.neutral?.some(([at, from, to]) => at === layer && from <= last && to >= first) ?? false;
 }
 
-export const nonFinite = computed(() => spansByLayer(heatmap.value.data?.non_finite ?? []));
+export const nonFinite = computed(() => spansByLayer(heatmap.value?.non_finite ?? []));
 
 /** Cells drawn as a hatch. The share of non-finite values is itself a number that can be coloured. */
 export const hatched = computed(() => (shownStatistic.value?.id === "non-finite" ? spansByLayer([]) : nonFinite.value));
@@ -125,7 +122,7 @@ export const cells = computed<Cells | null>(() => {
 /** The layer of a row that is farthest from the band in a column, or by its worst value where no column is given. */
 export function worstLayer(row: Row, column?: number): number {
   const count = columns.value.from.length;
-  const worst = heatmap.value.data?.worst ?? [];
+  const worst = heatmap.value?.worst ?? [];
   const distance = (layer: number): number => {
     const value =
       column === undefined

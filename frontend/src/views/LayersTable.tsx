@@ -15,7 +15,7 @@ const MOST_ROWS = 200;
 const REST_MS = 300;
 
 export function LayersTable() {
-  const next = heatmap.value.data;
+  const next = heatmap.value;
   const [data, setData] = useState<HeatmapResponse | null>(null);
   useEffect(() => {
     const timer = setTimeout(() => setData(next), REST_MS);

@@ -29,7 +29,7 @@ interface Reading {
 }
 
 function reading(rowIndex: number): Reading | null {
-  const [row, data, judging, step] = [rows.value[rowIndex], heatmap.value.data, judge.value, cursor.value];
+  const [row, data, judging, step] = [rows.value[rowIndex], heatmap.value, judge.value, cursor.value];
   if (!row || !data || !judging || step === null) return null;
   const column = columnAt(columns.value, step);
   const [first, last] = data.steps[column] ?? [step, step];

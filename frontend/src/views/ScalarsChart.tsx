@@ -7,8 +7,8 @@ import { useCanvas } from "../charts/canvas";
 import { upperBound } from "../charts/columns";
 import { COMPARED_COLOURS } from "../charts/compared";
 import * as paint from "../charts/paint";
-import { type Range, robustRange } from "../charts/range";
-import { formatTick, makeScale, type Scale } from "../charts/scale";
+import { climb, type Range, robustRange } from "../charts/range";
+import { formatTick, makeScale, type Scale, type ScaleKind } from "../charts/scale";
 import { comparedScalars, GUTTER, shown, stepScale } from "../charts/stepRange";
 import { number } from "../lib/format";
 import { type Palette, palette } from "../lib/palette";
@@ -19,6 +19,8 @@ import { cursor, smoothing, theme } from "../state/store";
 const MARGIN = 7;
 /** Up to so many points a line has a ring on each. */
 const RINGS = 40;
+/** What spans no more has a linear axis. */
+const TWO_DECADES = 100;
 
 type Span = readonly [number, number];
 interface Props {
@@ -51,33 +53,44 @@ function comparedIn(chart: ScalarChart): Compared[] {
   });
 }
 
-function rangeOf(
+interface Axis {
+  kind: ScaleKind;
+  range: Range;
+}
+
+/** The axis of what is on show. Where a loss diverges it is that of the time before: the rest is said to be off it. */
+function axisOf(
   chart: ScalarChart,
   compared: readonly Compared[],
   steps: readonly [number, number] | null,
-): Range | null {
-  const values: number[] = [];
-  for (const series of [...chart.series, ...compared.map((other) => other.series)]) {
+): Axis | null {
+  const lines = [...chart.series, ...compared.map((other) => other.series)].map((series) => {
     const line = meanOf(series) ?? series.values;
-    series.steps.forEach((step, i) => {
-      if (!steps || (step >= steps[0] && step <= steps[1])) values.push(line[i] as number);
-    });
-  }
-  const kind = chart.scale === "log" && values.some((value) => value > 0) ? "log" : "linear";
+    const points = series.steps.map((step, i) => [step, line[i] as number] as const);
+    return steps ? points.filter(([step]) => step >= steps[0] && step <= steps[1]) : points;
+  });
+  const leaves =
+    chart.id === "loss" ? lines.flatMap((points) => points[climb(points.map(([, v]) => v))]?.[0] ?? []) : [];
+  const end = Math.min(Number.POSITIVE_INFINITY, ...leaves);
+  const values = lines.flatMap((points) => points.filter(([step]) => step < end).map(([, value]) => value));
+  const positive = values.filter((value) => value > 0);
+  const wide = leaves.length === 0 || Math.max(...positive) > TWO_DECADES * Math.min(...positive);
+  const kind = chart.scale === "log" && positive.length > 0 && wide ? "log" : "linear";
   const include = isRate(chart) && kind === "linear" ? [0] : chart.id === "accuracy" ? [0, 1] : [];
-  return robustRange(kind, values, { include, ticks: isRate(chart) ? 3 : 4 });
+  const range = robustRange(kind, values, { include, ticks: isRate(chart) ? 3 : 4 });
+  return range && { kind, range: { ...range, clippedHigh: range.clippedHigh || leaves.length > 0 } };
 }
 
 export function ScalarsChart({ chart, stretches, onRemove }: Props) {
   const height = heightOf(chart);
   const within = shown.value;
   const compared = comparedIn(chart);
-  const range = useMemo(
-    () => rangeOf(chart, compared, within),
+  const axis = useMemo(
+    () => axisOf(chart, compared, within),
     [chart, comparedScalars.value, smoothing.value, within?.[0], within?.[1]],
   );
-  const kind = chart.scale === "log" && range && range.domain[0] > 0 ? "log" : "linear";
-  const y = range ? makeScale(kind, range.domain, [MARGIN + height, MARGIN]) : null;
+  const range = axis?.range;
+  const y = axis ? makeScale(axis.kind, axis.range.domain, [MARGIN + height, MARGIN]) : null;
 
   const canvas = useCanvas((context, width, _, ratio) => {
     const x = stepScale.value;
@@ -124,7 +137,7 @@ export function ScalarsChart({ chart, stretches, onRemove }: Props) {
       <canvas ref={canvas} class="fill" role="img" aria-label={describe(chart)} />
       <div class="scalar-name">
         <h3 title={chart.title}>{chart.title}</h3>
-        <Legend chart={chart} compared={compared} />
+        <Legend chart={chart} compared={compared} kind={axis?.kind} />
         {onRemove && (
           <button type="button" class="scalar-remove" aria-label={`Remove ${chart.title}`} onClick={onRemove}>
             remove
@@ -179,9 +192,15 @@ function drawRings(context: paint.Context, x: Scale, y: Scale, series: ScalarSer
   });
 }
 
-function Legend({ chart, compared }: { chart: ScalarChart; compared: readonly Compared[] }) {
+interface LegendProps {
+  chart: ScalarChart;
+  compared: readonly Compared[];
+  kind: ScaleKind | undefined;
+}
+
+function Legend({ chart, compared, kind }: LegendProps) {
   const several = chart.series.length > 1 || chart.series.some(meanOf);
-  if (!several) return chart.scale === "log" ? <span class="scalar-note">log scale</span> : null;
+  if (!several) return kind === "log" ? <span class="scalar-note">log scale</span> : null;
   return (
     <ul class="scalar-legend">
       {chart.series.map((series) => (

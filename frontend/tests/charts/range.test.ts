@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { quantile, robustRange } from "../../src/charts/range";
+import { climb, quantile, robustRange } from "../../src/charts/range";
 
 const loss = Array.from({ length: 200 }, (_, i) => 6 + 5 * Math.exp(-i / 40));
 
@@ -37,6 +37,33 @@ describe("robustRange", () => {
 
   it("shows all of a share", () => {
     expect(robustRange("share", [0.2])?.domain).toEqual([0, 1]);
+  });
+});
+
+describe("climb", () => {
+  const diverging = [...loss, ...Array.from({ length: 12 }, (_, i) => 8 * 2 ** (i + 1))];
+
+  it("begins where a loss leaves for good what it was", () => {
+    expect(climb(diverging)).toBe(loss.length);
+    expect(climb([...diverging, Number.NaN, Number.NaN])).toBe(loss.length);
+  });
+
+  it("is no spike, from which the loss returns", () => {
+    const spiked = [...diverging, 6, 6];
+    expect(climb(spiked)).toBe(spiked.length);
+  });
+
+  it("is no bend, nor what a curve does for more than its last quarter", () => {
+    const bent = [...loss, ...Array.from({ length: 20 }, (_, i) => 11 + i / 4)];
+    expect(climb(bent)).toBe(bent.length);
+    const doubling = Array.from({ length: 100 }, (_, i) => 2 ** (i / 4));
+    expect(climb(doubling)).toBe(doubling.length);
+    expect(climb(loss)).toBe(loss.length);
+  });
+
+  it("is not told of few values, nor of none", () => {
+    expect(climb([1, 2, 1e9])).toBe(3);
+    expect(climb(new Array(50).fill(Number.NaN))).toBe(50);
   });
 });
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { NOWHERE } from "../../src/lib/url";
 import { followLocation, go, here } from "../../src/state/location";
-import { cursor, layer, range, run, settled, ticked } from "../../src/state/store";
+import { cursor, folds, layer, range, run, settled, tags, ticked } from "../../src/state/store";
 import { serve } from "./server";
 
 beforeEach(() => {
@@ -58,4 +58,26 @@ it("leaves another tab's address alone", () => {
   soon();
   expect(window.location.hash).toBe("#scalars");
   expect(here()).toMatchObject({ run: "a", range: [1, 2] });
+});
+
+it("wakes nobody whose part of the address is as it was", () => {
+  const address = (steps: string) =>
+    `#nnhealth&p.nnhealth.run=a&p.nnhealth.ticked=b&p.nnhealth.tags=loss&p.nnhealth.folds=%2Bhead&p.nnhealth.steps=${steps}`;
+  window.history.replaceState(null, "", address("5-9"));
+  followLocation();
+  const held = [ticked.value, tags.value, folds.value];
+  const steps = range.value;
+  const turn = (to: string) => {
+    window.history.replaceState(null, "", to);
+    window.dispatchEvent(new Event("popstate"));
+  };
+  turn(address("5-9"));
+  expect(range.value).toBe(steps);
+  turn(address("6-9"));
+  expect(range.value).toEqual([6, 9]);
+  [ticked.value, tags.value, folds.value].forEach((value, i) => {
+    expect(value).toBe(held[i]);
+  });
+  turn(address("6-9").replace("%2Bhead", "-head"));
+  expect([...folds.value]).toEqual([["head", false]]);
 });

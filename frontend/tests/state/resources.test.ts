@@ -82,3 +82,17 @@ it("does not ask for what came with the list of runs", async () => {
   stop();
   expect(server.asked).toEqual(["runs", "report?run=resnet18%2Fbs1024"]);
 });
+
+it("does not wait for what was asked for and then came with the list of runs", async () => {
+  const report = { schema: 1, problems: [], run: { run: "vit" } };
+  Object.assign(server.runs, { first: { run: "vit", report, model: null } });
+  const asked = fetched("report", { run: "vit" });
+  await Promise.resolve();
+  const seen: unknown[] = [];
+  const stop = effect(() => void seen.push(asked.value.data));
+  void fetched("runs").value;
+  await settle();
+  stop();
+  expect(seen).toEqual([null, report]);
+  expect(asked.value).toEqual({ status: "ready", data: report, error: null });
+});
