@@ -3,11 +3,11 @@
     python -m benchmarks overhead [--quick] [--only WAY] [--json FILE] [--chart FILE] [MODEL ...]
 
 Every way trains its own copy of the same model. They take turns in short blocks of steps, in an order shuffled anew
-each round, so that whatever else the machine does falls on all alike. A block ends when all it recorded is written.
-Reported is what a way adds to a step, as a share of the bare training in the same round: the median over the rounds and
-the middle half of them, on the wall clock and as processor time of all threads of the process, which is what the
-machine pays and which other programs disturb less. A second bare training ("A/A") shows what the method cannot tell
-apart.
+each round, each between two blocks of bare training, so that whatever else the machine does falls on both alike. A
+block ends when all it recorded is written. Reported is what a way adds to a step, as a share of the bare blocks right
+before and after it: the median over the rounds and the middle half of them, on the wall clock and as processor time of
+all threads of the process, which is what the machine pays and which other programs disturb less. A second bare training
+("A/A") shows what the method cannot tell apart.
 
 A cadence that is chosen while training measures a step now and then, so that a median of short blocks says nothing of
 it. It is told over its whole run, its first step included: the sum of all its blocks against that of the bare ones
@@ -63,7 +63,9 @@ _WARM_STEPS, _WARM_SECONDS, _PEERS_WARM_STEPS = 80, 10.0, 3
 _PATIENCE, _FEWEST_ROUNDS = 3, 3
 """A way whose blocks are longer than so many of bare training takes part in the first rounds only, three at least."""
 Times = dict[str, list[tuple[float, float]]]
-"""Of each way, seconds per step of each round: on the wall clock, and processor time."""
+"""Of each way, seconds per step of each block: on the wall clock, and processor time."""
+Added = dict[str, list[tuple[float, float]]]
+"""Of each way, what its blocks took beyond the bare ones beside them, as a share, on the two clocks."""
 
 
 @dataclass
@@ -204,10 +206,11 @@ def _usual_block(turns: Turns, effort: Effort) -> tuple[int, float]:
 
 def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random) -> None:
     usual, single = _usual_block(turns, effort)
-    times: Times = {way: [] for way in turns.names}
+    bare: list[tuple[float, float]] = []
+    added: Added = {way: [] for way in turns.names if way != BARE}
     counts, rounds = {}, {}
     try:
-        for way in times:
+        for way in added:
             _say(f"{told.name}: {way} warms up", passing=True)
             slow = turns.block(way, 1)[1] / single
             if slow < _SLOW:
@@ -222,15 +225,23 @@ def _rounds(turns: Turns, told: Measured, effort: Effort, chance: random.Random)
         for done in range(effort.rounds):
             _say(f"{told.name}: round {done + 1} of {effort.rounds}", passing=True)
             gc.collect()
-            taking_part = [way for way in times if done < rounds[way]]
+            taking_part = [way for way in added if done < rounds[way]]
+            bare.append(turns.block(BARE, usual))
             for way in chance.sample(taking_part, len(taking_part)):
-                times[way].append(turns.block(way, counts[way]))
+                own = turns.block(way, counts[way])
+                bare.append(turns.block(BARE, usual))
+                added[way].append(_beyond(own, bare[-2], bare[-1]))
     except KeyboardInterrupt:
         raise StoppedError(told) from None
     finally:
-        if len(times[BARE]) >= 2:
-            told.bare_ms = 1000 * statistics.median(processor for _, processor in times[BARE])
-            told.results = [_of_rounds(way, times) for way in times if way != BARE and len(times[way]) >= 2]
+        if len(bare) >= 2:
+            told.bare_ms = 1000 * statistics.median(processor for _, processor in bare)
+            told.results = [_of_rounds(way, shares) for way, shares in added.items() if len(shares) >= 2]
+
+
+def _beyond(own: tuple[float, float], before: tuple[float, float], after: tuple[float, float]) -> tuple[float, float]:
+    wall, processor = (2 * mine / (one + other) - 1 for mine, one, other in zip(own, before, after, strict=True))
+    return wall, processor
 
 
 def _warm_steps(way: str, single: float, effort: Effort) -> int:
@@ -240,15 +251,12 @@ def _warm_steps(way: str, single: float, effort: Effort) -> int:
     return max(12, min(_WARM_STEPS, round(most)))
 
 
-def _of_rounds(way: str, times: Times) -> Result:
-    rounds = min(len(times[way]), len(times[BARE]))
-
-    def added(clock: int) -> tuple[float, float, float]:
-        pairs = zip(times[way][:rounds], times[BARE][:rounds], strict=True)
-        low, middle, high = statistics.quantiles([own[clock] / bare[clock] - 1 for own, bare in pairs], n=4)
+def _of_rounds(way: str, shares: list[tuple[float, float]]) -> Result:
+    def spread(clock: int) -> tuple[float, float, float]:
+        low, middle, high = statistics.quantiles([share[clock] for share in shares], n=4)
         return low, middle, high
 
-    return Result(way, added(0), added(1), rounds)
+    return Result(way, spread(0), spread(1), len(shares))
 
 
 def _over_the_run(way: str, along: Times, blocks: int) -> Result:
