@@ -25,9 +25,10 @@ _GRACE_SPACING = 40
 _GRACE_REACH = 100
 """What is left of the grace is made to last until the run is this many times as long: where measuring is slow, the
 opening would otherwise use all of it."""
-_RESERVE = 0.6
+_RESERVE = 0.5
 """Share of the budget that is planned for. The rest is for what our clocks do not see, the caches that a training finds
-cold in a measured step and behind it (a fifth to two fifths of what measuring took), and for what nobody foresees."""
+cold in a measured step and behind it (a fifth of what measuring took, up to as much again), and for what nobody
+foresees."""
 _REPAYING = 0.25
 _SPIKE = 5
 """A step that takes this many times what is usual for its kind was held up by something else (a garbage collection,

@@ -125,7 +125,7 @@ class Activations:
         self._dropping.open()
         self._graph = Graph() if self._graphs_read < GRAPHS_READ else None
         self._opened = True
-        self.loss.open()
+        self.loss.open(close=close)
         if not self._handles:
             self._register()
 

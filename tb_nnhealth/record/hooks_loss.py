@@ -47,6 +47,8 @@ class LossInputs:
         self._handles: list[Any] = []
         self._read_in = 0
         """The window in which the graph of the criterion was last read."""
+        self._faultless = self._close = False
+        """Whether that showed nothing wrong; whether this step is looked at closely."""
         self.window = 0
         """Of which step: what was begun in another is not of this one."""
 
@@ -57,9 +59,10 @@ class LossInputs:
     def is_criterion(self, module: Any) -> bool:
         return module is self._criterion()
 
-    def open(self) -> None:
-        """Begins a measured step."""
+    def open(self, *, close: bool) -> None:
+        """Begins a measured step; ``close`` reads once more what showed nothing wrong."""
         self.window += 1
+        self._close = close
         criterion = self._criterion()
         if self._search is not None and (criterion is not None or not self._search.next_step()):
             self._search = None
@@ -145,11 +148,15 @@ class LossInputs:
         """Once in a step: what the functions that a criterion is made of are given."""
         if self._read_in == self.window or not self._operands.wanted or not self._training():
             return
+        known = isinstance(module, _Loss)
+        if known and self._faultless and not self._close:
+            return
         if plain(loss) is None or loss.grad_fn is None or plain(prediction) is None or prediction.grad_fn is None:
             return
         self._read_in = self.window
         told = self._operands.read_criterion(loss, prediction.grad_fn._sequence_nr())
-        if isinstance(module, _Loss):
+        if known:
+            self._faultless = told is None or not told.faults
             self._tell_functions(told)
         elif told is not None:
             self._batch.operands_told(told, training=True)

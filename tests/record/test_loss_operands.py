@@ -13,6 +13,7 @@ from memory_recorder import MemoryRecorder
 from torch import nn
 
 from tb_nnhealth import schema
+from tb_nnhealth.record.cadence import CLOSE_RECORDS, CLOSE_STEPS
 from tb_nnhealth.record.loss_operands import STEPS_TRIED, operands_of
 from tb_nnhealth.record.watch import Watch
 from tb_nnhealth.schema import MEAN
@@ -201,6 +202,23 @@ def test_in_a_training(model: nn.Module, criterion: Any, loss_of: Callable[..., 
         optimizer.step()
     watch.remove()
     assert [recorder.stream.value(schema.OPERAND, fault, MEAN, i) for i in range(4)] == [1, 1, 1, 1]
+
+
+def test_fault_that_comes_late() -> None:
+    """What was as it should be is read again where a step is looked at closely, and at every step once it is not."""
+    model, criterion = nn.Linear(4, 3), nn.CrossEntropyLoss()
+    optimizer, recorder = torch.optim.SGD(model.parameters(), 0.1), MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, criterion=criterion, every=1)
+    steps, begin = CLOSE_RECORDS + 3 * CLOSE_STEPS, CLOSE_RECORDS + CLOSE_STEPS // 2
+    for i in range(steps):
+        optimizer.zero_grad()
+        z = model(torch.randn(6, 4))
+        criterion(z if i < begin else z.softmax(1), Y).backward()
+        optimizer.step()
+    watch.remove()
+    told = [recorder.stream.value(schema.OPERAND, "cross_entropy<softmax", MEAN, i) for i in range(steps)]
+    assert not any(value == 1 for value in told[:begin])
+    assert told[begin + CLOSE_STEPS :] == [1] * (steps - begin - CLOSE_STEPS)
 
 
 def test_in_a_training_of_two_views() -> None:
