@@ -19,6 +19,10 @@ curves of a hundred or more. A shorter one counts where it is rare (2 % of the p
 twenty points before and by three times the gain so far, and the median of the eight points after it lies above that
 of the twenty before by four standard errors: it was more than a single costly sample, and did harm.
 
+In shorter curves, whose points may be means of epochs, each point counts. Where they are the losses of single batches
+instead, as of an epoch's last one, they differ by decades: a spike must exceed, as a ratio, six times the robust
+scatter of the ratios from point to point.
+
 A warning where there are three or more and the loss ends above half of the level before them, or where weights
 changed between two steps of the optimizer; and, unless the loss ends where it had been before or lower (within 5 % of
 the gain), where a spike rises above the untrained level by as much as had been gained, or the learning rate or the
@@ -277,6 +281,13 @@ def _sixty_batches() -> Run:
     return network.loss(0.2 + 1.5 * np.exp(-network.at / 10.0) + 4.0 * (network.at == 40), noise=0.02).run()
 
 
+def _last_batches() -> Run:
+    """One small batch of each epoch, of a task that is nearly solved: most cost next to nothing."""
+    epochs = np.arange(80)
+    values = 0.003 * np.exp(np.random.default_rng(3).normal(0.0, 1.8, 80)) + 2.0 * np.exp(-epochs / 3.0)
+    return Run("epochs", scalars={"loss": Series([(i, float(i), float(v)) for i, v in enumerate(values)])})
+
+
 _EPOCHS = 0.2 + 1.5 * np.exp(-np.arange(24) / 4.0)
 
 RULE = Rule(
@@ -307,6 +318,7 @@ RULE = Rule(
         Example("wild batches that do harm", lambda: _plain(_harmed()), ill=True, subject="loss", first_step=300),
         Example("one wild batch of sixty", _sixty_batches, ill=False, outcome="Passed"),
         Example("batches of one", _wild_batches, ill=False, outcome="Passed"),
+        Example("last batches of epochs", _last_batches, ill=False, outcome="Passed"),
         Example("stays up", lambda: _plain(np.where(_STEPS < 300, _FALL, 3.0)), ill=False, outcome="Passed"),
         Example("a healthy curve", lambda: _plain(_FALL), ill=False, outcome="Passed"),
         Example("a very noisy healthy curve", lambda: _plain(_FALL, 0.5), ill=False, outcome="Passed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,9 @@ RESTLESS_TIMES = 3
 """Where more points than this share lie a third of the way up, outside of every spike and its tail, and lie there at
 more separate times than these, the noise itself has that reach."""
 
-
+BEYOND_RATIOS = 6.0
+"""Height of a spike of points that stand for themselves, as a ratio, in robust sigmas of the ratios from one point to
+the next. Where each is the loss of a single batch, and the task nearly solved, a costly sample is a leap of decades."""
 WILD = 30.0
 """Height of a single wild point, in robust sigmas of the points before it."""
 FAR_ABOVE = 3.0
@@ -66,7 +69,7 @@ def find(
 
     The height is taken above the lowest level so far, and must also exceed its own median by ``sigmas`` times its
     robust scatter (MAD). ``steps``, of the same shape, tell what the run's opening is: points may lie closer there.
-    ``means``: a point stands for itself, being a mean over many batches.
+    ``means``: a point stands for itself, as a mean over many batches does; should it be of one, its ratios will tell.
     """
     n = len(values)
     smoothed = curves.smooth(values, 1 if means else 5)
@@ -85,7 +88,12 @@ def find(
         inside[first : back + 1] = True
         at = first + int(np.argmax(smoothed[first : last + 1]))
         spikes.append(Spike(first, last, at, float(smoothed[at]), float(level[max(0, first - 1)])))
-    spikes = [spike for spike, span in zip(spikes, spans, strict=True) if span[2] < n]
+    usual_ratio = _usual_ratio(values) if means else 0.0
+    spikes = [
+        spike
+        for spike, span in zip(spikes, spans, strict=True)
+        if span[2] < n and not _usual(spike, BEYOND_RATIOS * usual_ratio)
+    ]
     least = min((spike.peak - spike.level for spike in spikes), default=np.inf)
     if spikes and _restless(height > least / RESTLESS, inside):
         spikes = []
@@ -136,6 +144,16 @@ def _spans(above: Mask, back: Mask) -> list[tuple[int, int, int]]:
         found.append((first, last, end))
         i = end
     return found
+
+
+def _usual_ratio(values: curves.Values) -> float:
+    """Robust scatter of a point's logarithm, by the differences from one to the next; 0 where not all are positive."""
+    return curves.sigma(np.diff(np.log(values))) / math.sqrt(2) if (values > 0).all() else 0.0
+
+
+def _usual(spike: Spike, ratio: float) -> bool:
+    """Whether ``spike`` rises by no more than ``ratio``, a logarithm."""
+    return spike.level > 0 and math.log(spike.peak / spike.level) <= ratio
 
 
 def _restless(up: Mask, inside: Mask) -> bool:
