@@ -45,6 +45,7 @@ EVALUATION: Final = "evaluation"  # forwards without gradients since the last re
 EVALUATION_INPUT: Final = "evaluation_input"  # input of the first forward without gradients since the last record
 EVALUATION_MASK: Final = "evaluation_mask"  # share of a layer's input set to zero at random in evaluation mode
 SPREAD: Final = "spread"  # per tensor of the batch: standard deviation over samples, rms over positions
+PLACES: Final = "places"  # mean entropy of a binary target's mean at each place, in nats
 LOG_PROBABILITY: Final = "log_probability"  # share of samples whose prediction is a vector of log-probabilities
 LABELS: Final = "labels"  # class indices of the batch: "samples", "distinct" classes, share of the "majority" class
 CLASS: Final = "class"  # share of one class, named by its index, among the batch's labels
@@ -75,7 +76,7 @@ KINDS: Final = (
     TARGET, LOSS, LEARNING_RATE, MODE, EVALUATION, EVALUATION_INPUT, SPREAD, LOG_PROBABILITY, LABELS, CLASS,
     REPEATED, SEEN, NOISE_SCALE, SMOOTHNESS, PROBE, LOSS_SCALE, CARRIED,
     RANK_WEIGHTS, RANK_BATCH, RANK_LOSS, RANK_SECONDS, UNCLIPPED, ATTENTION, STRAY, COMPARED, TOKENS, OUTPUT,
-    EVALUATION_MASK, STEPPED_TWICE, OPERAND, DROPPING, MIXED,
+    EVALUATION_MASK, STEPPED_TWICE, OPERAND, DROPPING, MIXED, PLACES,
 )  # fmt: skip
 PARAMETER_KINDS: Final = (WEIGHT, GRADIENT, UPDATE)
 MODULE_KINDS: Final = (ACTIVATION, ACTIVATION_GRADIENT)

@@ -15,7 +15,8 @@ from torch import nn
 from tb_nnhealth import schema
 from tb_nnhealth.record.layout import Catalog
 from tb_nnhealth.record.observe_block import address_of_block, block_of, spread, spread_there
-from tb_nnhealth.record.observe_labels import Labels, added, classes_of
+from tb_nnhealth.record.observe_labels import BINARY, Labels, added, classes_of
+from tb_nnhealth.record.observe_places import BATCHES, cost_of_places
 from tb_nnhealth.record.observe_predictions import log_probability_share
 from tb_nnhealth.record.observe_repeats import (
     Fingerprint,
@@ -38,6 +39,8 @@ class Told:
         self.output_spreads: list[tuple[str, Any, float]] = []
         """Of what the model returned, by its place."""
         self.log_probabilities: list[tuple[Any, float]] = []
+        self.places: Any = None
+        """What one answer for each place of the first call's target costs."""
         self.labels: Any = None
         self.fingerprint: Fingerprint | None = None
         """Of the first call; of an input, of all calls in the step that are given data."""
@@ -55,6 +58,8 @@ class Facts:
         self._catalog, self._fail = catalog, fail
         self._labels = Labels(catalog)
         self._log_probabilities = False
+        self._batches_of_places = 0
+        """How many more targets are looked at place by place."""
         self._repeats = {schema.INPUT: Repeats(), schema.TARGET: Repeats()}
         self._marks = Marks()
         self._given_up: set[str] = set()
@@ -62,6 +67,7 @@ class Facts:
     def describe(self, criterion: Any) -> None:
         self._labels.describe(criterion)
         self._log_probabilities = isinstance(criterion, nn.NLLLoss)
+        self._batches_of_places = BATCHES if isinstance(criterion, BINARY) else 0
 
     def tell(self, told: Told, kind: str, tensor: Any, dimension: int | None = None) -> None:
         """Takes in the first tensor of a call; ``dimension`` counts a prediction's classes."""
@@ -81,6 +87,9 @@ class Facts:
             told.spreads.append((value, float(tensor.shape[0])))
         if kind in self._repeats:
             self._tell_repeats(told, kind, tensor, where, block)
+        if kind == schema.TARGET and self._batches_of_places and told.places is None:
+            self._batches_of_places -= 1
+            told.places = self._try("places of the target", lambda: cost_of_places(block_of(tensor)))
         if kind == schema.PREDICTION and self._log_probabilities and dimension is not None:
             share = self._try("log-probabilities", log_probability_share, tensor, dimension)
             if share is not None:
@@ -124,6 +133,8 @@ class Facts:
             record.share(self._catalog.row(schema.SPREAD, subject), schema.MEAN, value, weight)
         for value, weight in told.log_probabilities:
             record.share(self._catalog.row(schema.LOG_PROBABILITY, ""), schema.MEAN, value, weight)
+        if told.places is not None:
+            record.share(self._catalog.row(schema.PLACES, subject), schema.MEAN, told.places)
         if told.labels is not None:
             self._try("labels", self._labels.write, record, told.labels)
         if told.fingerprint is not None:

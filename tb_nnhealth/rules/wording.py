@@ -19,6 +19,16 @@ def short(value: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with the fewest digits, two or more, that tell them apart: 2.3 and 4.1, but 2.312 and 2.345."""
+    told = short(one), short(other)
+    for digits in range(3, 7):
+        if told[0] != told[1] or not (math.isfinite(one) and math.isfinite(other)):
+            break
+        told = f"{one:.{digits}g}", f"{other:.{digits}g}"
+    return told
+
+
 def round_rate(value: float) -> str:
     """A learning rate to try, one significant digit: 3e-4, 0.02."""
     return short(float(f"{value:.0e}"))

@@ -12,7 +12,7 @@ from memory_recorder import MemoryRecorder, MemoryStream
 from torch import nn
 
 from tb_nnhealth import schema
-from tb_nnhealth.record import observe_facts
+from tb_nnhealth.record import observe_facts, observe_places
 from tb_nnhealth.record.observe_probe import relative_change
 from tb_nnhealth.record.watch import Watch
 
@@ -32,6 +32,30 @@ class Training:
     @property
     def stream(self) -> MemoryStream:
         return self.recorder.stream
+
+
+# --- the cost of an answer for each place -----------------------------------------------------------------------------
+
+
+def test_places_of_a_binary_target_are_told_for_the_first_batches() -> None:
+    training = Training(nn.Linear(4, 30), nn.BCEWithLogitsLoss())
+    for _ in range(observe_places.BATCHES + 3):
+        training.step(torch.randn(40, 4), torch.rand(40, 30).round())
+    row = training.stream.row(schema.PLACES, "target")
+    told = [bool(np.isfinite(table[row, 0])) for _, table in training.stream.records]
+    assert told == [True] * observe_places.BATCHES + [False] * 3
+    assert training.stream.records[0][1][row, 0] == pytest.approx(math.log(2), abs=0.01)
+    assert training.stream.errors == []
+
+
+@pytest.mark.parametrize(
+    ("criterion", "shape"), [(nn.MSELoss(), (40, 30)), (nn.BCEWithLogitsLoss(), (4, 30)), (nn.BCELoss(), (40, 1))]
+)
+def test_places_are_told_of_nothing_else(criterion: nn.Module, shape: tuple[int, int]) -> None:
+    training = Training(nn.Sequential(nn.Linear(4, shape[1]), nn.Sigmoid()), criterion)
+    training.step(torch.randn(shape[0], 4), torch.rand(shape))
+    assert not training.stream.has(schema.PLACES, "target")
+    assert training.stream.errors == []
 
 
 # --- log-probabilities ----------------------------------------------------------------------------------------------

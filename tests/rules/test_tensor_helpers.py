@@ -16,7 +16,7 @@ from tb_nnhealth.rules.evidence.progress import Progress, loss_scale, progress
 from tb_nnhealth.rules.evidence.steps import LEAVING, carried_away, relative_to_before
 from tb_nnhealth.rules.evidence.weights import aligned, weights_of
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import names, percent, round_rate, short
+from tb_nnhealth.rules.wording import apart, names, percent, round_rate, short
 
 
 @pytest.mark.parametrize(
@@ -270,3 +270,17 @@ def test_cost_of_a_constant_answer(kind: str, classes: int, reduction: str, cost
     network.layout.criterion.reduction = reduction
     found = constant_cost(next(iter(network.run().watches.values())))
     assert found == pytest.approx(cost, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (2.3, 4.1, ("2.3", "4.1")),
+        (2.312, 2.345, ("2.31", "2.35")),
+        (2.3021, 2.3024, ("2.3021", "2.3024")),
+        (1.0, 1.0, ("1", "1")),
+        (float("inf"), float("inf"), ("infinity", "infinity")),
+    ],
+)
+def test_two_numbers_are_told_apart(one: float, other: float, told: tuple[str, str]) -> None:
+    assert apart(one, other) == told

@@ -11,6 +11,7 @@ import { makeScale, type Scale } from "../charts/scale";
 import { type Axes, formatLimit, judgedAxis, paintJudged } from "../charts/series";
 import { shown } from "../charts/stepRange";
 import { useWidth } from "../charts/useWidth";
+import { crossedAt, crossingWords } from "../lib/crossing";
 import { number } from "../lib/format";
 import { palette } from "../lib/palette";
 import { low } from "../lib/viewport";
@@ -121,6 +122,7 @@ function Onset({
   if (at < left - 1 || at > right + 1) return null;
   const { y } = axes;
   const limitAt = data.limit === null ? null : y.at(data.limit);
+  const crossed = crossedAt(data, finding.first_step);
   const toLeft = at - left > WORDS || at - left > right - at;
   const room = (toLeft ? at - left : right - at) - BADGE;
   const needs = room < WORDS - BADGE ? 4 * LINE : 2 * LINE;
@@ -133,14 +135,14 @@ function Onset({
   return (
     <div class="evidence-onset">
       <i class={finding.severity} style={{ left: at, top: MARGIN, height }} />
-      {limitAt !== null && limitAt >= MARGIN && limitAt <= MARGIN + height && (
-        <b class="ring" style={{ left: at, top: limitAt }} />
+      {crossed !== null && limitAt !== null && limitAt >= MARGIN && limitAt <= MARGIN + height && (
+        <b class="ring" style={{ left: x.at(crossed), top: limitAt }} />
       )}
       <span class="evidence-badge" style={{ left: at, top: top + 1 }}>
         <Badge severity={finding.severity} number={badge} size={16} />
       </span>
       <p class="evidence-words" style={{ ...(busy ? { bottom: AXIS + 4 } : { top }), ...side }}>
-        <strong class="evidence-crossing">{crossing(data, finding)}</strong>
+        <strong class="evidence-crossing">{crossingWords(data, finding.first_step, paint.formatStep)}</strong>
         <span class="evidence-worst">{worst(data, finding)}</span>
       </p>
     </div>
@@ -153,13 +155,6 @@ function crowded(x: Scale, y: Scale, data: EvidenceResponse, [from, to]: [number
     const at = x.at(step);
     return at >= from && at <= to && y.at(data.values[i] as number) < bottom + 8;
   });
-}
-
-function crossing(data: EvidenceResponse, finding: Finding): string {
-  const when = paint.formatStep(finding.first_step);
-  if (data.limit === null) return `from step ${when}`;
-  if (finding.first_step <= (data.steps[0] as number)) return `beyond the limit from step ${when}`;
-  return data.direction === "below" ? `falls below the limit at step ${when}` : `crosses the limit at step ${when}`;
 }
 
 /** "1.9 at step 430, 19 times the limit": the value farthest beyond the limit. */
@@ -237,7 +232,7 @@ function Readout({ x, data, height }: { x: Scale; data: EvidenceResponse; height
 
 function describe(data: EvidenceResponse, finding: Finding): string {
   const limit = data.limit === null ? "" : ` The limit is ${number(data.limit)}.`;
-  return `${data.title} over steps ${data.steps[0]} to ${data.steps[data.steps.length - 1]}: ${crossing(data, finding)}, worst ${worst(data, finding)}.${limit}`;
+  return `${data.title} over steps ${data.steps[0]} to ${data.steps[data.steps.length - 1]}: ${crossingWords(data, finding.first_step, paint.formatStep)}, worst ${worst(data, finding)}.${limit}`;
 }
 
 function table(data: EvidenceResponse): { header: string[]; rows: number[][] } {

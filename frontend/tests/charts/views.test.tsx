@@ -107,7 +107,7 @@ describe("EvidenceChart", () => {
     await show(<EvidenceChart run={RUN} finding={0} />);
     await eventually(() => expect(root.querySelector("canvas")).not.toBeNull());
     expect(root.querySelector("canvas")?.getAttribute("aria-label")).toMatch(
-      /crosses the limit at step 398, worst 1\.\d at step 430/,
+      /from step 398, crosses the limit at 413, worst 1\.\d at step 430/,
     );
     expect(root.querySelector(".evidence-legend")?.textContent).toContain("healthy, 2e-4 to 5e-3");
   });

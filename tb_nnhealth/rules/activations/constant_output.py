@@ -219,6 +219,14 @@ def _masks(spread: float, loss: float) -> Run:
     return network.run()
 
 
+def _mean_image(loss: float) -> Run:
+    """Pictures of which a pixel is 0.3 on the whole: a constant answer costs 0.61, the mean picture 0.42."""
+    network = _answers(0.002, loss=loss, criterion="BCELoss").set(schema.TARGET, "", mean=0.3)
+    network.set(schema.PREDICTION, "", mean=0.3).add_row(schema.PLACES, "target", mean=0.42)
+    network.layout.criterion.classes = 2
+    return network.run()
+
+
 def _slow() -> Run:
     """Answers as close together as at the start, and a loss that falls by a thousandth, evenly."""
     loss = np.asarray(2.3079 - 4e-5 * _T, np.float64)
@@ -279,6 +287,8 @@ EXAMPLES = (
     Example("Class weights, and more learned than that", lambda: _weighted(0.5), False, outcome="Passed"),
     Example("The share of the masks, learned; a sum", lambda: _masks(0.01, 0.1985), True, "", 0),
     Example("More of the masks, from small differences", lambda: _masks(0.01, 0.17), False, outcome="Passed"),
+    Example("The mean picture, learned", lambda: _mean_image(0.421), True, "", 0),
+    Example("Better than the mean picture", lambda: _mean_image(0.39), False, outcome="Passed"),
     Example("The constant is learned, ever more slowly", _the_constant_is_learned, True, "", 0),
     Example("Embeddings that become one", lambda: _embeddings(0.8 * np.exp(-_T / 20) + 0.003), True, ""),
     Example("One number that becomes the same for all", lambda: _returns(np.exp(-_T / 20), numbers=1), True, ""),

@@ -28,6 +28,9 @@ FEWEST_CUT, MOST_CUT = 5, 0.5
 BEYOND = 0.3
 """Share of the targets' variance that no answer within the bounds can do without; standard normal targets and a tanh
 have 0.15."""
+FAR_BEYOND = 0.45
+"""The same from which the finding is a warning though the rest has been learned; a ReLU loses half of standard normal
+targets."""
 ADVICE = (
     "Leave the nonlinearity behind the last layer out: a regression's output is linear.",
     "Or scale the targets into the range of the output, and the predictions back.",
@@ -67,7 +70,7 @@ def out_of_reach(history: History, come: Progress | None) -> Hit | None:
     steps = history.steps
     severity: Severity = "warning"
     if come is not None and (come.learned or come.stuck or share >= 1):
-        severity = "info" if come.learned else "critical"
+        severity = "critical" if not come.learned else "info" if share < FAR_BEYOND else "warning"
     return Hit(
         subject="prediction" if function else last.name,
         first_step=int(steps[0]),

@@ -13,8 +13,9 @@ classes' share of the gradient is their share of the samples. Accuracy hides it:
 Shares of the classes among all labels seen (unit: share of samples), at least 200 of them. Information where the most
 frequent has more than `mild`, or is `ratio` times as frequent as the rarest that was seen. A warning where it has
 more than `majority`, or is five times `ratio` times as frequent, and either the validation loss has departed from the
-training loss, or the loss of the watched criterion, in nats, stands since the middle of the run within 3 % of the
-entropy of the shares: what their constant answer costs.
+training loss, or the validation accuracy is that of always naming the most frequent of three classes or more, to a
+fifth of the other samples, or the loss of the watched criterion, in nats, stands since the middle of the run within 3 %
+of the entropy of the shares: what their constant answer costs.
 
 A sample that is answered wrongly costs ln 2 nats or more. Where the share of wrong answers in validation, times ln 2,
 is twice the validation loss or more, most samples hardly count in the loss: it weighs classes apart (a warning).
@@ -42,6 +43,8 @@ judged as they reach the loss.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,6 +70,7 @@ from tb_nnhealth.rules.data.generalization import parted
 from tb_nnhealth.rules.data.passed_over import passed_over
 from tb_nnhealth.rules.evidence.losses import criterion_loss
 from tb_nnhealth.rules.hits import lasting
+from tb_nnhealth.rules.loss.settled import accuracies
 from tb_nnhealth.rules.synthetic import Network
 from tb_nnhealth.rules.synthetic_labels import add_labels, sampled
 from tb_nnhealth.rules.wording import percent, short
@@ -79,6 +83,8 @@ AT_THE_PLATEAU = (0.97, 1.15)
 """Loss : entropy of the shares, within which nothing beyond the shares has been learned."""
 FLAT = 0.03
 PLATEAU_RECORDS = 60
+NO_RARE_ONE = 0.2
+"""Share of the rare samples, by which an accuracy may differ from that of always naming the frequent class."""
 CLASSES_NAMED = 6
 
 
@@ -107,7 +113,8 @@ def check(case: Case) -> Outcome:
     plateau = _plateau(case.history, entropy) if strong else 0.0
     by_majority = most > mild
     departed = parted(case.run) if strong else ""
-    severity: Severity = "warning" if plateau or departed else "info"
+    named = _names_the_frequent(case.run, shares) if strong else math.nan
+    severity: Severity = "warning" if plateau or departed or named > 0 else "info"
     told = f"Of {total:.0f} labels {_named(labels.classes, shares)}."
     if plateau:
         told += (
@@ -116,6 +123,11 @@ def check(case: Case) -> Outcome:
         )
     elif departed:
         told += f" What is learned of them does not hold for other data: {departed}."
+    elif named > 0:
+        told += (
+            f" {percent(named)} of the answers in validation are right, as many as of one that always names class"
+            f" {labels.classes[int(np.argmax(shares))]}."
+        )
     return Ill(
         [
             Hit(
@@ -146,6 +158,16 @@ def _plateau(history: History, entropy: float) -> float:
     middle, end = (float(np.median(part)) for part in (values[len(values) // 2 : -len(values) // 4], values[-20:]))
     low, high = (bound * entropy for bound in AT_THE_PLATEAU)
     return end if low <= end <= high and end > (1 - FLAT) * middle else 0.0
+
+
+def _names_the_frequent(run: Run, shares: NDArray[np.float64]) -> float:
+    """The validation accuracy, where it is that of always naming the most frequent class of three or more, else NaN.
+
+    Of two classes the rare one may be told by a probability that never comes above a half, as clicks and frauds are.
+    """
+    most, (_, accuracy) = float(shares.max()), accuracies(run)
+    alike = abs(accuracy - most) <= NO_RARE_ONE * (1 - most)
+    return accuracy if alike and (shares > 0).sum() > 2 else math.nan
 
 
 def _named(classes: tuple[int, ...], shares: NDArray[np.float64]) -> str:
@@ -193,6 +215,13 @@ def _shared(shares: list[float], *, learned: bool = True, above: float = 1.0, va
         network.loss(curve)
         network.loss(0.7 + (validation - 0.7) * network.at / 200, "loss/val")
     return network.set(schema.LOSS, "", mean=curve).run()
+
+
+def _validated(shares: list[float], accuracy: float) -> Run:
+    """The training loss is learned, and validation ends at ``accuracy``."""
+    network = Network(classes=len(shares)).set(schema.LOSS, "", mean=0.02)
+    add_labels(network, sampled(np.tile(shares, (200, 1)), samples=64))
+    return network.loss(np.full(20, accuracy), "accuracy/val").run()
 
 
 def _few() -> Run:
@@ -254,6 +283,9 @@ RULE = Rule(
         ),
         Example("19 in 20, validation fails", lambda: _shared([0.95, 0.05], validation=2.0), ill=True),
         Example("19 in 20, learned: information", lambda: _shared([0.95, 0.05]), ill=True, subject="target"),
+        Example("as right as always naming it", lambda: _validated([0.95, 0.03, 0.02], 0.952), True, "target"),
+        Example("rare ones found: information", lambda: _validated([0.95, 0.03, 0.02], 0.975), True, "target"),
+        Example("one of two classes: information", lambda: _validated([0.95, 0.05], 0.95), True, "target"),
         Example(
             "a weighted loss above the entropy: information",
             lambda: _shared([0.95, 0.05], learned=False, above=2.5), ill=True, subject="target",

@@ -8,13 +8,16 @@ from tb_nnhealth.history import Run
 from tb_nnhealth.rules.base import Case, Ill, Options
 from tb_nnhealth.rules.evidence import losses, tags
 from tb_nnhealth.rules.loss import overfitting
-from tb_nnhealth.rules.wording import short
+from tb_nnhealth.rules.loss.settled import accuracies
+from tb_nnhealth.rules.wording import percent, short
 
 FEWEST_POINTS, ENOUGH_POINTS = 3, 6
 BEHIND, FAR_BEHIND = 3.0, 6.0
 """Validation loss : training loss, from which validation is left behind; of fewer than ``ENOUGH_POINTS`` points …"""
 UNLEARNED = 0.35
 """… where it stands above this share of where it began."""
+GAP, TIMES_WRONG = 0.15, 4.0
+"""Training accuracy less that of validation, and how many times as many answers are wrong there."""
 
 
 def parted(run: Run) -> str:
@@ -31,8 +34,15 @@ def parted(run: Run) -> str:
     behind = BEHIND if min(len(val), len(train)) >= ENOUGH_POINTS else FAR_BEHIND
     left_behind = now > behind * trained and now > UNLEARNED * max(val[0], float(np.median(train[:3])))
     if not left_behind and not _overfitted(run):
-        return ""
+        return _accuracy_gap(run)
     return f"the validation loss stands at {short(now)}, the training loss at {short(trained)}"
+
+
+def _accuracy_gap(run: Run) -> str:
+    right, held_out = accuracies(run)
+    if not (right - held_out > GAP and 1 - held_out > TIMES_WRONG * (1 - right)):
+        return ""
+    return f"the validation accuracy stands at {percent(held_out)}, the training accuracy at {percent(right)}"
 
 
 def _overfitted(run: Run) -> bool:

@@ -2,7 +2,8 @@
 
 ## What it detects
 A training that meets the same samples again and again because there are few of them, estimated from how often marked
-samples come back. A warning where the validation loss has also departed from the training loss.
+samples come back. A warning where the validation loss has also departed from the training loss, or the accuracy: more
+than 15 points below that of training, with more than four times as many wrong answers.
 
 ## Why it matters
 A network learns few samples by heart sooner than what they have in common. No setting makes up for data.

@@ -37,11 +37,12 @@ def constant_cost(history: History) -> float:
     network, they do not tell.
 
     Classes: the entropy of their shares among the labels seen, with the criterion's class weights and label smoothing;
-    ln C for C classes where no shares were seen. Binary: that of the share of positives, or of the targets' mean, which
-    is one number for all places of an answer. For a mean squared error the variance of the targets, of those with many
-    places about the mean at each; at most their standard deviation for absolute errors. A sum over the batch is so many
-    times that. A function that is given class indices (``observe``) is taken for a mean cross-entropy where its first
-    value is near that of a guess: a sum over the batch or another function of the same arguments begins elsewhere.
+    ln C for C classes where no shares were seen. Binary: that of the share of positives, or of the targets' mean; of
+    targets with many places, that of the mean at each (``schema.PLACES``), as a mean image answers. For a mean squared
+    error the variance of the targets, of those with many places about the mean at each; at most their standard
+    deviation for absolute errors. A sum over the batch is so many times that. A function that is given class indices
+    (``observe``) is taken for a mean cross-entropy where its first value is near that of a guess: a sum over the batch
+    or another function of the same arguments begins elsewhere.
     """
     criterion: Any = history.layout.criterion
     if not criterion.type:
@@ -106,7 +107,16 @@ def _of_two(history: History) -> float:
         shares = np.array([1 - mean, mean]) if 0 <= mean <= 1 else np.array([])
     if len(weights) != 2 or not np.isfinite(weights).all():
         return math.nan
-    return _entropy(weights * shares) if len(shares) else math.log(2) if (weights == 1).all() else math.nan
+    if not (weights == 1).all():
+        return _entropy(weights * shares) if len(shares) else math.nan
+    return float(np.fmin(_entropy(shares) if len(shares) else math.log(2), _at_places(history)))
+
+
+def _at_places(history: History) -> float:
+    """Per element, of an answer for each place; NaN where it was not measured."""
+    told = aligned(history.table(schema.PLACES, schema.MEAN), ("target",))[:, 0]
+    told = told[np.isfinite(told)]
+    return float(told.mean(dtype=np.float64)) if told.size else math.nan
 
 
 def class_shares(history: History, classes: int) -> NDArray[np.float64]:

@@ -302,6 +302,8 @@ RULE = Rule(
         "saturated-units",
         "loss-oscillating",
         "learning-rate-too-high",
+        "update-ratio-too-low",  # Adam goes on dividing by the squares of what exploded
+        "learning-rate-too-low",
         "underfitting",
     ),
     statistic="gradient-norm",

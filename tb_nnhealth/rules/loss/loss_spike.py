@@ -60,7 +60,7 @@ from tb_nnhealth.rules.evidence.weights import weights_of
 from tb_nnhealth.rules.loss.judged_loss import judged_loss, on_records, opening_level, rate_at, untrained
 from tb_nnhealth.rules.loss.loss_spikes import LONG, Spike, find, wild_points
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import short
+from tb_nnhealth.rules.wording import apart, short
 
 FEWEST_POINTS = 12
 MEDIANS = 2000
@@ -189,8 +189,9 @@ def _hit(
     highest = spikes[worst]
     severity: Severity = "warning" if harmful else "info"
     length = max(1, int(steps[highest.last] - steps[highest.first]))
+    low, high = apart(highest.level, highest.peak)
     message = (
-        f"`{subject}` leapt from {short(highest.level)} to {short(highest.peak)} at step {int(steps[highest.at]):,} "
+        f"`{subject}` leapt from {low} to {high} at step {int(steps[highest.at]):,} "
         f"and was back after {length:,} {'step' if length == 1 else 'steps'}"
     )
     if len(spikes) > 1:

@@ -22,8 +22,9 @@ A penalty that is larger than a term which is not learned is told whatever `fact
 large. At least `points` common points.
 
 Where no tag calls a term a loss, scalars of the total's steps are its terms if the total is their sum, each times a
-constant, to within 1e-5. Information also where a divergence (kl) was three tenths of the first total or more and has
-fallen below 0.01 nats.
+constant, to within 1e-5. A divergence (kl) that has fallen below 0.01 nats, from three tenths of the first total or
+more, or to a tenth of what it was, has too much weight, not too little: for information, and a warning where another
+term is at what a constant answer costs.
 
 ## What to try
 1. Give each term a weight that brings them to the same size at the start; the finding names it.
@@ -69,6 +70,7 @@ from tb_nnhealth.rules.base import (
 from tb_nnhealth.rules.evidence import curves, losses, tags
 from tb_nnhealth.rules.evidence.tags import REGULARIZERS
 from tb_nnhealth.rules.hits import lasting
+from tb_nnhealth.rules.loss.judged_loss import chance
 from tb_nnhealth.rules.loss.loss_terms import Terms, loss_terms
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -77,9 +79,12 @@ IMPROVED = 0.9
 LARGE_FELL = 0.75
 BROUGHT_IN = 0.1
 SIGMAS = 4.0
+NEAR_CONSTANT = 0.97
+"""Share of a constant answer's cost from which a term has learned nothing more than it."""
 DIVERGENCES = frozenset(("kl", "kld", "divergence"))
-NO_NATS, MATTERED = 0.01, 0.3
-"""Divergence below which a code tells nothing, and share of the first loss from which it may have been driven there."""
+NO_NATS, MATTERED, DRIVEN_OUT = 0.01, 0.3, 0.1
+"""Divergence below which a code tells nothing; share of the first loss from which it may have been driven there, or
+share of what it was when it was first told."""
 TERMS_NEED = 'log each term of the loss: writer.add_scalar("loss/reconstruction", reconstruction, step)'
 
 
@@ -105,7 +110,7 @@ def check(case: Case) -> Outcome:
     penalty = bool(set(parts(terms.tags[largest])) & REGULARIZERS)
     held = penalty & np.array(drowned) & (usual > 1.0)  # a penalty need not be many times as large to forbid learning
     small = np.flatnonzero((usual > case.options["factor"]) | held)
-    if not len(small) and (gone := _divergence_gone(terms)) is not None:
+    if (gone := _divergence_gone(case.run, terms)) is not None:
         return Ill([gone])
     if not len(small):
         at = int(np.argmax(usual))
@@ -135,32 +140,42 @@ def _nothing_to_compare(run: Run) -> Outcome:
     return NotApplicable("the log has no two terms of a loss")
 
 
-def _divergence_gone(terms: Terms) -> Hit | None:
-    """The finding on a divergence that mattered at first and is 0: the code that it is taken of tells nothing."""
+def _divergence_gone(run: Run, terms: Terms) -> Hit | None:
+    """The finding on a divergence that is 0: the code that it is taken of tells nothing.
+
+    It mattered at first, or has fallen to a tenth of what it was when it was first told: more weight is not what it
+    lacks. A warning where the loss is then at what a constant answer costs.
+    """
     if not terms.known:
         return None
     sizes = np.abs(terms.weighted)
     for i, tag in enumerate(terms.tags):
         start, end = float(terms.values[0, i]), _levels(terms.values[:, i])[1]
         share = float(sizes[0, i] / max(sizes[0].sum(), 1e-300))
-        if not (set(parts(tag)) & DIVERGENCES and share > MATTERED and start > NO_NATS and 0 <= end < NO_NATS):
+        mattered = share > MATTERED and start > NO_NATS
+        if not (set(parts(tag)) & DIVERGENCES and 0 <= end < NO_NATS and (mattered or end < DRIVEN_OUT * start)):
             continue
-        gone = int(np.argmax(terms.values[:, i] < NO_NATS))
+        gone = int(np.argmax(terms.values[:, i] < (NO_NATS if mattered else DRIVEN_OUT * start)))
+        nothing, others = chance(run), np.delete(terms.values, i, axis=1)
+        unlearned = max((_levels(other)[1] for other in others.T), default=0.0) > NEAR_CONSTANT * nothing
+        weight = float(np.median(sizes[:, i] / np.maximum(np.abs(terms.values[:, i]), 1e-300)))
+        was = f"was {percent(share)} of the loss at first and has fallen" if mattered else f"went from {short(start)}"
+        guess = f" What is left of the loss is what an answer that ignores the input costs, {short(nothing)}."
         return Hit(
             subject=tag,
             **lasting(terms.steps, -1, since=gone),
-            severity="info",
+            severity="warning" if unlearned else "info",
             statistic="divergence of the latent code",
             unit="nats",
             value=end,
             limit=NO_NATS,
             direction="below",
             message=(
-                f"`{tag}` was {percent(share)} of the loss at first and has fallen to {short(end)}: the latent code is"
-                " the prior's for every sample, and tells the decoder nothing."
+                f"`{tag}` {was} to {short(end)}: the latent code is the prior's for every sample, and tells the decoder"
+                f" nothing.{guess if unlearned else ''}"
             ),
             advice=(
-                "Give the divergence a smaller weight, or raise its weight from 0 over the first epochs.",
+                f"Give the divergence a smaller weight than {short(weight)}, or raise it from 0 over the first epochs.",
                 "Leave some nats free: take the maximum of the divergence and a constant for each dimension.",
             ),
             more={"start": start, "share": share},
@@ -264,6 +279,14 @@ _FLAT = 0.69 + 0 * _STEPS
 _VANISHING = np.asarray(30 * np.exp(-_STEPS / 15))
 
 
+def _driven_out() -> Run:
+    """Logged from when most of it is gone, and small ever since, as a mean over the numbers of a code may be."""
+    run = _logged(0.0, reconstruction=_fall(0.7, 0.6), kl=_fall(2e-3, 1e-3))
+    pixels, code = (run.scalars[f"loss/{name}"].values for name in ("reconstruction", "kl"))
+    run.scalars["loss/total"] = Series([(i, float(i), float(v)) for i, v in enumerate(pixels + 10 * code)])
+    return run
+
+
 def _weighted() -> Run:
     """The regularizer counts for 1e-4 of what is logged of it: small in the sum alone."""
     run = _logged(pixels=_fall(3.0), classes=_FLAT)
@@ -308,6 +331,7 @@ RULE = Rule(
         Example("terms told by their sum", lambda: _summed("ce", "l1", _FLAT, _fall(230.0)), True, "train/ce"),
         Example("no such sum", lambda: _summed("ce", "l1", _FLAT, _fall(230.0), 0.1), False, outcome="NotApplicable"),
         Example("a latent code that is gone", lambda: _summed("mse", "kl", _fall(20.0), _VANISHING), True, "train/kl"),
+        Example("a code that is driven out", _driven_out, ill=True, subject="loss/kl"),
         Example("one term", lambda: _logged(box=_fall(2.0)), ill=False, outcome="NotApplicable"),
         Example(
             "a generator and its opponent",
@@ -318,5 +342,5 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("underfitting",),
+    causes=("underfitting", "loss-not-decreasing", "constant-output"),
 )

@@ -13,20 +13,20 @@ The validation loss is smoothed by a running median. It fires where the median o
 two) exceeds the minimum by `rise` (share of the minimum), by 5 % of the drop from the first loss and by four standard
 errors of its point-to-point noise; where it rises as a trend since the minimum, or has been above at each of five
 evaluations or more since, and does not come down; where the training loss at the end lies below that at the minimum, or
-below half of the validation loss; and where validation lies above training. The curves may have different step axes
-(batches, epochs): they are aligned by wall time. All in the loss's unit. Where the validation loss does not tell, the
-validation accuracy is asked: it fires where that has fallen by `lost` (share of the samples) from its best, by four
-standard errors of its noise and as a trend, while the training loss fell. Information: the validation loss has not come
-down since the middle of the run and stands above a twentieth of the untrained level, `heart` times or more above a
-training loss that went on falling by half. A warning also where the validation loss was never below 0.98 of what a
-constant answer costs, while the training loss fell below 0.95 of that; of four to nine evaluations, each must be above,
-and the training loss below half of it, or for information the last above the first. Information where it was never
-below 0.92 of it, and training has gained three times as much as validation. And where a validation loss is the same to
-the last digit at six evaluations or more though the training loss changed by a fifth, or an accuracy of 0.75 or less at
-eight though the training loss fell to a quarter, and further than so many wrong answers would let it: what validation
-is computed from are not the answers of the network that learns. Of four or five evaluations it fires where the
-validation loss rose at each since its minimum, at three at least and by 30 % in all, to half of the untrained level and
-five times a training loss that halved meanwhile.
+below half of the validation loss and of where it began; and where validation lies above training. The curves may have
+different step axes (batches, epochs): they are aligned by wall time. All in the loss's unit. Where the validation loss
+does not tell, the validation accuracy is asked: it fires where that has fallen by `lost` (share of the samples) from
+its best, by four standard errors of its noise and as a trend, while the training loss fell. Information: the validation
+loss has not come down since the middle of the run and stands above a twentieth of the untrained level, `heart` times or
+more above a training loss that went on falling by half. A warning also where the validation loss was never below 0.98
+of what a constant answer costs, while the training loss fell below 0.95 of that; of four to nine evaluations, each must
+be above, and the training loss below half of it, or for information the last above the first. Information where it was
+never below 0.92 of it, and training has gained three times as much as validation. And where a validation loss is the
+same to the last digit at six evaluations or more though the training loss changed by a fifth, or an accuracy of 0.75 or
+less at eight though the training loss fell to a quarter, and further than so many wrong answers would let it: what
+validation is computed from are not the answers of the network that learns. Of four or five evaluations it fires where
+the validation loss rose at each since its minimum, at three at least and by 30 % in all, to half of the untrained level
+and five times a training loss that halved meanwhile.
 
 ## What to try
 1. Keep the network of the best validation loss: early stopping.
@@ -80,7 +80,7 @@ from tb_nnhealth.rules.loss.judged_loss import chance
 from tb_nnhealth.rules.loss.settled import accuracies
 from tb_nnhealth.rules.loss.unmoved_validation import unmoved_validation
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import percent, short
+from tb_nnhealth.rules.wording import apart, percent, short
 
 FAR_LESS = 0.5
 """Validation accuracy over exp(-training loss), about the share that training gets right: no overconfidence."""
@@ -117,7 +117,7 @@ def check(case: Case) -> Outcome:
         share = (gone.end - gone.low) / (gone.limit - gone.low) if gone.limit > gone.low else 0.0
         return Passed(Closest(min(1.0, max(0.0, share)), val.subject, int(val.steps[-1]), "validation loss"))
     then, now = training_at(train, val, gone)
-    if not (now < gone.end and (now < then or now < 0.5 * gone.end)):
+    if not (now < gone.end and (now < then or (now < 0.5 * gone.end and now < untrained))):
         return Passed()
     right = accuracies(case.run)[1]
     overconfident = accuracy_still_best(case.run) and not right < FAR_LESS * math.exp(-max(now, 0.0))
@@ -127,8 +127,9 @@ def check(case: Case) -> Outcome:
 def _hit(val: losses.LossCurve, gone: Departure, then: float, now: float, overconfident: bool) -> Hit:
     steps = val.steps
     best = int(steps[gone.low_at])
+    low, now_at = apart(gone.low, gone.end)
     told = (
-        f"`{val.subject}` was lowest at step {best:,} ({short(gone.low)}) and has risen to {short(gone.end)} since, "
+        f"`{val.subject}` was lowest at step {best:,} ({low}) and has risen to {now_at} since, "
         f"by {percent(gone.end / gone.low - 1) if gone.low > 0 else short(gone.end - gone.low)}, while the training "
         f"loss went from {short(then)} to {short(now)}."
     )

@@ -21,6 +21,9 @@ classes, or an answer for each of the tokens given, as in language models, where
 there may be such an answer, and where a logged accuracy is more than 0.4 of the way from a guess to all right: wrong
 labels may be what is left.
 
+A loss that still falls, so slowly, is a warning as well where eight evaluations or more were all above 0.985 of what a
+constant answer costs, and training itself is above 0.9 of it: nothing has been learned that holds for other data.
+
 Where the cost of a constant answer is known, a loss at rest above `resting` is told for information, unless a logged
 accuracy is above 0.9: more steps or more data would not lower it.
 
@@ -51,6 +54,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,8 +67,9 @@ from tb_nnhealth.rules.loss.judged_loss import judged_loss
 from tb_nnhealth.rules.loss.linear_network import linear_network
 from tb_nnhealth.rules.loss.settled import Rest, accuracies, rest
 from tb_nnhealth.rules.loss.stretches import line
+from tb_nnhealth.rules.loss.validation_at_a_guess import BELONG, NOTHING_HOLDS, validation_at_a_guess
 from tb_nnhealth.rules.synthetic import Network
-from tb_nnhealth.rules.wording import percent, short
+from tb_nnhealth.rules.wording import apart, percent, short
 
 LEARNED_SOMETHING = 0.98
 WORSE = 1.2
@@ -111,11 +116,15 @@ def check(case: Case) -> Outcome:
         share = min(1.0, end.share / poor) if end.rests and not otherwise and not held_up else 0.0
         return Passed(Closest(share, curve.subject, int(curve.steps[-1]), "training loss at the end"))
     # A loss that still falls, however slowly, may be all right in a training that is cut short.
-    told = end.known and end.rests and not few  # what comes next in a sequence has an entropy of its own
+    nothing_holds = stays and not few and validation_at_a_guess(case.run, end)
+    told = end.known and (end.rests or nothing_holds) and not few  # what comes next in a sequence has its own entropy
     classes, right = _classes(case.run), float(np.fmax(training_accuracy, validation_accuracy))
     known = told and classes in range(3, int(case.options["classes"]) + 1) and _one_answer_each(case.run)
     known = known and not right > 1 / classes + OFTEN_RIGHT * (1 - 1 / classes)
-    return Ill([_hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)])
+    found = _hit(curve, end, poor, known, (training_accuracy, validation_accuracy), case.history)
+    if nothing_holds:
+        found = replace(found, message=found.message + NOTHING_HOLDS, advice=(BELONG, *found.advice))
+    return Ill([found])
 
 
 def _one_linear_map(case: Case) -> Hit | None:
@@ -188,8 +197,9 @@ def _hit(
 ) -> Hit:
     since = len(curve) - len(curve) // 3
     against = "a constant answer's" if end.known else "where it began"
+    rests_at, guess = apart(end.training, end.untrained)
     told = (
-        f"`{curve.subject}` rests at {short(end.training)}, {percent(end.share)} of {against} ({short(end.untrained)})"
+        f"`{curve.subject}` rests at {rests_at}, {percent(end.share)} of {against} ({guess})"
         f", since step {int(curve.steps[since]):,}"
     )
     told += f"; validation is at {short(end.validation)}." if np.isfinite(end.validation) else "."
@@ -239,6 +249,13 @@ def _watched(
     network.loss(gap * _curve(to, math.log(classes))[::10], tag="loss/val")
     if not math.isnan(accuracy):
         network.loss(np.full(20, accuracy), tag="accuracy/val")
+    return network.run()
+
+
+def _hardly(validation: float) -> Run:
+    """A training loss that falls by 4 % of ln 10, evenly, of ten classes."""
+    network = Network(classes=10).loss(math.log(10) * (1 - 0.04 * _STEPS / 200))
+    network.loss(np.full(20, validation), tag="loss/val")
     return network.run()
 
 
@@ -324,6 +341,8 @@ RULE = Rule(
         Example("learned", lambda: _watched(0.2), ill=False, outcome="Passed"),
         Example("dropout, validation below the limit: information", lambda: _watched(1.6, gap=0.8), True),
         Example("validation is worse", lambda: _watched(1.7, gap=1.5), ill=False, outcome="Passed"),
+        Example("validation never below a guess", lambda: _hardly(2.31), ill=True, subject="loss/train"),
+        Example("validation a little below it: information", lambda: _hardly(2.24), ill=True, subject="loss/train"),
         Example("still falling", lambda: _plain(2.3 - _STEPS / 300), ill=False, outcome="Passed"),
         Example("accurate for all that", lambda: _plain(_curve(1.7), 0.8), ill=False, outcome="Passed"),
         Example("nothing learned at all", lambda: _watched(2.3), ill=False, outcome="Passed"),
