@@ -35,7 +35,9 @@ class _Probe:
         self.gradient: Callable[[], Any] = (lambda: None) if gradient is None else weakref.ref(gradient)
         self.version = -1 if gradient is None else gradient._version
         self.task = -1
-        self.passed = False
+        self.passed = self.cleared = False
+        self.flag: Any = True
+        """Whether the gradient is not zero: a 0-d tensor where it lies on a device."""
 
     def untouched(self) -> bool:
         """Whether the gradient is still the same tensor, and nothing but watched backward passes has changed it.
@@ -56,7 +58,8 @@ class Carried:
     this pass yet. Only a gradient that is the very tensor of the last step, changed by nothing else since, and not
     zero, counts as carried; one probe that began a pass otherwise is enough to say that its optimizer's gradients are
     cleared. So accumulation, passes that were not seen and gradients set by hand never look like a fault. Each
-    optimizer is told apart: one whose gradients are carried over is enough.
+    optimizer is told apart: one whose gradients are carried over is enough. Where some of its parameters' gradients are
+    carried and those of others cleared, each of the former has a row of its own.
     """
 
     def __init__(self, catalog: Catalog, stepped: Set[int]) -> None:
@@ -65,13 +68,13 @@ class Carried:
         self._probes: dict[str, _Probe] = {}
         self._follows = False
         self._cleared: set[int] = set()
-        self._flags: dict[int, list[Any]] = {}
+        self._apart: dict[str, str] = {}
+        """Parameters that were carried over where others were cleared: the subject, by the module's name."""
 
     def open(self, *, follows: bool) -> None:
         """Begins a measured step. ``follows``: a step came before it, whose gradients may have been left."""
         self._follows = follows
         self._cleared.clear()
-        self._flags.clear()
         if not follows:
             return
         self._probes = {name: probe for name, probe in self._probes.items() if probe.reference() is not None}
@@ -87,10 +90,8 @@ class Carried:
         if probe is None:
             self._choose(entry)
             return
-        if probe.optimizer in self._cleared:
-            return
         task = _graph_task()
-        if not self._follows or probe.task == task or probe.optimizer in self._stepped:
+        if not self._follows or probe.cleared or probe.task == task or probe.optimizer in self._stepped:
             return
         probe.task = task
         if self._optimizer(probe.reference()) != probe.optimizer:
@@ -98,7 +99,7 @@ class Carried:
             return
         untouched, probe.passed = probe.untouched(), True
         if not untouched:
-            self._cleared.add(probe.optimizer)
+            self._clear(probe)
             return
         probe.version = probe.gradient()._version + 1  # the pass adds to the gradient in place
         data = plain(probe.gradient())
@@ -108,9 +109,13 @@ class Carried:
         flat = flatten(data)
         flag = flat[:: -(-flat.numel() // _SAMPLE)].any()
         if not flag.is_cpu:
-            self._flags.setdefault(probe.optimizer, []).append(flag)
+            probe.flag = flag
         elif not flag.item():
-            self._cleared.add(probe.optimizer)
+            self._clear(probe)
+
+    def _clear(self, probe: _Probe) -> None:
+        probe.cleared = True
+        self._cleared.add(probe.optimizer)
 
     def _choose(self, entry: WatchedModule) -> None:
         parameters = getattr(entry.reference(), "_parameters", None)
@@ -132,7 +137,24 @@ class Carried:
             return
         gone = {p.optimizer for p in passed if getattr(p.reference(), "grad", None) is not p.gradient()}
         kept = {p.optimizer for p in passed} - self._cleared - gone
-        sure = [torch.stack(flags).all() for optimizer, flags in self._flags.items() if optimizer in kept]
-        certain = kept - self._flags.keys()
+        flags = {i: [p.flag for p in passed if p.optimizer == i and p.flag is not True] for i in kept}
+        sure = [torch.stack(told).all() for told in flags.values() if told]
+        certain = [i for i, told in flags.items() if not told]
         row = self._catalog.row(schema.CARRIED, "")
         record.share(row, schema.MEAN, torch.stack(sure).any() if sure and not certain else float(bool(kept)))
+        self._write_apart(record)
+
+    def _write_apart(self, record: Record) -> None:
+        """Of each parameter that was ever carried over beside cleared ones of its optimizer, whether it is now."""
+        for name, probe in self._probes.items():
+            if not probe.passed or probe.optimizer not in self._stepped:
+                continue
+            carried = not probe.cleared and getattr(probe.reference(), "grad", None) is probe.gradient()
+            if carried and probe.optimizer in self._cleared and name not in self._apart:
+                known = self._catalog.known_parameter(probe.reference())
+                if known is not None:
+                    self._apart[name] = known.name
+            if name in self._apart:
+                flag = probe.flag if carried else False
+                row = self._catalog.row(schema.CARRIED, self._apart[name])
+                record.share(row, schema.MEAN, flag.float() if isinstance(flag, torch.Tensor) else float(flag))

@@ -21,6 +21,7 @@ from tb_nnhealth.record.loss_operands import OperandReader, Operands, ProductRea
 from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import in_backward
+from tb_nnhealth.record.reduce_gather import tensors_in
 from tb_nnhealth.record.reduce_native import is_functorch_wrapped
 from tb_nnhealth.record.reduce_quiet import quiet
 from tb_nnhealth.record.reduce_readable import plain
@@ -151,10 +152,14 @@ class LossInputs:
         known = isinstance(module, _Loss)
         if known and self._faultless and not self._close:
             return
-        if plain(loss) is None or loss.grad_fn is None or plain(prediction) is None or prediction.grad_fn is None:
+        if not isinstance(loss, torch.Tensor) or plain(loss) is None or loss.grad_fn is None:
+            return
+        made = [given.grad_fn for given in tensors_in(prediction) if plain(given) is not None]
+        numbers = [node._sequence_nr() for node in made if node is not None]
+        if not numbers:
             return
         self._read_in = self.window
-        told = self._operands.read_criterion(loss, prediction.grad_fn._sequence_nr())
+        told = self._operands.read_criterion(loss, max(numbers))
         if known:
             self._faultless = told is None or not told.faults
             self._tell_functions(told)

@@ -24,9 +24,11 @@ SMALL_STEPS = ("update-ratio-too-low", "learning-rate-too-low")
 """Rules that tell of steps too small. The answers of a network as it was initialized hardly differ: where they were
 alike from the first record on, it is the steps that have left them so."""
 MEASURED_AT_ONCE = ("unnormalized-input", "constant-input")
-"""Rules on what every record tells of what is fed: what such a finding explains did not begin before it."""
+"""Rules on what every record tells of what is fed: what such a finding explains began after the record before it."""
 FED_OR_SET: tuple[Group, ...] = ("set-up", "data", "updates")
 """Groups whose findings may explain a severer one though they are information: what is fed, and what is set."""
+WEIGHED = "loss-term-imbalance"
+"""The weights of a loss's terms are set, too, though they are told by the loss."""
 WITHIN_A_STEP: tuple[Group, ...] = (
     "set-up", "distributed", "data", "numerics", "weights", "activations", "gradients", "updates", "loss", "shim",
 )  # fmt: skip
@@ -126,7 +128,7 @@ def _possible_causes(
         and not other.evidence.more.get(ASIDE)
         and (other.severity != "info" or finding.severity == "info" or _accounts_for(other, finding, groups))
         and _tells_more(other, finding)
-        and (other.rule not in MEASURED_AT_ONCE or other.first_step <= finding.first_step)
+        and (other.rule not in MEASURED_AT_ONCE or other.first_step <= _next_record(finding.first_step, record_steps))
         and (other.rule not in causes[finding.rule] or GIVEN in other.evidence.more or first(other, finding))
     ]
 
@@ -149,7 +151,8 @@ def _accounts_for(unusual: Finding, finding: Finding, groups: dict[str, Group]) 
     """
     if finding.rule in OUTCOMES:
         return unusual.active or unusual.last_step >= finding.fired_step
-    return groups[unusual.rule] in FED_OR_SET and unusual.first_step <= finding.first_step
+    fed_or_set = groups[unusual.rule] in FED_OR_SET or unusual.rule == WEIGHED
+    return fed_or_set and unusual.first_step <= finding.first_step
 
 
 def _direct_cause(

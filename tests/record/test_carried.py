@@ -56,6 +56,25 @@ def test_forgotten_zero_grad_is_seen_from_the_second_step_on() -> None:
     assert carried(loop, model, optimizer, every=3)[1:] == [1.0]
 
 
+def test_gradients_of_a_part_that_are_never_cleared_are_told_apart() -> None:
+    model, recorder = net(), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    watch = Watch(recorder, model, optimizer, every=1)
+    for i in range(2 * STEPS):
+        (model[2] if i < STEPS else model).zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+    watch.remove()
+    values = [
+        [recorder.stream.value(schema.CARRIED, of, schema.MEAN, i) for i in range(1, 2 * STEPS)]
+        for of in ("", "0.weight")
+    ]
+    assert values[0] == [0.0] * (2 * STEPS - 1)
+    assert values[1] == [1.0] * (STEPS - 1) + [0.0] * STEPS
+    assert not recorder.stream.has(schema.CARRIED, "2.weight")
+    assert recorder.stream.errors == []
+
+
 @pytest.mark.parametrize("clipped", ["each batch", "each step"])
 def test_forgotten_zero_grad_with_accumulation_and_clipping_is_seen(clipped: str) -> None:
     model = net()

@@ -204,6 +204,51 @@ def test_in_a_training(model: nn.Module, criterion: Any, loss_of: Callable[..., 
     assert [recorder.stream.value(schema.OPERAND, fault, MEAN, i) for i in range(4)] == [1, 1, 1, 1]
 
 
+class OfTwo(nn.Module):
+    """Takes all that a variational model returns."""
+
+    def forward(self, answer: tuple[torch.Tensor, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(answer[0].sigmoid(), target) + answer[1].square().mean()
+
+
+class Told(nn.Module):
+    """Returns more than a loss."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, float]:
+        return F.cross_entropy(logits, target), 0.5
+
+
+class Taken(nn.Module):
+    """Is given everything by name."""
+
+    def forward(self, *, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, target)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("criterion", "loss_of"),
+    [
+        (OfTwo(), lambda z, criterion: criterion((z, 2 * z), YES)),
+        (Told(), lambda z, criterion: criterion(z, Y)[0]),
+        (Taken(), lambda z, criterion: criterion(logits=z, target=Y)),
+    ],
+)
+def test_criterion_of_any_arguments(criterion: nn.Module, loss_of: Callable[..., torch.Tensor], named: bool) -> None:
+    model = nn.Linear(4, 3)
+    optimizer, recorder = torch.optim.SGD(model.parameters(), 0.1), MemoryRecorder()
+    watch = Watch(recorder, model, optimizer, criterion=criterion if named else None, every=1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss_of(model(torch.randn(6, 4)), criterion).backward()
+        optimizer.step()
+    watch.remove()
+    assert recorder.stream.errors == []
+    assert len(recorder.stream.records) == 4
+    if isinstance(criterion, OfTwo):
+        assert recorder.stream.value(schema.OPERAND, "binary_cross_entropy_with_logits<sigmoid", MEAN, 3) == 1
+
+
 def test_fault_that_comes_late() -> None:
     """What was as it should be is read again where a step is looked at closely, and at every step once it is not."""
     model, criterion = nn.Linear(4, 3), nn.CrossEntropyLoss()

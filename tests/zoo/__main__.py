@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"\n{'Command line' if trained else 'Live, command line'} and tab agree on {agreeing} of {len(found)} runs."
         )
-    return int(any(result.error or result.disagreement for result in found))
+    return int(any(result.error or result.recording_error or result.disagreement for result in found))
 
 
 def _run(names: Sequence[str], logs: Path, jobs: int, *, trained: bool, agreement: bool, named: bool) -> list[Result]:

@@ -166,6 +166,13 @@ def test_a_broken_specimen_is_told_and_not_scored() -> None:
     assert text == "- **broken: well**: ValueError: no data"
 
 
+def test_what_could_not_be_recorded_is_told_but_not_of_what_is_set_aside() -> None:
+    told = [finding("shim-error", severity="info") | {"message": "calls of modules: TypeError"}]
+    text = tables.table({"well": WELL, "aside-one": ASIDE}, [Result("well", told), Result("aside-one", told)])
+    assert "- **recording error: well**: calls of modules: TypeError" in text
+    assert "- **recording error: one set aside**: not shown" in text
+
+
 def test_logs_of_the_parts_lie_apart() -> None:
     assert Path(folder(DEAD)).parts[:2] == ("tuned", "ill")
     assert Path(folder(ASIDE)).parts == ("held-out", "ill", "set-aside", "aside-one")

@@ -12,6 +12,8 @@ and on easy tasks the loss falls all the same, only worse.
 The capture notes, for each measured step, whether a backward pass since the last step began with cleared gradients
 (None or zero). The value is 1 where none did. Gradient accumulation clears them once before each step and has 0. It
 fires where two records in succession have 1, or `share` of ten records do. In the first step there is nothing to clear.
+Of each optimizer four weights are looked at; where some are cleared, and one is not in nine of ten records, that one
+is told.
 
 Critical where the loss diverges or stands still; else a warning, for the fact is exact.
 
@@ -30,6 +32,7 @@ Where code of your own decays the gradients on purpose instead of clearing them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,7 @@ from numpy.typing import NDArray
 
 from tb_nnhealth import schema
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import Run
+from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -52,16 +55,24 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence.progress import Progress, progress
+from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import hit
 from tb_nnhealth.rules.persistence import Episode, episodes
 from tb_nnhealth.rules.synthetic import Network
+from tb_nnhealth.rules.wording import names as quoted
 
 AT_ONCE = 2
-WINDOW = 10
+WINDOW, ALL = 10, 0.9
+"""Records, and share of them in which a parameter's gradient must be carried over where those of others are not."""
 ADVICE = (
     "Call optimizer.zero_grad() before loss.backward(), once for each optimizer.step().",
     "Where gradients are accumulated over batches, clear them right after optimizer.step().",
     "Check that zero_grad() is called on the optimizer that steps, and that it holds these parameters.",
+)
+
+OF_PARTS = (
+    "Call zero_grad() on the optimizer that steps, or on the whole model, not on a part of it.",
+    "Check that the parameters of zero_grad() are those of step(): a head that was exchanged, groups that were added.",
 )
 
 
@@ -70,10 +81,10 @@ def check(case: Case) -> Outcome:
     history = case.history
     if not history.layout.optimizers:
         return CouldNotCheck("pass the optimizer: writer.watch(model, optimizer)")
-    carried = history.table(schema.CARRIED, schema.MEAN).values
-    if not carried.shape[1]:
+    table = history.table(schema.CARRIED, schema.MEAN)
+    if "" not in table.subjects:
         return CouldNotCheck("record the run with writer.watch(model, optimizer) of this version")
-    carried = carried[:, :1]
+    carried = aligned(table, ("",))
     judged = np.isfinite(carried)
     if not judged.any():
         return NotApplicable("no backward pass was seen to begin")
@@ -84,8 +95,39 @@ def check(case: Case) -> Outcome:
         ill, judged, history.steps, window=WINDOW, share=case.options["share"]
     )
     if not found:
-        return Passed()
+        apart = tuple(subject for subject in table.subjects if subject)
+        return _of_parts(history, aligned(table, apart), apart, progress(case.run, history))
     return Ill([_hit(found[0], int(judged[found[0].first :].sum()), progress(case.run, history))])
+
+
+def _of_parts(
+    history: History, carried: NDArray[np.float32], subjects: Sequence[str], seen: Progress | None
+) -> Outcome:
+    """Of parameters whose gradients are carried over where those of others are cleared."""
+    found = episodes(carried >= 0.5, np.isfinite(carried), history.steps, window=WINDOW, share=ALL)
+    if not found:
+        return Passed()
+    first = min(found, key=lambda episode: episode.first)
+    names = [subjects[column] for column in sorted({episode.column for episode in found})]
+    return Ill(
+        [
+            hit(
+                first,
+                subjects[first.column],
+                severity=_severity(seen),
+                statistic="records_with_carried_gradients",
+                unit="records",
+                value=float(first.count),
+                limit=float(min(first.count, WINDOW)),
+                direction="above",
+                healthy=(0.0, 0.0),
+                message=f"In {first.count} records since step {first.first_step:,} the gradient of"
+                f" {quoted(names)} was not cleared, while those of other parameters of the optimizer were: each step"
+                " applies it once more. Of each optimizer four parameters are looked at.",
+                advice=OF_PARTS,
+            )
+        ]
+    )
 
 
 def _severity(seen: Progress | None) -> Severity:
@@ -116,6 +158,12 @@ def _carried(values: NDArray[Any], *, loss: float | None = None) -> Run:
     return network.run()
 
 
+def _in_part(values: NDArray[Any]) -> Run:
+    """The gradients of one layer, where another's are cleared."""
+    network = Network(steps=len(values)).add_row(schema.CARRIED, "", mean=0.0)
+    return network.add_row(schema.CARRIED, network.weight(2), mean=values).run()
+
+
 _T = np.arange(200)
 
 EXAMPLES = (
@@ -127,6 +175,8 @@ EXAMPLES = (
     Example("Two records in succession", lambda: _carried(1.0 * ((_T == 50) | (_T == 51))), True, "", 50),
     Example("A single record", lambda: _carried(1.0 * (_T == 50)), False, outcome="Passed"),
     Example("One record in five", lambda: _carried(1.0 * (_T % 5 == 2)), False, outcome="Passed"),
+    Example("The head's alone are cleared", lambda: _in_part(1.0 * (_T > 0)), True, Network().weight(2), 1),
+    Example("A layer left out of a step now and then", lambda: _in_part(1.0 * (_T % 3 == 0)), False, outcome="Passed"),
     Example("A healthy network", lambda: _carried(0.0 * _T), False, outcome="Passed"),
     Example(
         "Not measured in half of the records", lambda: _carried(np.where(_T % 2, np.nan, 0.0)), False, outcome="Passed"

@@ -342,5 +342,5 @@ RULE = Rule(
         Example("no loss", lambda: Run("plain"), ill=False, outcome="CouldNotCheck"),
     ),
     page=__doc__ or "",
-    causes=("underfitting", "loss-not-decreasing", "constant-output"),
+    causes=("underfitting", "loss-not-decreasing", "constant-output", "vanishing-activations"),
 )

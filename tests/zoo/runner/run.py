@@ -45,6 +45,11 @@ class Result:
     """Traceback of a broken one."""
     disagreement: str | None = None
 
+    @property
+    def recording_error(self) -> str | None:
+        """What the recording of a training that went well says it could not record."""
+        return next((finding["message"] for finding in self.findings if finding["rule"] == "shim-error"), None)
+
 
 def train(specimen: Specimen, log_dir: Path) -> list[dict[str, Any]]:
     """Trains into ``log_dir``, seeded by the specimen's name, on one core. Returns the live findings.

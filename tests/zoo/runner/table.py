@@ -144,10 +144,15 @@ def _peer_row(scored: PeerScore) -> str:
 def _broken(specimens: Specimens, results: Sequence[Result], show_held_out: bool) -> str:
     lines = []
     for result in results:
-        for what, told in (("broken", result.error), ("disagreement", result.disagreement)):
+        for what, told in (
+            ("broken", result.error),
+            ("recording error", result.recording_error),
+            ("disagreement", result.disagreement),
+        ):
             if told is not None:
                 visible = show_held_out or not specimens[result.name].held_out or what == "broken"
-                lines.append(f"- **{what}: {result.name}**: {_last_line(told) if visible else 'not shown'}")
+                name = result.name if visible else "one set aside"
+                lines.append(f"- **{what}: {name}**: {_last_line(told) if visible else 'not shown'}")
     return "\n".join(lines)
 
 
