@@ -33,6 +33,8 @@ class Tokens:
         self._records = 0
         self._inputs: list[Any] = []
         self._found: dict[str, Any] = {}
+        self._counts = torch.zeros(0, dtype=torch.int64)
+        """Of each token, how often it was asked for in all records."""
 
     def describe(self, criterion: Any) -> None:
         ignored = getattr(criterion, "ignore_index", _IGNORED)
@@ -62,9 +64,22 @@ class Tokens:
                         self._found[FIRST] = share
         if self._found and len(inputs) > 1:
             self._found.setdefault(FIRST, 0.0)
+        if self._found and (entropy := self._entropy(wanted)) is not None:
+            self._found["entropy"] = entropy
         for subject in ("next", FIRST):  # a further head may be asked for the token after
             if subject in self._found and subject in before:
                 self._found[subject] = max(self._found[subject], before[subject])
+
+    def _entropy(self, wanted: Any) -> float | None:
+        """Of the tokens asked for so far, in nats; with what a sample of n of K kinds lacks, (K - 1) / 2n (Miller)."""
+        answers = wanted[(wanted >= 0) & (wanted != self._ignored)].reshape(-1)
+        if not answers.numel() or int(answers.max()) >= _MOST_TOKENS:
+            return None
+        counts = torch.bincount(answers, minlength=len(self._counts))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
+        shares = counts[counts > 0].double() / float(counts.sum())
+        return float(torch.special.entr(shares).sum()) + (len(shares) - 1) / (2 * float(counts.sum()))
 
     def write(self, record: Record) -> None:
         if self._found:
@@ -88,7 +103,7 @@ def _compared(given: Any, wanted: Any, ignored: int) -> list[tuple[str, float]]:
     total = int(counted.sum())
     if not total:
         return []
-    found = [("same", float(((given == wanted) & counted).sum()) / total)]
+    found = [("same", float(((given == wanted) & counted).sum()) / total), ("asked", total / wanted.numel())]
     shifted = [0.0, 0.0]
     for dimension in (0, 1):
         length = wanted.shape[dimension]

@@ -152,3 +152,24 @@ def test_tokens_that_come_next_in_the_first_of_two_inputs(*, first: bool) -> Non
     stream = of_pairs((x, random_tokens(), y) if first else (random_tokens(), x, y) for x, y in texts)
     assert numbers(stream, "next") == [1.0] * STEPS
     assert numbers(stream, "next_first") == pytest.approx([1.0 if first else 1 / KINDS] * STEPS, abs=0.08)
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_entropy_of_all_tokens_asked_for_so_far(module: bool) -> None:
+    stream = trained(following, module=module)
+    entropies = [stream.value(schema.TOKENS, "entropy", MEAN, i) for i in range(STEPS)]
+    assert entropies == pytest.approx([math.log(KINDS)] * STEPS, rel=0.02)
+    assert stream.value(schema.TOKENS, "asked", MEAN) == 1
+
+
+def test_of_hidden_tokens_alone() -> None:
+    def hidden(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A quarter of the places, of which three in four ask for token 1 and one for token 2."""
+        x, y = tokens[:, 1:], torch.full((SAMPLES, LENGTH), -100)
+        y.view(-1)[::4] = 1
+        y.view(-1)[::16] = 2
+        return x, y
+
+    stream = trained(hidden)
+    assert stream.value(schema.TOKENS, "asked", MEAN) == pytest.approx(0.25)
+    assert stream.value(schema.TOKENS, "entropy", MEAN) == pytest.approx(0.5623, abs=0.02)

@@ -11,43 +11,41 @@ import numpy as np
 from tb_nnhealth import schema
 from tb_nnhealth.derive import attention_heads
 from tb_nnhealth.findings import Severity
-from tb_nnhealth.history import History
+from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import GIVEN, Hit
-from tb_nnhealth.rules.data.batch_rows import number
 from tb_nnhealth.rules.evidence.losses import CRITERION, criterion_loss
+from tb_nnhealth.rules.evidence.progress import progress
+from tb_nnhealth.rules.evidence.tokens import FEWEST, MOSTLY, several_inputs, usual_share
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import names, percent, short
 
-FEWEST = 3
-"""Records of how the tokens lie; and the first readings of the heads, before they may have closed keys themselves."""
-ALWAYS, MOSTLY = 0.95, 0.5
-"""Shares of the tokens asked for from which all, or most, are given."""
+FIRST = 3
+"""Readings of the heads, before they may have closed keys themselves."""
+ALWAYS = 0.95
+"""Share of the tokens asked for from which all are given."""
 SEES, BLIND = 0.05, 0.95
 """Share of the later keys without weight, under which a head looks ahead, and from which it does not."""
 FAR_BELOW, NEXT_TO_NOTHING = 0.3, 0.05
 """Shares of ln C under which the loss shows what was given."""
-LATE = 10
 REVERSED = "_reverse"
 """Ends the names of what an RNN that reads both ways learns with."""
 
 
-def answer_given(history: History) -> list[Hit]:
+def answer_given(run: Run, history: History) -> list[Hit]:
     """Hits on the loss and on the modules that see ahead; none where the answers are not among the inputs."""
-    same, following, twice = (
-        _usual(number(history, schema.TOKENS, subject)) for subject in ("same", "next", "after_next")
-    )
-    curve = criterion_loss(history)
+    same, following, twice = (usual_share(history, subject) for subject in ("same", "next", "after_next"))
+    come = progress(run, history)
     classes = int(history.layout.criterion.classes)
-    if curve is None or classes < 2 or not max(same, following, twice) >= MOSTLY:
+    if come is None or criterion_loss(history) is None or classes < 2 or not max(same, following, twice) >= MOSTLY:
         return []
-    now = float(np.median(curve.finite().values[-LATE:])) if len(curve.finite()) else math.nan
+    now = come.now
     share = now / math.log(classes)
-    several = sum(is_tokens(history, row) for row in history.rows(schema.INPUT)) > 1
+    several = several_inputs(history)
     if twice >= ALWAYS:
         skips = not several and max(same, following) < MOSTLY
         return [_hit(history, CRITERION, "warning", twice, _skipped(twice, now), _SHIFT_ONCE)] if skips else []
     heads = _heads(history)
-    if several and 0 <= _usual(number(history, schema.TOKENS, "next_first")) < MOSTLY <= following:
+    if several and 0 <= usual_share(history, "next_first") < MOSTLY <= following:
         return []  # a decoder's tokens: its attention may be to an encoder's states, and sees them all
     if following >= ALWAYS:
         ahead = [name for name, blind in heads.items() if blind < SEES]
@@ -61,13 +59,13 @@ def answer_given(history: History) -> list[Hit]:
         if share < NEXT_TO_NOTHING:
             return [replace(_hit(history, CRITERION, "info", share, _so_sure(now, classes), _LOOK), **_OF_THE_LOSS)]
         return []
-    decoding = _usual(number(history, schema.TOKENS, "same_later")) if several else -1.0
+    decoding = usual_share(history, "same_later") if several else -1.0
     if decoding >= ALWAYS and share < NEXT_TO_NOTHING:
         return [_hit(history, CRITERION, "info", decoding, _unshifted(decoding, now), _SHIFT_DECODER)]
     if several:
         return []
     if same < ALWAYS:
-        common = _usual(number(history, schema.TOKENS, "common"))
+        common = usual_share(history, "common")
         copied = same >= MOSTLY and 0 <= common < same / 2 and not any(blind >= BLIND for blind in heads.values())
         return (
             [replace(_hit(history, CRITERION, "info", same, _copied(same, now), _MASKED_ONLY), limit=MOSTLY)]
@@ -80,16 +78,6 @@ def answer_given(history: History) -> list[Hit]:
     return []
 
 
-def is_tokens(history: History, row: int) -> bool:
-    entry = history.layout.rows[row]
-    return entry.dtype.startswith(("int", "uint")) and len(entry.shape) > 1
-
-
-def _usual(shares: np.ndarray) -> float:
-    seen = shares[np.isfinite(shares)]
-    return float(np.median(seen)) if len(seen) >= FEWEST else -1.0
-
-
 def _heads(history: History) -> dict[str, float]:
     """Share of the later keys without weight of each module's heads, at first, where it attends over the positions."""
     lengths = {int(length) for row in history.rows(schema.INPUT) for length in history.layout.rows[row].shape}
@@ -100,7 +88,7 @@ def _heads(history: History) -> dict[str, float]:
     }
     found = {}
     for name, table in attention_heads(history, schema.ZERO_SHARE).items():
-        blind = table.values[:FEWEST]
+        blind = table.values[:FIRST]
         if keys.get(name) in lengths and blind.size and np.isfinite(blind).any():
             found[name] = float(np.nanmedian(blind))
     return found

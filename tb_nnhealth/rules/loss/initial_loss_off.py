@@ -81,7 +81,7 @@ def check(case: Case) -> Outcome:
     history = case.history
     if history is None or not (history.layout.criterion.type or history.layout.criterion.classes > 1):
         return CouldNotCheck(CRITERION_LINE)
-    if given := answer_given(history):
+    if given := answer_given(case.run, history):
         return Ill(given)
     criterion = history.layout.criterion
     if criterion.reduction not in ("", "mean"):

@@ -15,16 +15,19 @@ falling trend (Mann-Kendall z above -4), and the noise is small enough that a ga
 constant answer costs ln C nats for C classes, ln 2 for a binary cross-entropy, the variance of the targets for a
 squared error; a loss within 2 % of it, or above, fires too, unless it is falling and has either passed it, or not come
 near before its last third, and would be a tenth below it after three more runs of this length. Of many places in an
-answer it is the variance about a mean for each. A scalar that ends at half or twice of what the criterion tells, or
-further off, is in another unit, and not compared with it. A loss that rises to more than twice its start is left to the
-rule on diverging losses, and none is judged that label smoothing leaves hardly anything to gain. At least `points`
-points are asked for, or twenty that are means over many steps (ten, where all of them lie within 5 % of a constant
-answer's cost), or of so little noise that a gain of `gain` would show, or ten within 0.2 % of each other; of a scalar
-with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than 500 steps, or 500 samples seen, it
-is for information.
-Points before the learning rate first exceeds 0 are left out. In scalars alone an accuracy tells what a guess costs:
-at twelve evaluations or more, of little noise and without a rise, a loss that stays at 0.95 to 1.1 of -ln(accuracy) is
-that of a guess among so many classes, wherever it began; information in a run of fewer than 500 steps.
+answer it is the variance about a mean for each. Where class indices are tokens, beside inputs of as many, it is at most
+the entropy of the tokens asked for: what their frequencies cost. Models of sequences stand there for long before
+attention sets in, so that it is for information up to step 2,000, but not where a token is asked for at every place and
+less than half are those that are given there, or one or two places behind: a warning. A scalar that ends at half or
+twice of what the criterion tells, or further off, is in another unit, and not compared with it. A loss that rises to
+more than twice its start is left to the rule on diverging losses, and none is judged that label smoothing leaves hardly
+anything to gain. At least `points` points are asked for, or twenty that are means over many steps (ten, where all of
+them lie within 5 % of a constant answer's cost), or of so little noise that a gain of `gain` would show, or ten within
+0.2 % of each other; of a scalar with fewer, 40 records of the criterion. With fewer than 100 points, over fewer than
+500 steps, or 500 samples seen, it is for information. Points before the learning rate first exceeds 0 are left out. In
+scalars alone an accuracy tells what a guess costs: at twelve evaluations or more, of little noise and without a rise, a
+loss that stays at 0.95 to 1.1 of -ln(accuracy) is that of a guess among so many classes, wherever it began; information
+in a run of fewer than 500 steps.
 
 ## What to try
 1. Overfit one batch of a few samples. If that fails too, the fault is in the model or the loop, else in the data.
@@ -70,6 +73,7 @@ from tb_nnhealth.rules.base import (
     TooLittleData,
 )
 from tb_nnhealth.rules.evidence import losses, tags
+from tb_nnhealth.rules.evidence.tokens import unrelated
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.loss.at_a_guess import at_a_guess
 from tb_nnhealth.rules.loss.enough_told import (
@@ -80,6 +84,7 @@ from tb_nnhealth.rules.loss.enough_told import (
     constant_answer,
     flat,
     means_at,
+    on_a_plateau_of_sequences,
     smoothed_away,
     warming_up,
     young,
@@ -100,6 +105,9 @@ ABOVE_CHANCE = 1.1
 PRETRAINED = 0.7
 """A first loss below this share of a constant answer's was learned before this run."""
 NOTHING_LEFT = 0.05
+BELONG = (
+    "Check that inputs and targets are of the same rows: for the next token, targets are the inputs shifted by one."
+)
 RISEN = 2.0
 RESUMED = 10
 
@@ -158,7 +166,8 @@ def _of_the_loss(case: Case) -> Outcome:
         return TooLittleData(f"noise of {percent(gain.noise / abs(first))} from point to point hides the trend")
     rate = float(rates[1].max()) if rates is not None and len(rates[1]) else math.nan
     hit = _hit(found.subject, steps, gain, chance if at_chance or hardly else math.nan, rate, case)
-    mild = (is_young and rate != 0) or (hardly and not at_chance)
+    plateau = on_a_plateau_of_sequences(case.run, curve.at_optimizer(case.run).steps)
+    mild = ((is_young or plateau) and rate != 0) or (hardly and not at_chance)
     return Ill([replace(hit, severity="info") if mild else hit])
 
 
@@ -172,9 +181,11 @@ def _hit(
     else:
         better = "hardly" if gain.last < AT_CHANCE * chance else "no"
         told += f", {better} better than an answer that ignores the input ({chance:.3f})."
+    if astray := any(unrelated(history) for history in case.run.watches.values()):
+        told += " What it is asked for are neither the tokens that it is given there, nor those behind them."
     if rate == 0:
         told += " The learning rate is 0."
-    advice = (
+    advice: tuple[str, ...] = (
         "Overfit one batch of a few samples first: if that fails, the fault is in the model or the loop.",
         "Check that gradients arrive and weights move: backward, step, requires_grad, the optimizer's parameters.",
         "Check that inputs and labels still belong together after shuffling and augmentation.",
@@ -182,10 +193,12 @@ def _hit(
         if rate > 0
         else "Try learning rates ten times greater and ten times smaller.",
     )
+    if astray:
+        advice = (BELONG, *advice)
     return Hit(
         subject=subject,
         **lasting(steps, at),
-        severity="warning" if math.isnan(chance) else "critical",
+        severity="warning" if math.isnan(chance) or astray else "critical",
         statistic="gain of the loss since the start",
         unit="share of the first loss",
         value=gain.value,
@@ -231,6 +244,14 @@ def _falls_past() -> Run:
 def _just_there() -> Run:
     """A loss that falls in a straight line, and reaches a constant answer's cost with its last points."""
     return _told(Network(classes=10), 2.32 + 20 * (1 - np.arange(200) / 200))
+
+
+def _tokens(to: float, following: float) -> Run:
+    """A model of 100 tokens, whose frequencies alone cost 3.1, asked for the next ones by such a share."""
+    network = Network(classes=100)
+    for subject, value in {"next": following, "same": 0.1, "after_next": 0.1, "asked": 1.0, "entropy": 3.1}.items():
+        network.add_row(schema.TOKENS, subject, mean=value)
+    return _told(network, to + (math.log(100) - to) * np.exp(-np.arange(200) / 3.0))
 
 
 _ONES = np.ones(200)
@@ -334,6 +355,9 @@ RULE = Rule(
         Example(
             "falls slowly but surely", lambda: _plain(2.3 - 1e-4 * np.arange(200), 0.003), ill=False, outcome="Passed"
         ),
+        Example("the frequencies of tokens: information", lambda: _tokens(3.11, 1.0), ill=True),
+        Example("targets of other rows than the inputs", lambda: _tokens(3.11, 0.1), ill=True),
+        Example("below what their frequencies cost", lambda: _tokens(2.5, 1.0), ill=False, outcome="Passed"),
         Example("falls at once, then stays", lambda: _watched(2.3, 0.4), ill=False, outcome="Passed"),
         Example("falls from 0 to -80", lambda: _plain(80 * _FALL - 80, 0.5), ill=False, outcome="Passed"),
         Example(
