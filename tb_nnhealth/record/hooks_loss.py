@@ -18,7 +18,7 @@ from torch.nn.modules.loss import _Loss
 from tb_nnhealth.record.criterion_search import CriterionSearch
 from tb_nnhealth.record.hooks_module import admits_hook
 from tb_nnhealth.record.loss_operands import OperandReader, Operands, ProductReader
-from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, readable
+from tb_nnhealth.record.loss_read_back import Given, ReadBack, differentiable, made_last, readable
 from tb_nnhealth.record.observe import Batch
 from tb_nnhealth.record.outputs import in_backward
 from tb_nnhealth.record.reduce_gather import tensors_in
@@ -90,12 +90,14 @@ class LossInputs:
             end = logits if logits is not None else differentiable(output)
             if end is not None:
                 number = -1 if end.grad_fn is None else end.grad_fn._sequence_nr()
-                end.register_hook(ReadBackHook(self, None if logits is None else logits.detach(), number))
+                last = made_last(output)
+                end.register_hook(ReadBackHook(self, None if logits is None else logits.detach(), number, last))
 
-    def differentiated(self, logits: torch.Tensor | None, gradient: torch.Tensor, number: int) -> None:
+    def differentiated(self, logits: torch.Tensor | None, gradient: torch.Tensor, number: int, last: int) -> None:
         """Takes in what a loss function was given, where its gradient by the model's output tells, or its graph.
 
-        ``logits`` is None where the gradient of the output cannot tell.
+        ``logits`` is None where the gradient of the output cannot tell; ``number`` and ``last``: of the nodes that made
+        that output, and the last of the model's.
         """
         if self._heard:  # a module that was called, or found, after the model's output had been seen
             return
@@ -107,10 +109,10 @@ class LossInputs:
                 self._batch.compared(multiplied)
             else:
                 self._batch.loss_read_back(*told[:4], training=self._training())
-                self._tell_functions(self._operands.read(number, within=True) if self._operands.wanted else None)
+                self._tell_functions(self._operands.read(last, within=True) if self._operands.wanted else None)
         elif told is not None:
             self._batch.compared(told)
-        elif self._operands.wanted and (operands := self._operands.read(number)) is not None:
+        elif self._operands.wanted and (operands := self._operands.read(last)) is not None:
             self._batch.operands_told(operands, training=self._training())
         self._spend(perf_counter() - start)
 
@@ -199,9 +201,9 @@ class ReadBackHook:
 
     __torch_unserializable__ = True
 
-    def __init__(self, loss: LossInputs, logits: torch.Tensor | None, number: int) -> None:
+    def __init__(self, loss: LossInputs, logits: torch.Tensor | None, number: int, last: int) -> None:
         self._loss, self._logits, self._window = loss, logits, loss.window
-        self._number = number  # of the node that made them: the node itself would hold this hook, and never be freed
+        self._number, self._last = number, last  # the nodes themselves would hold this hook, and never be freed
 
     def __call__(self, gradient: Any) -> None:
         if gradient is None or torch.compiler.is_compiling() or self._loss.window != self._window:
@@ -210,6 +212,6 @@ class ReadBackHook:
             return  # a batch of gradients (vmap, ``is_grads_batched``) is that of no single loss
         try:
             with quiet(), torch.no_grad():
-                self._loss.differentiated(self._logits, gradient, self._number)
+                self._loss.differentiated(self._logits, gradient, self._number, self._last)
         except Exception as error:
             self._loss.fail("loss read back from its gradient", error)

@@ -111,6 +111,19 @@ def differentiable(output: Any) -> torch.Tensor | None:
     return None
 
 
+def made_last(output: Any) -> int:
+    """Sequence number of the last node that made one of a model's outputs; -1 where none did.
+
+    Of two towers the second is made when the first is there: what comes after both is the loss.
+    """
+    made = [
+        tensor.grad_fn
+        for tensor in _parts(output)
+        if isinstance(tensor, torch.Tensor) and tensor.requires_grad and plain(tensor) is not None
+    ]
+    return max((node._sequence_nr() for node in made if node is not None), default=-1)
+
+
 def _parts(output: Any) -> Iterable[Any]:
     """Of what a model returns: a tensor, several, or an object that holds some, as a dataclass or a distribution."""
     if isinstance(output, torch.Tensor):

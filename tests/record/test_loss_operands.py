@@ -204,6 +204,47 @@ def test_in_a_training(model: nn.Module, criterion: Any, loss_of: Callable[..., 
     assert [recorder.stream.value(schema.OPERAND, fault, MEAN, i) for i in range(4)] == [1, 1, 1, 1]
 
 
+class Towers(nn.Module):
+    """One for each side of a pair, the second called when the first has answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) for _ in range(2))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.left(x), self.right(y)
+
+
+def test_pairs_within_a_batch_are_classes() -> None:
+    model, recorder = Towers(), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = Watch(recorder, model, optimizer, every=1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        a, b = model(torch.randn(6, 4), torch.randn(6, 4))
+        loss = F.cross_entropy(a @ b.T / 0.1, torch.arange(6))
+        loss.backward()
+        optimizer.step()
+    watch.remove()
+    criterion = recorder.stream.layouts[-1].criterion
+    assert (criterion.type, criterion.classes, criterion.reduction) == ("CrossEntropyLoss", 6, "mean")
+    assert recorder.stream.value(schema.LOSS, "", MEAN) == pytest.approx(loss.item())
+    assert recorder.stream.errors == []
+
+
+def test_critic_behind_the_model_is_no_classifier_of_its_answers() -> None:
+    model, critic, recorder = Towers(), nn.Linear(3, 5), MemoryRecorder()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    watch = Watch(recorder, model, optimizer, every=1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        a, b = model(torch.randn(6, 4), torch.randn(6, 4))
+        F.cross_entropy(critic(a + b), torch.arange(6) % 5).backward()
+        optimizer.step()
+    watch.remove()
+    assert recorder.stream.layouts[-1].criterion.classes == 0
+
+
 class OfTwo(nn.Module):
     """Takes all that a variational model returns."""
 
