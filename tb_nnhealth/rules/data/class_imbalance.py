@@ -21,8 +21,8 @@ A sample that is answered wrongly costs ln 2 nats or more. Where the share of wr
 is twice the validation loss or more, most samples hardly count in the loss: it weighs classes apart (a warning).
 
 Where a sample has many answers (the pixels of a mask, the tags of words), it is for information: more than `majority`
-of them are 0, as padding and background are; or more than half of the tokens asked for are one and the same, and as
-many of those given.
+of them are 0, as padding and background are; or all are yes, or no, and that has been learned; or more than half of the
+tokens asked for are one and the same, and as many of those given.
 
 ## What to try
 1. Weigh the classes in the loss: `CrossEntropyLoss(weight=…)`, `BCEWithLogitsLoss(pos_weight=…)`; the finding names
@@ -228,6 +228,16 @@ def _few() -> Run:
     return add_labels(Network(steps=12), sampled(np.tile([0.95, 0.05], (12, 1)), samples=8)).run()
 
 
+def _one_answer(*, learned: bool) -> Run:
+    """Eight labels for each sample, all of them true."""
+    network = Network(criterion="BCEWithLogitsLoss", classes=2)
+    for row in network.layout.rows:
+        if row.kind in (schema.PREDICTION, schema.TARGET):
+            row.shape[:] = (32, 8)
+    network.set(schema.TARGET, "", mean=1.0, rms=1.0, std=0.0, min=1.0, max=1.0)
+    return network.set(schema.LOSS, "", mean=0.69 * np.exp(-network.at / (20 if learned else 2000))).run()
+
+
 def _tokens(padding: float) -> Run:
     """Targets (16 x 40,) of sequences (16, 40), of which ``padding`` are token 0."""
     network = Network(classes=50)
@@ -283,6 +293,8 @@ RULE = Rule(
         ),
         Example("19 in 20, validation fails", lambda: _shared([0.95, 0.05], validation=2.0), ill=True),
         Example("19 in 20, learned: information", lambda: _shared([0.95, 0.05]), ill=True, subject="target"),
+        Example("every label is true, and learned: information", lambda: _one_answer(learned=True), True, "target"),
+        Example("every label is true, unlearned", lambda: _one_answer(learned=False), False, outcome="NotApplicable"),
         Example("as right as always naming it", lambda: _validated([0.95, 0.03, 0.02], 0.952), True, "target"),
         Example("rare ones found: information", lambda: _validated([0.95, 0.03, 0.02], 0.975), True, "target"),
         Example("one of two classes: information", lambda: _validated([0.95, 0.05], 0.95), True, "target"),

@@ -12,12 +12,15 @@ from tb_nnhealth.history import History
 from tb_nnhealth.rules.base import Case, Hit, Ill
 from tb_nnhealth.rules.data.batch_rows import is_integer, number, shape_of
 from tb_nnhealth.rules.evidence import tags
+from tb_nnhealth.rules.evidence.losses import criterion_loss
 from tb_nnhealth.rules.hits import lasting
-from tb_nnhealth.rules.wording import percent
+from tb_nnhealth.rules.wording import percent, short
 
 RECORDS = 10
 BINARY = ("BCEWithLogitsLoss", "BCELoss")
 LATE = 20
+LEARNED = 0.2
+"""Share of ln 2 below which the loss shows that the one answer has been learned."""
 PADDED, ALIKE, FEWEST_OF_TOKENS = 0.5, 0.2, 5
 """Share of one token from which it may be padding, how far its shares among targets and inputs may differ, and the
 fewest records that tell.
@@ -33,6 +36,8 @@ def of_elements(case: Case, limit: float) -> Ill | None:
         return None
     if (padded := _padding(history)) is not None:
         return padded
+    if (one := _one_answer(history)) is not None:
+        return one
     share, what = _of_no(history) if history.layout.criterion.type in BINARY else _of_class(history)
     seen = np.flatnonzero(np.isfinite(share))
     if len(seen) < RECORDS or not limit < (most := float(np.median(share[seen]))) < 1:
@@ -93,6 +98,41 @@ def _padding(history: History) -> Ill | None:
                 advice=(
                     "Leave padding out of the loss: CrossEntropyLoss(ignore_index=…) with the padding's number.",
                     "Or put -100 in the place of the targets that are padding.",
+                ),
+            )
+        ]
+    )
+
+
+def _one_answer(history: History) -> Ill | None:
+    """For information: yes, or no, is asked for each time, and has been learned."""
+    low, high = (number(history, schema.TARGET, "", name) for name in (schema.MIN, schema.MAX))
+    seen = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    curve = criterion_loss(history)
+    if history.layout.criterion.type not in BINARY or len(seen) < RECORDS or curve is None:
+        return None
+    answer, steps = float(low[seen[0]]), history.steps[seen]
+    constant = answer in (0.0, 1.0) and bool((low[seen] == answer).all() and (high[seen] == answer).all())
+    losses = curve.finite().values[-LATE:]
+    if not constant or not len(losses) or not float(np.median(losses)) < LEARNED * math.log(2):
+        return None
+    return Ill(
+        [
+            Hit(
+                subject="target",
+                **lasting(steps, RECORDS - 1),
+                severity="info",
+                statistic="share of the most frequent answer",
+                unit="share of elements",
+                value=1.0,
+                limit=1.0,
+                direction="above",
+                message=f"Every answer asked for is {'yes' if answer else 'no'}, in all {len(seen)} batches looked at,"
+                f" and the loss is {short(float(np.median(losses)))}: nothing of the input is needed for it.",
+                advice=(
+                    "Look at how the labels are made: a comparison (>= for >), a filter, a column that is filled.",
+                    "Where there are only examples of yes, draw others to tell them from (negative sampling).",
+                    "The difference of two scores of which one should be higher is asked like that on purpose.",
                 ),
             )
         ]

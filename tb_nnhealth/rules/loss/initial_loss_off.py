@@ -23,6 +23,9 @@ first outputs', cost three times their variance: a warning where that lasts 150 
 infinite; or where they lie about zero, and half of their variance has not been gained in 100 steps, for information. At
 least `samples` samples must stand behind the loss.
 
+`CrossEntropyLoss` may be given a 0 or 1 for each class, and more than one 1 for each sample, which then compete for one
+probability: a warning, and information for more than 100 classes, of which a multinomial may be meant.
+
 A model of sequences may be given its answers: the class indices asked for are the next ones of its own input, and its
 attention gives weight to later positions, or a recurrent layer reads both ways (critical where the loss is below 0.3
 times the guess). Without such layers it is for information, where the loss is below 0.05 times the guess. There it
@@ -70,6 +73,7 @@ from tb_nnhealth.rules.evidence import losses
 from tb_nnhealth.rules.loss.answer_given import answer_given
 from tb_nnhealth.rules.loss.first_cross_entropy import first_cross_entropy
 from tb_nnhealth.rules.loss.first_squared_error import squared_error
+from tb_nnhealth.rules.loss.several_classes import several_classes
 from tb_nnhealth.rules.synthetic import Network
 
 FIRST_STEPS = 5
@@ -83,6 +87,8 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(CRITERION_LINE)
     if given := answer_given(case.run, history):
         return Ill(given)
+    if (several := several_classes(history)) is not None:
+        return Ill([several])
     criterion = history.layout.criterion
     if criterion.reduction not in ("", "mean"):
         return NotApplicable(f"the criterion's reduction is {criterion.reduction!r}: its level depends on the batch")
@@ -161,6 +167,16 @@ def _observed(first: float, output: float) -> Run:
     network = Network().set(schema.LOSS, "", mean=first * np.exp(-np.arange(200) / 40))
     network.layout.criterion.type = network.layout.criterion.reduction = ""
     return network.set(schema.PREDICTION, "", rms=output).run()
+
+
+def _several(ones: float, classes: int = 8) -> Run:
+    """Targets of 0 and 1, so many of them 1 for each sample."""
+    network = Network(classes=classes)
+    for row in network.layout.rows:
+        if row.kind in (schema.TARGET, schema.PREDICTION):
+            row.dtype, row.shape[:] = "float32", (32, classes)
+    share = ones / classes
+    return network.set(schema.TARGET, "", mean=share, rms=share**0.5, std=(share - share**2) ** 0.5).run()
 
 
 def _unwatched() -> Run:
@@ -323,6 +339,9 @@ RULE = Rule(
             ill=False,
             outcome="Passed",
         ),
+        Example("two of eight classes for each sample", lambda: _several(2.0), ill=True, subject="loss"),
+        Example("thirty of a thousand: information", lambda: _several(30.0, 1000), ill=True, subject="loss"),
+        Example("one of eight, given as ones and zeros", lambda: _several(1.0), ill=False, outcome="Passed"),
     ),
     page=__doc__ or "",
     causes=("slow-start", "learning-rate-too-high", "constant-output"),
