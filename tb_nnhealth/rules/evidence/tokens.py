@@ -15,6 +15,8 @@ FEWEST = 3
 """Records of how the tokens lie."""
 MOSTLY = 0.5
 """Share of the tokens asked for from which most are given."""
+ALIKE = 0.5
+"""Difference of the most common token's shares among those asked for and those given, relative."""
 EVERYWHERE = 0.9
 """Share of the places from which a token is asked for at all of them, and not only where one is hidden."""
 
@@ -47,7 +49,11 @@ def cost_of_frequencies(history: History) -> float:
 
 
 def unrelated(history: History) -> bool:
-    """Whether a token is asked for at each place, and hardly ever one that is given there, or behind it."""
+    """Whether a token is asked for at each place, of the kinds that are given, and hardly ever one that is given there
+    or behind it."""
     shares = [usual_share(history, subject) for subject in ("same", "next", "after_next")]
     everywhere = usual_share(history, "asked") >= EVERYWHERE
-    return everywhere and not several_inputs(history) and min(shares) >= 0 and max(shares) < MOSTLY
+    if not everywhere or several_inputs(history) or min(shares) < 0 or max(shares) >= MOSTLY:
+        return False
+    asked, given = usual_share(history, "common"), usual_share(history, "common_given")
+    return abs(asked - given) < ALIKE * asked  # tags of words are other kinds

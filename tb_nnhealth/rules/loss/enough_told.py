@@ -6,12 +6,11 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tb_nnhealth.history import Run
 from tb_nnhealth.rules.evidence import curves, losses
 from tb_nnhealth.rules.evidence.constant_answer import constant_cost
-from tb_nnhealth.rules.evidence.tokens import cost_of_frequencies, unrelated
+from tb_nnhealth.rules.evidence.tokens import cost_of_frequencies
 from tb_nnhealth.rules.loss.stretches import line
 
 FEWEST_POINTS = 20
@@ -74,26 +73,18 @@ def arrives(values: curves.Values, chance: float, *, of_means: bool) -> bool:
 def constant_answer(run: Run, *, recorded: bool) -> float:
     """Cost of a constant answer under the one criterion watched, NaN where there is none or several.
 
-    Of tokens, at most what their frequencies cost.
-
     NaN, too, where the loss judged is in another unit, unless it is the criterion's own (``recorded``).
     """
     if not recorded and losses.in_another_unit(run):
         return math.nan
-    known = [(naive, h) for h in run.watches.values() if not math.isnan(naive := constant_cost(h))]
-    if len(known) != 1:
-        return math.nan
-    naive, history = known[0]
-    return float(np.fmin(naive, cost_of_frequencies(history)))
+    known = [naive for history in run.watches.values() if not math.isnan(naive := constant_cost(history))]
+    return known[0] if len(known) == 1 else math.nan
 
 
-def on_a_plateau_of_sequences(run: Run, taken: NDArray[np.int64]) -> bool:
-    """Whether a model of sequences may have learned the frequencies of tokens first, which lasts for long.
-
-    Not where what it is asked for has nothing to do with what it is given: nothing else will come.
-    """
-    told = [history for history in run.watches.values() if not math.isnan(cost_of_frequencies(history))]
-    return int(taken[-1] - taken[0]) < PLATEAU_STEPS and any(not unrelated(history) for history in told)
+def answer_of_frequencies(run: Run) -> float:
+    """What an answer costs that knows how frequent each token is, and nothing else; NaN where it is not known."""
+    known = [cost for history in run.watches.values() if not math.isnan(cost := cost_of_frequencies(history))]
+    return known[0] if len(known) == 1 else math.nan
 
 
 def smoothed_away(run: Run, chance: float) -> bool:
