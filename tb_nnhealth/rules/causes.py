@@ -20,6 +20,8 @@ OUTCOMES = ("underfitting", "loss-not-decreasing", "still-improving")
 LARGE_STEPS = ("update-ratio-too-high", "learning-rate-too-high")
 """Rules that tell of steps too large. Activations that were well at the first record fell ill by steps: though their
 limit is nearer, they are not the cause."""
+DIVERGED, DIVERGED_WITHIN = "loss-diverging", 2
+"""A loss leaps with the first step that is too large, of which the limit on steps may miss one or two records."""
 SMALL_STEPS = ("update-ratio-too-low", "learning-rate-too-low")
 """Rules that tell of steps too small. The answers of a network as it was initialized hardly differ: where they were
 alike from the first record on, it is the steps that have left them so."""
@@ -111,6 +113,10 @@ def _possible_causes(
             return True
         if left_as_it_was(another, one):
             return False
+        if one.rule in LARGE_STEPS and another.rule == DIVERGED:
+            return leads(one)[0] <= leads(another)[0] + DIVERGED_WITHIN
+        if another.rule in LARGE_STEPS and one.rule == DIVERGED:
+            return leads(another)[0] > leads(one)[0] + DIVERGED_WITHIN
         return not (by_steps(one) and another.rule in LARGE_STEPS) and leads(one) < leads(another)
 
     if finding.evidence.more.get(GIVEN):

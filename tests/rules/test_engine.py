@@ -145,6 +145,17 @@ def test_activations_that_were_well_came_of_steps_too_large_though_their_limit_w
     assert findings[1].caused_by is not None
 
 
+@pytest.mark.parametrize(("onset", "leads"), [(5, True), (7, True), (8, False)])
+def test_steps_that_grew_too_large_as_the_loss_leapt_lead_it(run: Run, onset: int, leads: bool):
+    rules = [
+        rule("loss-diverging", [hit("loss", 5)], causes=("update-ratio-too-high",), group="loss"),
+        rule("update-ratio-too-high", [hit("w", onset)], causes=("loss-diverging",), group="updates"),
+    ]
+    findings = judge(run, rules=rules).findings
+    assert (findings[0].rule == "update-ratio-too-high") is leads
+    assert findings[1].caused_by is not None
+
+
 @pytest.mark.parametrize(("onset", "left"), [(0, True), (8, False)])
 def test_steps_too_small_leave_answers_alike_that_were_so_from_the_first_record_on(run: Run, onset: int, left: bool):
     rules = [
