@@ -37,6 +37,7 @@ NO_SERIES: Mapping[str, str] = {
     "batch for itself says little.",
     "share of the most frequent answer": "It follows from the targets of all batches together.",
     "sum of a sample's targets": "It follows from the targets of all batches together.",
+    "share of the first running statistics": "It follows from the momentum and the number of steps.",
     "targets of zero": "It follows from the targets of all batches together.",
     "initial rms over that of an orthogonal matrix": "It is about the weights before the first step.",
     "records of a result that is not used": "A result that is not used has no gradient, at any step.",

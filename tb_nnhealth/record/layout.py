@@ -305,6 +305,7 @@ class Catalog:
                     traced=entry.inputs is not None,
                     inputs=places.of(entry.inputs or ()),
                     drops=entry.drops,
+                    momentum=entry.momentum,
                 )
                 for entry in leaves
             ],

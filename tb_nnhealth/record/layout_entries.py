@@ -39,6 +39,8 @@ class WatchedModule:
     mode_dependent: bool = False
     drops: float = 0.0
     """The probability with which a dropout sets an element to zero."""
+    momentum: float = 0.0
+    """The weight of a batch in the statistics that a normalization keeps for evaluation."""
     own_nonlinearity: str = ""
     nonlinearity: str = ""
     normalized: bool = False
@@ -118,6 +120,7 @@ def watched_modules(model: Any, wanted: Any) -> dict[int, WatchedModule]:
                 wanted=name in wanted,
                 mode_dependent=_is_mode_dependent(module),
                 drops=float(module.p) if isinstance(module, nn.modules.dropout._DropoutNd) else 0.0,
+                momentum=_momentum(module),
                 own_nonlinearity=MODULE_NONLINEARITY.get(type(module).__name__, ""),
                 samples_dimension=int(isinstance(module, _SEQUENTIAL) and not module.batch_first),
             )
@@ -137,6 +140,12 @@ def _is_mode_dependent(module: Any) -> bool:
     """Whether it answers otherwise in evaluation mode: not a Dropout that drops nothing."""
     drops = getattr(module, "p", None) != 0
     return isinstance(module, _MODE_DEPENDENT) and getattr(module, "track_running_stats", True) and drops
+
+
+def _momentum(module: Any) -> float:
+    """0 also where all batches count alike, or none."""
+    keeps = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+    return float(module.momentum or 0.0) if keeps else 0.0
 
 
 def watched_parameters(model: Any, wanted: Any) -> dict[int, WatchedParameter]:

@@ -207,6 +207,16 @@ def test_the_probability_of_a_dropout_is_part_of_the_layout() -> None:
     assert [module.drops for module in training.stream.layouts[-1].modules] == [0, 0.9, 0]
 
 
+def test_weight_of_a_batch_in_the_statistics_kept_for_evaluation() -> None:
+    norms = [
+        nn.BatchNorm1d(4), nn.BatchNorm1d(4, momentum=0.01), nn.BatchNorm1d(4, momentum=None),
+        nn.BatchNorm1d(4, track_running_stats=False), nn.LayerNorm(4),
+    ]  # fmt: skip
+    training = Training(nn.Sequential(*norms))
+    training.step(torch.randn(8, 4))
+    assert [module.momentum for module in training.stream.layouts[-1].modules] == [0.1, 0.01, 0, 0, 0]
+
+
 def test_evaluations_between_records_are_read_once_and_kept() -> None:
     training = Training(nn.Linear(4, 3), every=3)
     reads = []

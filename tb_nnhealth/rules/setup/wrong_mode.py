@@ -32,6 +32,10 @@ with the second record that tells of it.
 A BatchNorm in train mode that has two values for each channel (samples times positions) gives 1 and -1, whatever they
 are: a warning. For information one whose weights are frozen, with all layers before it, and are no longer 1.
 
+A BatchNorm that began anew keeps (1 - momentum)^t of its first statistics, 0 and 1, after t steps: told from 100 steps
+on where that is more than a half in a network that is evaluated, for information, and as a warning where the validation
+loss is twice the training loss.
+
 For information a dropout in train mode that the training forward calls with gradients off, in nine tenths of the
 records and never with them, in a part of the model of which nothing learns: a teacher's.
 
@@ -84,6 +88,7 @@ from tb_nnhealth.rules.persistence import window_of
 from tb_nnhealth.rules.setup.dropping_teacher import dropping_teacher
 from tb_nnhealth.rules.setup.evaluating_in_train import evaluating_in_train
 from tb_nnhealth.rules.setup.exchanged_dimensions import exchanged_dimensions
+from tb_nnhealth.rules.setup.lagging_statistics import lagging_statistics
 from tb_nnhealth.rules.setup.masked_evaluation import masked_evaluation
 from tb_nnhealth.rules.setup.mixed_samples import mixed_samples
 from tb_nnhealth.rules.setup.norms_in_train import norms_in_train
@@ -105,6 +110,7 @@ def check(case: Case) -> Outcome:
         return TooLittleData(f"{len(history)} records, {needed} are needed")
     in_train = evaluating_in_train(history, case.options["forwards"], case.run)
     hits = [*training_in_evaluation(history), *in_train, *norms_in_train(history), *told]
+    hits += lagging_statistics(case.run, history)
     return Ill(hits) if hits else Passed()
 
 

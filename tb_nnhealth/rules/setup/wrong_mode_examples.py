@@ -31,6 +31,17 @@ def _modes(
     return network.add_row(schema.MODE, "norm", mean=norm)
 
 
+def _keeping(momentum: float, validation: float = 1.0, *, evaluated: bool = True) -> Run:
+    """200 steps with a BatchNorm of such a momentum; validation ends at so many times the training loss."""
+    network = _modes(1.0, 1.0, only_norm=True)
+    network.layout.modules[-1].momentum = momentum
+    if evaluated:
+        network.add_row(schema.EVALUATION, "eval", mean=np.where(np.arange(200) % 20 == 19, 3.0, 0.0))
+    loss = 2.3 * np.exp(-np.arange(200) / 40)
+    network.loss(loss).loss(validation * loss[19::20], tag="loss/val")
+    return network.run()
+
+
 def _normalizing(samples: int, *, gain: float = 1.0, frozen: bool = False) -> Run:
     """A BatchNorm in train mode on batches of so many samples, behind layers that are ``frozen`` or train."""
     network = _modes(1.0, 1.0, gain=gain, only_norm=True)
@@ -207,5 +218,9 @@ EXAMPLES = (
     Example("positions along the samples", lambda: _recurrent(1, (640,), positions=20), ill=True, subject="rnn"),
     Example("a teacher in train mode", lambda: _teacher(False), ill=True, subject="teacher.1", first_step=0),
     Example("a part that learns elsewhere", lambda: _teacher(True), ill=False, outcome="Passed"),
+    Example("statistics that hardly move, validation behind", lambda: _keeping(5e-4, 5.0), ill=True, subject="norm"),
+    Example("statistics that hardly move: information", lambda: _keeping(5e-4), ill=True, subject="norm"),
+    Example("the same, and never evaluated", lambda: _keeping(5e-4, evaluated=False), ill=False, outcome="Passed"),
+    Example("statistics that have arrived", lambda: _keeping(0.01, 5.0), ill=False, outcome="Passed"),
     Example("no Dropout and no BatchNorm", lambda: Network().run(), ill=False, outcome="NotApplicable"),
 )
