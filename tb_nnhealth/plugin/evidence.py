@@ -32,6 +32,8 @@ NO_SERIES: Mapping[str, str] = {
     "dimension of the samples": "It follows from the shapes of inputs and targets, the same at every step.",
     "dimension of the samples after a view": "It follows from the shapes before and after, the same at every step.",
     "numbers of a frozen embedding drawn at random": "It follows from weights that are the same at every step.",
+    "sequences asked for that come next in another one": "It follows from how the program pairs tokens, the same at "
+    "every step.",
     "classes seen": "It follows from the labels of all batches together; each batch for itself says little.",
     "correlation of the targets of two samples of a batch": "It follows from the targets of all batches together; each "
     "batch for itself says little.",

@@ -1,4 +1,4 @@
-"""How the tokens asked for lie in the tokens given: the same, the ones that come next, and mostly one of them."""
+"""How the tokens asked for lie in the tokens given: the same, the ones that come next, or in another sequence."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 
 from tb_nnhealth import schema
 from tb_nnhealth.record.layout import Catalog
+from tb_nnhealth.record.observe_pairing import elsewhere
 from tb_nnhealth.record.reduce_readable import plain
 from tb_nnhealth.record.reduce_table import Record
 
@@ -22,6 +23,8 @@ _MOST = 1 << 18
 """Tokens of a batch beyond which it is let be."""
 _IGNORED = -100
 _MOST_TOKENS = 1 << 18
+_SHIFTS = {"next": 1, "after_next": 2, "before": -1}
+"""Subjects, and how many places later in the input the token asked for stands."""
 
 
 class Tokens:
@@ -104,7 +107,7 @@ def _compared(given: Any, wanted: Any, ignored: int) -> list[tuple[str, float]]:
     if not total:
         return []
     found = [("same", float(((given == wanted) & counted).sum()) / total), ("asked", total / wanted.numel())]
-    shifted = [0.0, 0.0]
+    shifted = dict.fromkeys(_SHIFTS, 0.0)
     for dimension in (0, 1):
         length = wanted.shape[dimension]
         if length < 3:
@@ -112,11 +115,12 @@ def _compared(given: Any, wanted: Any, ignored: int) -> list[tuple[str, float]]:
         rolled = given.select(dimension, 0) == wanted.select(dimension, length - 1)
         if bool(rolled.all()):  # the whole sequence, turned by one: all of it is there to be seen
             continue
-        for i, by in enumerate((1, 2)):
-            after, now = given.narrow(dimension, by, length - by), wanted.narrow(dimension, 0, length - by)
-            seen = counted.narrow(dimension, 0, length - by)
-            shifted[i] = max(shifted[i], float(((after == now) & seen).sum()) / max(1, int(seen.sum())))
-    found += [("next", shifted[0]), ("after_next", shifted[1])]
+        for subject, by in _SHIFTS.items():
+            begin, count = max(0, -by), length - abs(by)
+            there, now = given.narrow(dimension, max(0, by), count), wanted.narrow(dimension, begin, count)
+            seen = counted.narrow(dimension, begin, count)
+            shifted[subject] = max(shifted[subject], float(((there == now) & seen).sum()) / max(1, int(seen.sum())))
+    found += [*shifted.items(), ("next_elsewhere", elsewhere(given, wanted, counted))]
     answers = wanted[counted]
     if int(answers.max()) < _MOST_TOKENS:
         counts = torch.bincount(answers.reshape(-1))

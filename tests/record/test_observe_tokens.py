@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from tb_nnhealth import schema
+from tb_nnhealth.record.observe_pairing import elsewhere
 from tb_nnhealth.record.watch import Watch
 from tb_nnhealth.schema import MEAN, ZERO_SHARE
 
@@ -173,3 +174,33 @@ def test_of_hidden_tokens_alone() -> None:
     stream = trained(hidden)
     assert stream.value(schema.TOKENS, "asked", MEAN) == pytest.approx(0.25)
     assert stream.value(schema.TOKENS, "entropy", MEAN) == pytest.approx(0.5623, abs=0.02)
+
+
+def exchanged(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = following(tokens)
+    return x, torch.cat([y[:4], y[4:].roll(1, 0)])
+
+
+def backwards(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return tokens[:, 1:], tokens[:, :-1]
+
+
+def few_kinds(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences that are so few that one comes next in another by chance."""
+    return following(tokens % 2 * (torch.arange(LENGTH + 1) > 5))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "share"), [(exchanged, 0.75), (following, 0.0), (itself, 0.0), (masked_out, 0.0), (few_kinds, 0.0)]
+)
+def test_tokens_that_come_next_in_another_sequence(pairs: Pairs, share: float) -> None:
+    assert numbers(trained(pairs), "next_elsewhere") == [share] * STEPS
+
+
+def test_tokens_that_come_next_in_another_sequence_whose_samples_are_the_second_dimension() -> None:
+    given, wanted = exchanged(torch.randint(0, KINDS, (SAMPLES, LENGTH + 1)))
+    assert elsewhere(given.t(), wanted.t(), wanted.t() >= 0) == 0.75
+
+
+def test_tokens_that_came_before() -> None:
+    assert numbers(trained(backwards), "before") == [1.0] * STEPS

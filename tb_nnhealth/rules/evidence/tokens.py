@@ -49,11 +49,12 @@ def cost_of_frequencies(history: History) -> float:
 
 
 def unrelated(history: History) -> bool:
-    """Whether a token is asked for at each place, of the kinds that are given, and hardly ever one that is given there
-    or behind it."""
+    """Whether a token is asked for at each place, of the kinds that are given, and hardly ever one that is given there,
+    before or behind it."""
     shares = [usual_share(history, subject) for subject in ("same", "next", "after_next")]
     everywhere = usual_share(history, "asked") >= EVERYWHERE
-    if not everywhere or several_inputs(history) or min(shares) < 0 or max(shares) >= MOSTLY:
+    most = max(*shares, usual_share(history, "before"))
+    if not everywhere or several_inputs(history) or min(shares) < 0 or most >= MOSTLY:
         return False
     asked, given = usual_share(history, "common"), usual_share(history, "common_given")
     return abs(asked - given) < ALIKE * asked  # tags of words are other kinds

@@ -15,7 +15,8 @@ from tb_nnhealth.history import History, Run
 from tb_nnhealth.rules.base import GIVEN, Hit
 from tb_nnhealth.rules.evidence.losses import CRITERION, criterion_loss
 from tb_nnhealth.rules.evidence.progress import progress
-from tb_nnhealth.rules.evidence.tokens import FEWEST, MOSTLY, several_inputs, usual_share
+from tb_nnhealth.rules.evidence.tokens import FEWEST, MOSTLY, cost_of_frequencies, several_inputs, usual_share
+from tb_nnhealth.rules.evidence.weights import aligned
 from tb_nnhealth.rules.hits import lasting
 from tb_nnhealth.rules.wording import names, percent, short
 
@@ -27,16 +28,23 @@ SEES, BLIND = 0.05, 0.95
 """Share of the later keys without weight, under which a head looks ahead, and from which it does not."""
 FAR_BELOW, NEXT_TO_NOTHING = 0.3, 0.05
 """Shares of ln C under which the loss shows what was given."""
+LAST, AGAIN, HALF = 10, 0.3, 0.5
+"""Of so many last records, the share of samples that were seen before from which texts may be known by heart; and the
+share of what the first token of a text costs, under which they are not.
+"""
+EVEN = 1.5
+"""Share of the most frequent token, over that of each among as many as the entropy tells, below which all are alike."""
 REVERSED = "_reverse"
 """Ends the names of what an RNN that reads both ways learns with."""
 
 
 def answer_given(run: Run, history: History) -> list[Hit]:
     """Hits on the loss and on the modules that see ahead; none where the answers are not among the inputs."""
-    same, following, twice = (usual_share(history, subject) for subject in ("same", "next", "after_next"))
+    same, following, twice, before = (usual_share(history, name) for name in ("same", "next", "after_next", "before"))
     come = progress(run, history)
     classes = int(history.layout.criterion.classes)
-    if come is None or criterion_loss(history) is None or classes < 2 or not max(same, following, twice) >= MOSTLY:
+    known = come is not None and criterion_loss(history) is not None and classes >= 2
+    if come is None or not known or max(same, following, twice, before) < MOSTLY:
         return []
     now = come.now
     share = now / math.log(classes)
@@ -64,6 +72,10 @@ def answer_given(run: Run, history: History) -> list[Hit]:
         return [_hit(history, CRITERION, "info", decoding, _unshifted(decoding, now), _SHIFT_DECODER)]
     if several:
         return []
+    causal = bool(heads) and all(blind >= BLIND for blind in heads.values())
+    if before >= ALWAYS > same and share < NEXT_TO_NOTHING:
+        sure = causal and not _drawn_at_random(history)
+        return [_hit(history, CRITERION, "warning" if sure else "info", before, _backwards(before, now), _FORWARD)]
     if same < ALWAYS:
         common = usual_share(history, "common")
         copied = same >= MOSTLY and 0 <= common < same / 2 and not any(blind >= BLIND for blind in heads.values())
@@ -73,9 +85,28 @@ def answer_given(run: Run, history: History) -> list[Hit]:
             else []
         )
     if share < NEXT_TO_NOTHING:  # a model that puts a begin in front inside has more to learn
-        causal = bool(heads) and all(blind >= BLIND for blind in heads.values())
-        return [_hit(history, CRITERION, "warning" if causal else "info", same, _unshifted(same, now), _SHIFT)]
+        sure = causal and not _may_be_known_by_heart(history, now)
+        return [_hit(history, CRITERION, "warning" if sure else "info", same, _unshifted(same, now), _SHIFT)]
     return []
+
+
+def _may_be_known_by_heart(history: History, now: float) -> bool:
+    """Whether few texts come again and again, and a model that shifts them inside could have learned them all.
+
+    It cannot tell the first token of a text that begins anywhere, which costs about the tokens' entropy.
+    """
+    seen = history.table(schema.SEEN, schema.MEAN)
+    again = aligned(seen, ("samples",))[:, 0]
+    again, cost = again[np.isfinite(again)], cost_of_frequencies(history)
+    if not len(again) or math.isnan(cost) or float(np.median(again[-LAST:])) < AGAIN:
+        return False
+    length = max(history.layout.rows[history.rows(schema.INPUT)[0]].shape)
+    return not now < HALF * cost / length
+
+
+def _drawn_at_random(history: History) -> bool:
+    """Whether all tokens are as frequent as another: an exercise in echoing, and no text."""
+    return usual_share(history, "common") < EVEN * math.exp(-cost_of_frequencies(history))
 
 
 def _heads(history: History) -> dict[str, float]:
@@ -113,7 +144,7 @@ def _looking_ahead(history: History, ahead: list[str], share: float, now: float,
 def _so_sure(now: float, classes: int) -> str:
     return (
         f"The loss is {short(now)} for each next token, of {classes} kinds: unless they follow from those before by "
-        "rule, the model sees them."
+        "rule, or the texts are few and known by heart, the model sees them."
     )
 
 
@@ -128,6 +159,13 @@ def _skipped(share: float, now: float) -> str:
     return (
         f"{percent(share)} of the tokens that the model is asked for are those that come after the next one: the "
         f"labels are shifted twice, and it learns to skip a token. The loss is {short(now)}."
+    )
+
+
+def _backwards(share: float, now: float) -> str:
+    return (
+        f"{percent(share)} of the tokens that the model is asked for are those that it was given one place before: "
+        f"they are shifted the wrong way, and it learns to repeat what it has read. The loss is {short(now)}."
     )
 
 
@@ -159,6 +197,10 @@ _LOOK = (
 _SHIFT_ONCE = (
     "Shift once: a causal model of Transformers shifts inside, and takes labels=input_ids as they are.",
     "Where the loss shifts the labels it is given, hand it the logits of all positions.",
+)
+_FORWARD = (
+    "What comes next is tokens[:, 1:] for inputs tokens[:, :-1], or tokens.roll(-1, 1) but for the last place.",
+    "A task that is to repeat what came before, as an echo, is well as it is.",
 )
 _SHIFT = ("Shift by one: inputs tokens[:, :-1], targets tokens[:, 1:].", *_MASK[2:])
 

@@ -18,7 +18,10 @@ near before its last third, and would be a tenth below it after three more runs 
 answer it is the variance about a mean for each. Where class indices are tokens, beside inputs of as many, it is at most
 the entropy of the tokens asked for: what their frequencies cost. Models of sequences stand there for long before
 attention sets in, so that it is for information up to step 2,000, but not where a token is asked for at every place and
-less than half are those that are given there, or one or two places behind: a warning. A scalar that ends at half or
+less than half are those that are given there, one before, or one or two behind: a warning. Where half of the sequences
+asked for, or more, come next in another sequence of the batch, and the loss is above 0.9 of what frequencies cost, it
+is critical once the run has 100 steps and the loss rests (a last half that falls by less than 2 % of that cost), else
+information. A scalar that ends at half or
 twice of what the criterion tells, or further off, is in another unit, and not compared with it. A loss that rises to
 more than twice its start is left to the rule on diverging losses, and none is judged that label smoothing leaves hardly
 anything to gain. At least `points` points are asked for, or twenty that are means over many steps (ten, where all of
@@ -56,6 +59,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tb_nnhealth.findings import SEVERITIES
 from tb_nnhealth.rules.base import (
     Case,
     CouldNotCheck,
@@ -89,6 +93,7 @@ from tb_nnhealth.rules.loss.enough_told import (
 from tb_nnhealth.rules.loss.gain_since_start import Gain, measure
 from tb_nnhealth.rules.loss.judged_loss import averaged
 from tb_nnhealth.rules.loss.loss_not_decreasing_examples import EXAMPLES
+from tb_nnhealth.rules.loss.mispaired_tokens import mispaired_tokens
 from tb_nnhealth.rules.loss.stretches import line
 from tb_nnhealth.rules.wording import percent, round_rate, short
 
@@ -111,6 +116,9 @@ RESUMED = 10
 
 def check(case: Case) -> Outcome:
     told = _of_the_loss(case)
+    if not isinstance(told, NotApplicable) and (mixed_up := mispaired_tokens(case.run)) is not None:
+        severities = [mixed_up.severity, *(hit.severity for hit in (told.hits if isinstance(told, Ill) else ()))]
+        return Ill([replace(mixed_up, severity=max(severities, key=SEVERITIES.index))])
     if isinstance(told, (Passed, TooLittleData)) and (guess := at_a_guess(case.run)) is not None:
         return Ill([guess])
     return told

@@ -48,13 +48,16 @@ def _just_there() -> Run:
     return _told(Network(classes=10), 2.32 + 20 * (1 - np.arange(200) / 200))
 
 
-def _tokens(to: float, following: float) -> Run:
-    """A model of 100 tokens, whose frequencies alone cost 3.1, asked for the next ones by such a share."""
+def _tokens(to: float, following: float, elsewhere: float = 0.0, *, over: float = 3.0) -> Run:
+    """A model of 100 tokens, whose frequencies alone cost 3.1, asked for the next ones by such a share.
+
+    ``elsewhere``: share of the sequences that come next in another one; ``over``: steps in which the loss falls by 1/e.
+    """
     network = Network(classes=100)
-    shares = {"next": following, "same": 0.1, "after_next": 0.1, "asked": 1.0, "common": 0.2, "common_given": 0.2}
-    for subject, value in {**shares, "entropy": 3.1}.items():
+    shares = {"next": following, "same": 0.1, "after_next": 0.1, "before": 0.1, "next_elsewhere": elsewhere}
+    for subject, value in {**shares, "asked": 1.0, "common": 0.2, "common_given": 0.2, "entropy": 3.1}.items():
         network.add_row(schema.TOKENS, subject, mean=value)
-    return _told(network, to + (math.log(100) - to) * np.exp(-np.arange(200) / 3.0))
+    return _told(network, to + (math.log(100) - to) * np.exp(-np.arange(200) / over))
 
 
 _ONES = np.ones(200)
@@ -159,6 +162,15 @@ EXAMPLES = (
     Example("falls slowly but surely", lambda: _plain(2.3 - 1e-4 * np.arange(200), 0.003), ill=False, outcome="Passed"),
     Example("the frequencies of tokens: information", lambda: _tokens(3.11, 1.0), ill=True),
     Example("targets of other rows than the inputs", lambda: _tokens(3.11, 0.1), ill=True),
+    Example("targets of other sequences of the batch", lambda: _tokens(3.0, 0.1, 0.9), ill=True),
+    Example("the same while it falls: information", lambda: _tokens(2.5, 0.1, 0.9, over=120.0), ill=True),
+    Example(
+        "a model that sorts its sequences, as their targets are",
+        lambda: _tokens(1.5, 0.1, 0.9, over=60.0),
+        ill=False,
+        outcome="Passed",
+    ),
+    Example("a few sequences that are those of others", lambda: _tokens(2.4, 0.7, 0.3), ill=False, outcome="Passed"),
     Example("below what their frequencies cost", lambda: _tokens(2.5, 1.0), ill=False, outcome="Passed"),
     Example("falls at once, then stays", lambda: _watched(2.3, 0.4), ill=False, outcome="Passed"),
     Example("falls from 0 to -80", lambda: _plain(80 * _FALL - 80, 0.5), ill=False, outcome="Passed"),
