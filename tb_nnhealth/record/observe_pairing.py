@@ -8,6 +8,8 @@ import torch
 
 _FEWEST, _MOST = 8, 64
 """Tokens of a sequence that tell it from all others, and that are compared."""
+_ASKED = 256
+"""Sequences of a batch that are looked for."""
 
 
 def elsewhere(given: Any, wanted: Any, counted: Any) -> float:
@@ -20,16 +22,16 @@ def elsewhere(given: Any, wanted: Any, counted: Any) -> float:
 
 
 def _elsewhere(given: Any, wanted: Any, counted: Any) -> float:
-    samples, length = wanted.shape
+    length = wanted.shape[1]
     compared = min(length - 1, _MOST)
-    if samples < 2 or compared < _FEWEST:
+    if len(wanted) < 2 or compared < _FEWEST:
         return 0.0
-    counted, wanted = counted[:, :compared], wanted[:, :compared]
-    weights = torch.randint(1 << 62, (compared,), generator=torch.Generator().manual_seed(0))
-    asked, follows = ((rows.long() * weights).sum(1) for rows in (wanted, given[:, 1 : compared + 1]))  # hashes
+    counted, wanted = counted[:_ASKED, :compared], wanted[:_ASKED, :compared]
+    weights = torch.randint(1 << 62, (compared,), generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    asked, follows = (rows.long() @ weights for rows in (wanted, given[:, 1 : compared + 1]))  # hashes
     _, place, times = torch.unique(asked, return_inverse=True, return_counts=True)
     # Padding is alike everywhere, and what is left out of the loss belongs to nothing.
     told = counted.all(1) & (wanted != wanted[:, :1]).any(1) & (times[place] == 1)
-    if 2 * int(told.sum()) < samples:
+    if 2 * int(told.sum()) < len(asked):
         return 0.0
-    return float((torch.isin(asked, follows) & (asked != follows) & told).sum()) / int(told.sum())
+    return float((torch.isin(asked, follows) & (asked != follows[: len(asked)]) & told).sum()) / int(told.sum())

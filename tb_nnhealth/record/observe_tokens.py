@@ -36,7 +36,7 @@ class Tokens:
         self._records = 0
         self._inputs: list[Any] = []
         self._found: dict[str, Any] = {}
-        self._counts = torch.zeros(0, dtype=torch.int64)
+        self._counts = torch.zeros(0, dtype=torch.int64, device="cpu")
         """Of each token, how often it was asked for in all records."""
 
     def describe(self, criterion: Any) -> None:

@@ -204,3 +204,9 @@ def test_tokens_that_come_next_in_another_sequence_whose_samples_are_the_second_
 
 def test_tokens_that_came_before() -> None:
     assert numbers(trained(backwards), "before") == [1.0] * STEPS
+
+
+def test_tokens_are_compared_whatever_the_users_default_device() -> None:
+    given, wanted = exchanged(torch.randint(0, KINDS, (600, LENGTH + 1)))
+    with torch.device("meta"):
+        assert elsewhere(given, wanted, wanted >= 0) == (256 - 4) / 256

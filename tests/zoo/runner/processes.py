@@ -62,6 +62,7 @@ def results(
 
 def _work(pipe: Connection, name: str, logs: Path, trained: bool, agreement: bool) -> None:
     os.setsid()  # so that processes which the training starts can be ended with it
+    multiprocessing.set_start_method(None, force=True)  # its loaders start workers as a user's would, not as this was
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
     warnings.simplefilter("ignore")
     pipe.send(work(name, logs, trained=trained, agreement=agreement))
